@@ -19,6 +19,8 @@ pub struct Proxies {
     pub header: ForwardedHeader,
     /// Each connection begins with the header of the PROXY protocol.
     pub protocol: bool,
+    /// Also those of proxies that are not believed: their header is read, and names nobody.
+    pub reads_all: bool,
 }
 
 impl Proxies {
@@ -119,17 +121,18 @@ pub(super) fn proxies(
             ("forwarded", ForwardedHeader::Forwarded),
         ])
     });
-    let protocol = section.read("proxy_protocol", |field| field.flag());
+    let protocol = section.read("proxy_protocol", |field| protocol(&field));
     // Without the address it is unknown which of them belong.
     let address = address.ok_or(Reported)?;
-    let (trusted, header, protocol) = (trusted?, header?, protocol?.unwrap_or(false));
+    let (trusted, header, protocol) = (trusted?, header?, protocol?.unwrap_or_default());
+    let (protocol, reads_all) = (protocol != Protocol::Off, protocol == Protocol::FromAll);
     let (trusted, trusts_unix) = trusted.unwrap_or_default();
     let trusts_none = trusted.is_empty() && !trusts_unix;
-    if protocol && trusts_none {
+    if protocol && trusts_none && !reads_all {
         return Err(section.report.error(
             section.place("proxy_protocol"),
             "`proxy_protocol` without `trusted_proxies`: nobody could connect",
-            r#"write trusted_proxies = ["10.0.0.0/8"] with the addresses of your proxies"#,
+            r#"write trusted_proxies = ["10.0.0.0/8"] with the addresses of your proxies, or proxy_protocol = "any""#,
         ));
     }
     if !is_http(address) {
@@ -151,6 +154,27 @@ pub(super) fn proxies(
         trusts_unix,
         header: header.unwrap_or_default(),
         protocol,
+        reads_all,
+    })
+}
+
+/// Whose connections begin with the header of the PROXY protocol.
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
+enum Protocol {
+    #[default]
+    Off,
+    /// Those of proxies that are believed. Others are refused.
+    FromTrusted,
+    FromAll,
+}
+
+fn protocol(field: &Field<'_>) -> Result<Protocol, Reported> {
+    if field.is_text() {
+        return field.choice(&[("any", Protocol::FromAll)]);
+    }
+    Ok(match field.flag()? {
+        true => Protocol::FromTrusted,
+        false => Protocol::Off,
     })
 }
 

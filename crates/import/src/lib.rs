@@ -10,7 +10,7 @@
 //! - `toml`: the text that comes out
 //! - `files`: the files that are included
 //! - `note`: errors and remarks
-//! - `unit`: durations
+//! - `unit`: durations and sizes
 //!
 //! This crate knows no processes, and the configuration only as text.
 

@@ -183,6 +183,7 @@ impl fmt::Display for Value {
                 let values = lines.iter().map(|(value, _)| value.clone());
                 write!(f, "{}", Self::List(values.collect()))
             }
+            Self::Table(entries) if entries.is_empty() => write!(f, "{{}}"),
             Self::Table(entries) => {
                 write!(f, "{{ ")?;
                 for (at, (name, value)) in entries.iter().enumerate() {

@@ -1,4 +1,4 @@
-//! Durations as Moorline writes them.
+//! Durations and sizes as Moorline writes them.
 
 /// Milliseconds with the largest unit that has no remainder.
 pub(crate) fn duration(milliseconds: u64) -> String {
@@ -8,6 +8,16 @@ pub(crate) fn duration(milliseconds: u64) -> String {
         }
     }
     format!("{milliseconds}ms")
+}
+
+/// Bytes with the largest unit that has no remainder.
+pub(crate) fn size(bytes: u64) -> String {
+    for (name, unit) in [("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10)] {
+        if bytes >= unit && bytes.is_multiple_of(unit) {
+            return format!("{}{name}", bytes / unit);
+        }
+    }
+    format!("{bytes}B")
 }
 
 #[cfg(test)]
@@ -26,6 +36,14 @@ mod tests {
             (86_400_000, "24h"),
         ] {
             assert_eq!(duration(milliseconds), text);
+        }
+        for (bytes, text) in [
+            (5, "5B"),
+            (1024, "1KiB"),
+            (1025, "1025B"),
+            (3 << 20, "3MiB"),
+        ] {
+            assert_eq!(size(bytes), text);
         }
     }
 }

@@ -131,3 +131,24 @@ fn a_reload_changes_the_rules_for_new_connections() {
     early.write_all(b"y").expect("it is open");
     assert!(is_answered(&mut early));
 }
+
+#[test]
+fn a_header_of_a_proxy_that_is_not_believed_names_nobody() {
+    let peer = PeerServer::echo();
+    let rules = "access = [{ deny = \"192.0.2.7\" }]\nproxy_protocol = \"any\"";
+    for (trusted, is_denied) in [
+        ("", false),
+        ("trusted_proxies = [\"10.0.0.0/8\"]", false),
+        ("trusted_proxies = [\"127.0.0.1\"]", true),
+    ] {
+        let rules = format!("{rules}\n{trusted}");
+        let engine = Engine::start("moorline", &config(&rules, "", &[peer.address]));
+        let header = "PROXY TCP4 192.0.2.7 198.51.100.1 4711 443\r\n";
+        assert_eq!(
+            is_served_behind_a_proxy(&engine, header),
+            !is_denied,
+            "{trusted}"
+        );
+        assert!(!is_served_behind_a_proxy(&engine, "PROXY nonsense\r\n"));
+    }
+}

@@ -65,7 +65,10 @@ pub(crate) fn hear_proxy(session: &mut Session, tools: &mut Tools) -> Announceme
         return Announcement::Wrong;
     }
     session.meters.bytes_in += length as u64;
-    if let Announced::Client(client) = origin {
+    let proxies = &tools.cx.listener(session.listener).proxies;
+    if let Announced::Client(client) = origin
+        && trusts(proxies, &session.peer)
+    {
         session.peer = Peer::Ip(client);
         go_to_address(session, tools);
     }

@@ -32,6 +32,10 @@ pub(super) fn settings(scope: Scope<'_>, cx: &mut Context<'_>) -> Vec<Entry> {
     entries.push(connect_timeout);
     entries.push(next(scope, cx));
     entries.extend(bind(scope, cx));
+    if let Some((true, directive)) = scope.flag("proxy_protocol", cx) {
+        let version = Value::Number(1);
+        entries.push(Entry::new("proxy_protocol", version, &directive.place));
+    }
     entries
 }
 

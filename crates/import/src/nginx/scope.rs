@@ -55,6 +55,11 @@ impl<'a> Scope<'a> {
         self.parsed(name, cx, what, value::time)
     }
 
+    /// A size in bytes.
+    pub(super) fn size(self, name: &str, cx: &mut Context<'_>) -> Option<(u64, &'a Directive)> {
+        self.parsed(name, cx, "takes a size, such as 16k or 1m", value::size)
+    }
+
     /// A whole number.
     pub(super) fn number(self, name: &str, cx: &mut Context<'_>) -> Option<(u64, &'a Directive)> {
         self.parsed(name, cx, "takes a whole number", value::number)

@@ -24,6 +24,8 @@ pub(super) struct Server {
     pub(super) target_place: Option<Place>,
     /// Keys that each of its listeners has.
     common: Vec<Entry>,
+    /// Keys of those without TLS.
+    plain: Vec<Entry>,
     /// Keys of those with TLS.
     tls: Vec<Entry>,
     /// Keys of those with the PROXY protocol.
@@ -74,11 +76,13 @@ pub(super) fn server(
         false => Ok(Vec::new()),
     };
     let proxied = proxied(scope, cx);
+    let plain = preread(scope, cx);
     let target = target(directive, scope, cx);
     result?;
     let (target, place) = target?;
     Ok(Server {
         tls: tls?,
+        plain,
         listens,
         target,
         target_place: Some(place),
@@ -91,12 +95,11 @@ impl Server {
     /// The keys of one of its listeners.
     pub(super) fn entries(&self, listen: &Listen) -> Vec<Entry> {
         let mut entries = self.common.clone();
-        if listen.ssl {
-            entries.extend(self.tls.iter().cloned());
-        }
+        let of_its_kind = if listen.ssl { &self.tls } else { &self.plain };
+        entries.extend(of_its_kind.iter().cloned());
         if listen.proxy_protocol {
-            let flag = Value::Flag(true);
-            entries.push(Entry::new("proxy_protocol", flag, &listen.place));
+            let any = Value::text("any");
+            entries.push(Entry::new("proxy_protocol", any, &listen.place));
             // A handshake of TLS comes behind the header, and has longer.
             let more = self.proxied.iter();
             entries.extend(
@@ -142,6 +145,23 @@ fn common(scope: Scope<'_>, cx: &mut Context<'_>) -> Vec<Entry> {
     entries
 }
 
+/// Keys of listeners that look at what a TLS client asks for.
+fn preread(scope: Scope<'_>, cx: &mut Context<'_>) -> Vec<Entry> {
+    let buffer = scope.size("preread_buffer_size", cx);
+    let timeout = scope.time("preread_timeout", cx);
+    let Some((true, directive)) = scope.flag("ssl_preread", cx) else {
+        return Vec::new();
+    };
+    let buffer = buffer.map(|(bytes, _)| Value::text(unit::size(bytes)));
+    let timeout = timeout.map(|(time, _)| Value::text(unit::duration(time)));
+    let entries = [("buffer", buffer), ("timeout", timeout)];
+    let entries = entries
+        .into_iter()
+        .filter_map(|(key, value)| Some((key.to_owned(), value?)));
+    let table = Value::Table(entries.collect());
+    vec![Entry::new("preread", table, &directive.place)]
+}
+
 /// Keys of listeners that begin with the PROXY protocol.
 fn proxied(scope: Scope<'_>, cx: &mut Context<'_>) -> Vec<Entry> {
     let mut entries = Vec::new();
@@ -157,10 +177,8 @@ fn proxied(scope: Scope<'_>, cx: &mut Context<'_>) -> Vec<Entry> {
             Some((Value::text(text), Some(directive.place.clone())))
         })
         .collect();
-    if trusted.is_empty() {
-        let all = ["0.0.0.0/0", "::/0", "unix"].map(Value::text);
-        entries.push(Entry::default("trusted_proxies", Value::List(all.into())));
-    } else {
+    // nginx takes the header from everyone, too, and believes those.
+    if !trusted.is_empty() {
         entries.push(Entry::default("trusted_proxies", Value::Lines(trusted)));
     }
     let time = scope.time("proxy_protocol_timeout", cx);

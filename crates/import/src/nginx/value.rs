@@ -1,4 +1,4 @@
-//! Numbers, times and addresses as nginx writes them.
+//! Numbers, times, sizes and addresses as nginx writes them.
 
 /// A time in milliseconds: `10`, `5s`, `100ms`, `1h30m`, `1d`. Without a unit it is in seconds.
 pub(super) fn time(text: &str) -> Option<u64> {
@@ -35,6 +35,18 @@ pub(super) fn time(text: &str) -> Option<u64> {
             .and_then(|it| it.checked_add(total))?;
     }
     Some(total)
+}
+
+/// A size in bytes: `10`, `16k`, `1m`, `1g`.
+pub(super) fn size(text: &str) -> Option<u64> {
+    let (digits, shift) = match text.bytes().last()? {
+        b'k' | b'K' => (&text[..text.len() - 1], 10),
+        b'm' | b'M' => (&text[..text.len() - 1], 20),
+        b'g' | b'G' => (&text[..text.len() - 1], 30),
+        _ => (text, 0),
+    };
+    let number: u64 = number(digits)?;
+    number.checked_mul(1 << shift)
 }
 
 /// A whole number without a sign.
@@ -76,6 +88,22 @@ mod tests {
             ("99999999999999999999", None),
         ] {
             assert_eq!(time(text), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn sizes_are_those_of_nginx() {
+        for (text, expected) in [
+            ("10", Some(10)),
+            ("16k", Some(16384)),
+            ("1M", Some(1 << 20)),
+            ("2g", Some(2 << 30)),
+            ("", None),
+            ("k", None),
+            ("+1", None),
+            ("1kb", None),
+        ] {
+            assert_eq!(size(text), expected, "{text}");
         }
     }
 

@@ -4,11 +4,32 @@ use super::context::Context;
 use crate::note::{Place, Reported};
 
 /// nginx's name and ours.
-const VARIABLES: &[(&str, &str)] = &[
+pub(super) const VARIABLES: &[(&str, &str)] = &[
     ("remote_addr", "client.address"),
-    // As text: equal keys stay equal.
-    ("binary_remote_addr", "client.address"),
+    ("binary_remote_addr", "client.binary"),
     ("remote_port", "client.port"),
+    ("realip_remote_addr", "connection.address"),
+    ("realip_remote_port", "connection.port"),
+    ("server_addr", "server.address"),
+    ("server_port", "server.port"),
+    ("protocol", "protocol"),
+    ("connection", "connection"),
+    ("status", "status"),
+    ("bytes_sent", "bytes.sent"),
+    ("bytes_received", "bytes.received"),
+    ("session_time", "session_time"),
+    ("upstream_addr", "upstream.address"),
+    ("upstream_connect_time", "upstream.connect_time"),
+    ("upstream_first_byte_time", "upstream.first_byte_time"),
+    ("upstream_session_time", "upstream.session_time"),
+    ("upstream_bytes_sent", "upstream.bytes_sent"),
+    ("upstream_bytes_received", "upstream.bytes_received"),
+    ("time_iso8601", "time.iso"),
+    ("time_local", "time.local"),
+    ("msec", "time.msec"),
+    ("pid", "pid"),
+    ("hostname", "hostname"),
+    ("nginx_version", "engine.version"),
 ];
 
 /// A value with variables, as Moorline writes it.

@@ -93,6 +93,18 @@ fn settings_of_servers_become_keys() {
         ("tcp_nodelay on;", ""),
         ("proxy_half_close on;", ""),
         ("proxy_buffer_size 16k;", ""),
+        ("proxy_protocol on;", "proxy_protocol = 1"),
+        ("proxy_protocol off;", ""),
+        ("ssl_preread on;", "preread = {}"),
+        (
+            "ssl_preread on; preread_buffer_size 8k; preread_timeout 5s;",
+            "preread = { buffer = \"8KiB\", timeout = \"5s\" }",
+        ),
+        ("preread_buffer_size 8k;", ""),
+        (
+            "listen 2 proxy_protocol;",
+            "address = \"tcp://0.0.0.0:2\"\nproxy_protocol = \"any\"\nhandshake_timeout = \"30s\"",
+        ),
     ] {
         assert_eq!(server(directives), lines, "{directives}");
     }
@@ -186,6 +198,6 @@ fn the_proxy_protocol_is_believed_from_trusted_networks() {
     let text = "stream { server { listen 1 proxy_protocol; proxy_pass 10.0.0.1:80;
         set_real_ip_from 10.0.0.0/8; set_real_ip_from unix:; proxy_protocol_timeout 5s; } }";
     let found = imported(text);
-    let expected = "proxy_protocol = true\ntrusted_proxies = [\n  \"10.0.0.0/8\",\n  \"unix\",\n]\nhandshake_timeout = \"5s\"\n";
+    let expected = "proxy_protocol = \"any\"\ntrusted_proxies = [\n  \"10.0.0.0/8\",\n  \"unix\",\n]\nhandshake_timeout = \"5s\"\n";
     assert!(found.contains(expected), "{found}");
 }

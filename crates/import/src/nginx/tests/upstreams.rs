@@ -21,6 +21,17 @@ fn refused(directives: &str) -> String {
     error.unwrap_or_else(|| panic!("{errors:?}")).to_owned()
 }
 
+#[test]
+fn every_variable_is_one_of_moorlines() {
+    for (name, _) in crate::nginx::variables::VARIABLES {
+        let found = upstream(&format!("hash a${{{name}}}b; {TWO}"));
+        assert!(
+            found.starts_with("balance = { kind = \"hash\", key = \"a${"),
+            "{found}"
+        );
+    }
+}
+
 const TWO: &str = "server 10.0.0.1:1; server 10.0.0.2:1;";
 const TWO_PEERS: &str = "peers = [\n  \"tcp://10.0.0.1:1\",\n  \"tcp://10.0.0.2:1\",\n]";
 
