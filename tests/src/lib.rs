@@ -21,6 +21,7 @@ mod random;
 mod relayed_peer;
 mod tls;
 mod tls_server;
+mod udp_peer;
 mod wire;
 
 pub use browser::{Browser, Tab};
@@ -37,6 +38,7 @@ pub use random::Random;
 pub use relayed_peer::{PeerServer, black_hole, exchange};
 pub use tls::{Issued, Issuer, TlsStream, Trust};
 pub use tls_server::TlsServer;
+pub use udp_peer::{UdpClient, UdpPeer};
 pub use wire::{Wire, frame};
 
 use std::time::{Duration, Instant};

@@ -13,6 +13,7 @@
 //!   their own
 //! - `upstream`, `balance`, `relay`: peers that connections are relayed to; `variables`: texts that a connection completes; `uses`: what
 //!   connections must note for them
+//! - `datagram_relay`: what is different where datagrams are relayed
 //! - `walk` reads single keys
 //! - `error`: a mistake and its place; `near` finds slips, `later` names keys of a later version
 //! - `host`: the machine that defaults come from
@@ -25,6 +26,7 @@ mod app;
 mod balance;
 mod cache_control;
 mod compression;
+mod datagram_relay;
 mod error;
 mod framing;
 mod host;
@@ -68,6 +70,7 @@ pub use access::Access;
 pub use app::{check_app, check_app_text};
 pub use balance::{Balance, HashMethod, Load, TimeOf};
 pub use compression::Compression;
+pub use datagram_relay::DatagramRules;
 pub use error::{ConfigError, ConfigErrors};
 pub use host::allowed_cpus;
 pub use limit::{ConnectionLimit, LimitUse};
@@ -299,6 +302,8 @@ pub struct Listener {
     pub upstream: Option<String>,
     /// What its connections must note for the texts that they fill in later.
     pub uses: Uses,
+    /// When the sessions of datagrams that it relays end.
+    pub datagrams: DatagramRules,
     /// How its connections are encrypted, if they are.
     pub tls: Option<ServerOptions>,
     /// How its stream is cut into messages. For HTTP listeners: `Framing::WebSocket`.
@@ -362,7 +367,7 @@ impl Listener {
         !self.routes.is_empty()
     }
 
-    /// Whether it takes datagrams, which have no sessions.
+    /// Whether it takes datagrams. They have sessions only where they are relayed.
     pub fn is_datagram(&self) -> bool {
         listen::is_datagram(&self.address)
     }

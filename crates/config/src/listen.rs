@@ -9,10 +9,11 @@ use moorline_net::{Address, AddressError, Framing, HostPort};
 use super::error::Reported;
 use super::liveness::liveness;
 use super::process::{self, DEFAULT_ATTEMPTS, MAX_ATTEMPTS, Names};
+use super::upstream::Upstreams;
 use super::walk::{Field, Section};
 use super::{
     Compression, Dispatch, Listener, OnCrash, OnError, RequestRules, Route, RouteKind, Routes,
-    Uses, compression, framing, proxies, relay, request, route, stream, tls,
+    Uses, compression, datagram_relay, framing, proxies, relay, request, route, stream, tls,
 };
 
 const DEFAULT_HIGH_WATERMARK: u64 = 1 << 20;
@@ -66,7 +67,7 @@ pub(super) fn listeners(
 /// The names of tables that listeners refer to.
 #[derive(Clone, Copy)]
 pub(super) struct Known<'a> {
-    pub(super) upstreams: &'a [String],
+    pub(super) upstreams: &'a Upstreams,
     pub(super) limits: &'a [String],
 }
 
@@ -105,6 +106,7 @@ fn listener(
     let proxies = proxies::proxies(&section, address.as_ref().ok(), |it| is_http(&section, it));
     let stream = stream::rules(&section, address.as_ref().ok(), known);
     let own_dispatch = section.read("dispatch", |field| process::dispatch(&field));
+    let rules = datagram_relay::rules(&section, address.as_ref().ok());
     let datagrams = check_datagrams(&section, address.as_ref().ok(), own_dispatch.as_ref().ok());
     if let (Ok(content), Ok(sizes), Ok(name)) = (&content, &sizes, &name) {
         warn_of_large_messages(&section, name, &content.framing, sizes);
@@ -121,6 +123,7 @@ fn listener(
         address: with_tls(address?, tls.is_some()),
         upstream,
         uses: Uses::default(),
+        datagrams: rules?,
         tls,
         framing: content.framing,
         routes: content.routes,
@@ -241,7 +244,8 @@ fn check_datagrams(
     address: Option<&Address>,
     dispatch: Option<&Option<Dispatch>>,
 ) -> Result<(), Reported> {
-    let Some(address) = address.filter(|address| is_datagram(address)) else {
+    let is_unrelayed = |address: &&Address| is_datagram(address) && !section.has("upstream");
+    let Some(address) = address.filter(is_unrelayed) else {
         return Ok(());
     };
     let scheme = address.scheme();

@@ -192,7 +192,7 @@ fn parse(report: &Report<'_>, text: &str, path: &Path, host: &Host) -> Result<Co
     let upstreams = upstream::upstreams(&root);
     let limits = limit::limits(&root);
     let known = Known {
-        upstreams: &upstreams.names,
+        upstreams: &upstreams,
         limits: &limits.names,
     };
     let listeners = listen::listeners(&root, base, dispatch, known);

@@ -5,8 +5,9 @@ use std::time::Duration;
 use moorline_net::Address;
 
 use super::error::Reported;
-use super::near;
+use super::upstream::Upstreams;
 use super::walk::Section;
+use super::{datagram_relay, near};
 
 /// As long as other proxies wait.
 pub(super) const DEFAULT_IDLE_TIMEOUT: Duration = Duration::from_secs(600);
@@ -28,12 +29,13 @@ const SESSION_KEYS: &[&str] = &[
     "dispatch",
 ];
 
-/// The upstream of a listener, if it has one. `names`: those of the file.
+/// The upstream of a listener, if it has one. `upstreams`: those of the file.
 pub(super) fn upstream(
     section: &Section<'_>,
     address: Option<&Address>,
-    names: &[String],
+    upstreams: &Upstreams,
 ) -> Result<Option<String>, Reported> {
+    let names = &upstreams.names;
     let named = section.read("upstream", |field| {
         let name = field.text()?;
         if names.iter().any(|known| known == name) {
@@ -53,7 +55,7 @@ pub(super) fn upstream(
         "has no effect with `upstream`: bytes are relayed as they come",
     );
     match address {
-        None | Some(Address::Tcp(_) | Address::Tls(_)) => {}
+        None | Some(Address::Tcp(_) | Address::Tls(_) | Address::Udp(_)) => {}
         Some(Address::Unix(_)) => section.refuse_keys(
             &["websocket", "static", "route"],
             "has no effect with `upstream`: requests are relayed as they come",
@@ -63,12 +65,17 @@ pub(super) fn upstream(
                 "{}:// listeners do not relay in this version",
                 other.scheme()
             );
-            let hint = "write tcp://host:port, also for HTTP, or unix:///path";
+            let hint = "write tcp://host:port, also for HTTP, udp://host:port, or unix:///path";
             return Err(section
                 .report
                 .error(section.place("address"), message, hint));
         }
     }
     keys?;
+    if let (Some(address), Ok(Some(name))) = (address, &named)
+        && let Some(upstream) = upstreams.named(name)
+    {
+        datagram_relay::check_kind(section, address, (name, upstream.is_datagram()))?;
+    }
     named
 }

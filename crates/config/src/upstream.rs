@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Listener;
 use super::balance::{self, Balance, HashMethod};
+use super::datagram_relay::{self, Checked};
 use super::error::{Report, Reported};
 use super::proxy_version::{ProxyVersion, proxy_version};
 use super::walk::{Field, Section};
@@ -42,7 +43,7 @@ const EXCHANGE_HINT: &str = r#"write check = { kind = "expect", send = "PING\r\n
 const HINT: &str = "write [upstream.NAME] and its keys below it";
 const PEERS_HINT: &str =
     r#"write peers = ["tcp://10.0.0.1:3306", { address = "tcp://10.0.0.2:3306", weight = 2 }]"#;
-const PEER_HINT: &str = "write tcp://host:port, or unix:///path";
+const PEER_HINT: &str = "write tcp://host:port, udp://host:port, or unix:///path";
 
 /// A set of servers that connections are relayed to.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -65,6 +66,24 @@ pub struct Upstream {
     pub proxy_protocol: Option<ProxyVersion>,
     /// As written; not empty.
     pub peers: Vec<UpstreamPeer>,
+}
+
+impl Upstream {
+    /// Whether its peers take datagrams.
+    pub fn is_datagram(&self) -> bool {
+        let mut peers = self.peers.iter();
+        peers.any(|peer| datagram_relay::is_udp(&peer.address))
+    }
+}
+
+impl CheckKind {
+    fn checked(&self) -> Checked {
+        match self {
+            Self::Connect => Checked::Connecting,
+            Self::Expect(exchange) if exchange.send.is_empty() => Checked::Listening,
+            Self::Expect(_) => Checked::Asking,
+        }
+    }
 }
 
 /// When a connection that failed to reach a peer stops trying others.
@@ -112,7 +131,7 @@ pub struct Exchange {
 /// An entry of `peers`. A name may mean several addresses: each of them is a peer with these settings.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct UpstreamPeer {
-    /// `tcp://` or `unix://`.
+    /// `tcp://` or `unix://`; in an upstream of datagrams `udp://`.
     pub address: Address,
     /// Its share of connections, in proportion to those of the others. Default 1.
     pub weight: u32,
@@ -183,6 +202,12 @@ pub(super) fn upstreams(root: &Section<'_>) -> Upstreams {
 }
 
 impl Upstreams {
+    /// The upstream of this name, unless there is a mistake in some.
+    pub(super) fn named(&self, name: &str) -> Option<&Upstream> {
+        let parsed = self.parsed.as_ref().ok()?;
+        parsed.iter().find(|upstream| upstream.name == name)
+    }
+
     /// Warns of upstreams that no listener has.
     pub(super) fn warn_of_unused(&self, report: &Report<'_>, listeners: &[Listener]) {
         for (name, line) in self.names.iter().zip(&self.lines) {
@@ -235,7 +260,11 @@ fn upstream(field: &Field<'_>, name: &str) -> Result<Upstream, Reported> {
             let balance = balance.as_ref().ok().and_then(Option::as_ref);
             let light = check_weights(&section, balance, peers);
             let bind = bind.as_ref().ok().copied().flatten();
-            check_families(&section, bind, peers).and(light)
+            let check = check.as_ref().ok().and_then(Option::as_ref);
+            let addresses = peers.iter().map(|peer| &peer.address);
+            let checked = check.map(|check| check.kind.checked());
+            let fits = datagram_relay::check_peers(&section, addresses, checked);
+            check_families(&section, bind, peers).and(light).and(fits)
         }
         Err(Reported) => Ok(()),
     };
@@ -412,11 +441,12 @@ fn peer_address(field: &Field<'_>) -> Result<Address, Reported> {
         )
     })?;
     match &address {
-        Address::Tcp(host_port) if host_port.port == 0 => Err(field.refuse(
-            "the peer's address has port 0, to which nothing can connect",
-            "write the port that the peer listens on",
-        )),
-        Address::Tcp(_) | Address::Unix(_) => Ok(address),
+        Address::Tcp(host_port) | Address::Udp(host_port) if host_port.port == 0 => Err(field
+            .refuse(
+                "the peer's address has port 0, to which nothing can connect",
+                "write the port that the peer listens on",
+            )),
+        Address::Tcp(_) | Address::Unix(_) | Address::Udp(_) => Ok(address),
         other => Err(field.refuse(
             format!(
                 "`{}` is not a peer's address in this version",

@@ -1,5 +1,7 @@
 //! What a configuration says when it is right, and what is said when it is wrong.
 
+#[path = "config/datagrams.rs"]
+mod datagrams;
 #[path = "config/entry.rs"]
 mod entry;
 #[path = "config/errors.rs"]
@@ -78,6 +80,7 @@ fn listener(name: &str, address: Address, framing: Framing) -> Listener {
         address,
         upstream: None,
         uses: moorline_config::Uses::default(),
+        datagrams: Default::default(),
         tls: None,
         framing,
         routes: Default::default(),

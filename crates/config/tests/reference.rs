@@ -101,6 +101,9 @@ fn file(title: &str, key: &str, value: Option<&str>) -> String {
         ("[[listen]]", "limits") => {
             listen(&format!("{tcp}\n{line}\n[limit.per_client]\nkey = \"a\""))
         }
+        ("[[listen]]", "requests" | "responses") => listen(&format!(
+            "address = \"udp://127.0.0.1:0\"\nupstream = \"dns\"\n{line}\n[upstream.dns]\npeers = [\"udp://127.0.0.1:1\"]"
+        )),
         ("[[listen]]", _) => listen(&format!("{tcp}\n{line}")),
         ("an entry of `limits`", _) => {
             let others = ["limit = \"per_client\"", "most = 9"];

@@ -51,10 +51,10 @@ impl Loop {
         if tools.agenda.timers.pauses(listener) {
             return;
         }
-        if acceptor.sockets.datagrams(listener).is_some() {
-            datagrams::receive(listener, &acceptor.sockets, tools);
-        } else {
-            self.accept(listener);
+        match acceptor.sockets.datagrams(listener) {
+            None => self.accept(listener),
+            Some(_) if tools.cx.listener(listener).is_relay() => self.relay_datagrams(listener),
+            Some(_) => datagrams::receive(listener, &acceptor.sockets, tools),
         }
         self.mute_if_paused(listener);
     }
@@ -261,6 +261,7 @@ impl Loop {
                 listener,
                 client: &peer,
                 socket: Some(&socket),
+                local: None,
                 number: 0,
             };
             match take_tickets(&newcomer, &mut self.tools) {

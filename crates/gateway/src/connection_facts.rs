@@ -6,13 +6,14 @@ use std::os::fd::OwnedFd;
 use std::sync::OnceLock;
 use std::time::Duration;
 
-use moorline_config::{Template, Variable};
+use moorline_config::{Balance, Template, Variable};
 use moorline_proxy::{Facts, Text};
 use rustix::net::SocketAddrAny;
 
 use crate::cx::{Cx, unix_ms};
 use crate::ids::ListenerId;
 use crate::notes::{AttemptNote, Notes};
+use crate::upstreams::SharedUpstream;
 use crate::utc::Utc;
 use moorline_protocol::wire::Peer;
 
@@ -28,6 +29,8 @@ pub(crate) struct ConnectionFacts<'a> {
     /// What was noted for texts.
     pub(crate) notes: Option<&'a Notes>,
     pub(crate) socket: Option<&'a OwnedFd>,
+    /// The address that its datagrams were sent to, where the socket has several.
+    pub(crate) local: Option<IpAddr>,
     /// No other connection of the gateway has it.
     pub(crate) number: u64,
     /// In milliseconds since the Unix epoch.
@@ -52,6 +55,17 @@ impl ConnectionFacts<'_> {
         let mut text = Text::default();
         text.fill(template, self);
         text
+    }
+
+    /// The key of hashing, filled in; empty with another rule. The text is that of the loop's configuration, as what it refers to.
+    pub(crate) fn hash_key(&self, upstream: &SharedUpstream) -> Text {
+        if upstream.is_hashed()
+            && let Some(upstream) = self.cx.config.upstream(&upstream.name)
+            && let Balance::Hash { key, .. } = &upstream.balance
+        {
+            return self.filled(key);
+        }
+        Text::default()
     }
 
     /// The address that the connection itself comes from.
@@ -90,7 +104,12 @@ impl ConnectionFacts<'_> {
 
     /// The local address of the client's connection.
     fn server(&self) -> Option<SocketAddrAny> {
-        rustix::net::getsockname(self.socket?).ok()
+        let bound = rustix::net::getsockname(self.socket?).ok()?;
+        let Some(local) = self.local else {
+            return Some(bound);
+        };
+        let bound = SocketAddr::try_from(bound).ok()?;
+        Some(SocketAddr::new(local, bound.port()).into())
     }
 }
 

@@ -1,5 +1,6 @@
 //! Whether a client may come in at all, by the rules of its listener.
 
+use std::net::IpAddr;
 use std::os::fd::OwnedFd;
 
 use crate::connection_facts::ConnectionFacts;
@@ -39,6 +40,8 @@ pub(crate) struct Newcomer<'a> {
     pub(crate) listener: ListenerId,
     pub(crate) client: &'a Peer,
     pub(crate) socket: Option<&'a OwnedFd>,
+    /// The address that a datagram was sent to, where the socket has several.
+    pub(crate) local: Option<IpAddr>,
     /// No other connection has it.
     pub(crate) number: u64,
 }
@@ -106,6 +109,7 @@ impl Newcomer<'_> {
             client: self.client,
             notes: None,
             socket: self.socket,
+            local: self.local,
             number: self.number,
             begun_at: unix_ms(),
             relayed: None,

@@ -42,6 +42,7 @@ use crate::shared::Shared;
 use crate::sockets::{Socket, Sockets};
 use crate::timers::Alarm;
 use crate::tools::Tools;
+use crate::udp_relay::table::UdpRelays;
 
 /// The parts that a loop is made from.
 pub(crate) struct Parts {
@@ -67,6 +68,7 @@ pub(crate) struct Loop {
     pub(crate) files: Files,
     pub(crate) exchanges: Exchanges,
     pub(crate) relays: Relays,
+    pub(crate) udp_relays: UdpRelays,
     pub(crate) acceptor: Acceptor,
     pub(crate) poller: Poller,
     pub(crate) pressure: Pressure,
@@ -112,6 +114,7 @@ impl Loop {
             files: Files::default(),
             exchanges: Exchanges::default(),
             relays: Relays::default(),
+            udp_relays: UdpRelays::default(),
             acceptor: Acceptor {
                 sockets: Sockets::default(),
                 gate: AcceptGate::new(&tools.cx.config.listeners),

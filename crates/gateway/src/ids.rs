@@ -32,6 +32,17 @@ pub(crate) struct RelayRef {
     pub(crate) serial: u64,
 }
 
+/// A relay of datagrams, by its place in its loop's table. The place is reused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct UdpRelayKey(pub(crate) u32);
+
+/// A relay of datagrams on a list that it may not outlive: its place, and the serial that says whether it still has it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct UdpRelayRef {
+    pub(crate) key: UdpRelayKey,
+    pub(crate) serial: u64,
+}
+
 /// A side of a relay.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Side {
@@ -87,6 +98,18 @@ impl SessionKey {
 impl RelayKey {
     pub(crate) fn index(self) -> usize {
         self.0 as usize
+    }
+}
+
+impl UdpRelayKey {
+    pub(crate) fn index(self) -> usize {
+        self.0 as usize
+    }
+}
+
+impl From<UdpRelayKey> for u32 {
+    fn from(key: UdpRelayKey) -> u32 {
+        key.0
     }
 }
 

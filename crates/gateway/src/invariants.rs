@@ -26,7 +26,7 @@ impl Loop {
             return;
         }
         self.unchecked_turns += 1;
-        let members = self.sessions.len() + self.relays.len();
+        let members = self.sessions.len() + self.relays.len() + self.udp_relays.len();
         if self.unchecked_turns * SESSIONS_PER_TURN >= members {
             self.unchecked_turns = 0;
             self.check_invariants();
@@ -40,6 +40,7 @@ impl Loop {
         self.check_counts();
         self.check_pulses();
         self.check_relays();
+        self.check_udp_relays();
         let lists = self.check_lists();
         for session in self.sessions.iter() {
             assert!(

@@ -17,9 +17,11 @@
 //! - `events`: events on their way to all loops
 //! - `accept`: from a connection to a session; `entry`: which clients may come in
 //! - `relays`: relayed connections: how they begin, go on and end
+//! - `udp_relays`: the same of datagrams
 //! - `relief`: what a loop does when memory runs out
 //! - `turnover`: activate, configure, remove a process, drain: what a reload, a crash and a stop do
 //! - `event_loop`: all that a loop owns
+//! - `udp_relay`: one relayed client of datagrams
 //! - `relay`: one relayed connection: from a client to a peer, and their bytes
 //! - `service`: one session's turn
 //! - `alarms`: the actions of a session's timer
@@ -70,6 +72,7 @@
 //! - `scratch`: the buffers that a turn borrows
 //! - `pipes`: pipes between the sockets of relays
 //! - `codecs`: the compression that all sessions of a loop share
+//! - `burst`: how many are taken from one socket at once
 //! - `clock`: the time
 //! - `ids`: the names of a listener, a slot, a process, a session
 
@@ -79,6 +82,7 @@ mod accept;
 mod agenda;
 mod alarms;
 mod arrival;
+mod burst;
 mod change;
 mod client_hello;
 mod clock;
@@ -138,6 +142,8 @@ mod tls;
 mod tools;
 mod transfer;
 mod turnover;
+mod udp_relay;
+mod udp_relays;
 mod upstreams;
 mod utc;
 mod wheel;

@@ -156,9 +156,9 @@ impl Loop {
             return Next::Go;
         }
         let Tools { cx, agenda, .. } = &self.tools;
-        let looks = self.relays.looks.next();
-        let timers = [agenda.timers.next(), agenda.pulses.next(), looks];
-        let timer = timers.into_iter().flatten().min();
+        let looks = [self.relays.looks.next(), self.udp_relays.looks.next()];
+        let timers = [agenda.timers.next(), agenda.pulses.next()];
+        let timer = timers.into_iter().chain(looks).flatten().min();
         let timer = timer.map(|ms| cx.clock.at(ms));
         let again = look_again.then(|| cx.clock.now() + LOOK_AGAIN);
         Next::Sleep([timer, again].into_iter().flatten().min())
@@ -177,7 +177,10 @@ impl Loop {
             match self.poller.event(at).0 {
                 Source::Process(process) => self.tools.processes.poll(process),
                 Source::Doorbell => {}
-                Source::Listener(_) | Source::Session(..) | Source::Relay(..) => continue,
+                Source::Listener(_)
+                | Source::Session(..)
+                | Source::Relay(..)
+                | Source::UdpRelay(..) => continue,
             }
             rings += 1;
         }
@@ -195,6 +198,7 @@ impl Loop {
                 (Source::Relay(key, side, serial), readiness) => {
                     self.relay_is_ready((key, side, serial), readiness);
                 }
+                (Source::UdpRelay(key, serial), _) => self.udp_relay_is_ready(key, serial),
                 // They were heard at once.
                 (Source::Process(_) | Source::Doorbell, _) => {}
             }
@@ -385,7 +389,7 @@ impl Loop {
         let counters = &cx.counters;
         let sessions = self.sessions.len();
         counters.set(LoopCounter::Sessions as usize, sessions as u64);
-        let relays = self.relays.len();
+        let relays = self.relays.len() + self.udp_relays.len();
         counters.set(LoopCounter::Relays as usize, relays as u64);
         counters.set(LoopCounter::BufferedBytes as usize, memory.held());
         counters.set(LoopCounter::Requests as usize, self.exchanges.len() as u64);

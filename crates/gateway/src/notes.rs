@@ -36,7 +36,7 @@ impl Notes {
         };
         let bare = peer.bare();
         let peer = match peer {
-            PeerAddress::Tcp(_) => bare,
+            PeerAddress::Tcp(_) | PeerAddress::Udp(_) => bare,
             PeerAddress::Unix(_) => format!("unix:{bare}"),
         };
         attempts.push(AttemptNote::new(peer, now));

@@ -9,7 +9,10 @@ use moorline_ipc::{Chime, Doorbell};
 use rustix::event::{Timespec, epoll};
 use rustix::io::Errno;
 
-use crate::ids::{ListenerId, ProcessKey, RelayKey, RelayRef, SessionKey, SessionRef, Side};
+use crate::ids::{
+    ListenerId, ProcessKey, RelayKey, RelayRef, SessionKey, SessionRef, Side, UdpRelayKey,
+    UdpRelayRef,
+};
 
 /// Events taken from the kernel at once.
 const EVENTS: usize = 512;
@@ -23,12 +26,15 @@ const CHIME: u64 = (u64::MAX - 2) << 32;
 /// The mark of a relay's socket: the highest bit, without the next one, which all other marks have. Its place is beside it,
 /// and in the lower half its side and the lower part of its serial.
 const RELAY: u64 = 1 << 63;
-/// The two highest bits of a token say whether it is one of a session (0 or 1), of a relay, or a mark.
+/// The two highest bits of a token say whether it is one of a session (0 or 1), of a relay, or a mark. A mark that is none of the
+/// three above is one of a relay of datagrams: its place is in the rest of the upper half, the lower part of its serial in the other.
 const KIND: u32 = 62;
 const OF_RELAY: u64 = RELAY >> KIND;
 const MARKED: u64 = 3;
 /// The side of a relay among the lower half.
 const SIDE: u64 = 1 << 31;
+/// The place of a relay of datagrams among the upper half: fewer than what the marks have there.
+const UDP_PLACE: u64 = (1 << 30) - 1;
 
 /// What is waited for on a session's socket. Few sessions ever have output that their socket does not take at once.
 const INPUT: epoll::EventFlags = epoll::EventFlags::IN
@@ -58,6 +64,8 @@ pub(crate) enum Source {
     Doorbell,
     /// This side of a relay in this place, if this is the lower part of its serial.
     Relay(RelayKey, Side, u32),
+    /// The peer of a relay of datagrams in this place, if this is the lower half of its serial.
+    UdpRelay(UdpRelayKey, u32),
     /// A session in this place, if these are the lower half of its id: an event may be older than the session there.
     Session(SessionKey, u32),
 }
@@ -145,7 +153,11 @@ impl Poller {
             MARKED => match token & LISTENER {
                 LISTENER => Source::Listener(ListenerId(token as u16)),
                 CHIME => Source::Process(ProcessKey(token as u16)),
-                _ => Source::Doorbell,
+                DOORBELL => Source::Doorbell,
+                place => {
+                    let key = UdpRelayKey((place >> 32 & UDP_PLACE) as u32);
+                    Source::UdpRelay(key, token as u32)
+                }
             },
             OF_RELAY => {
                 let key = RelayKey(((token & !RELAY) >> 32) as u32);
@@ -192,6 +204,18 @@ impl Poller {
         }
         let token = epoll::EventData::new_u64(token);
         epoll::add(&self.epoll, socket, token, BOTH_WAYS)
+    }
+
+    /// Registers the socket of a relay of datagrams for what its peer sends. It is reported until it is taken, so that nothing must
+    /// be asked whether more has come.
+    pub(crate) fn watch_udp_relay(
+        &self,
+        name: UdpRelayRef,
+        socket: BorrowedFd<'_>,
+    ) -> Result<(), Errno> {
+        let place = MARKED << KIND | u64::from(name.key.0) << 32;
+        let token = epoll::EventData::new_u64(place | u64::from(name.serial as u32));
+        epoll::add(&self.epoll, socket, token, epoll::EventFlags::IN)
     }
 
     /// Waits on a connection's socket no more: another thread has it from now on.

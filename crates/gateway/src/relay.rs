@@ -36,7 +36,7 @@ use moorline_protocol::wire::Peer;
 const AT_ONCE_MS: u64 = 1_000;
 
 /// The most loops: serials count within one.
-const LOOPS: u64 = 64;
+pub(crate) const LOOPS: u64 = 64;
 
 /// One relayed connection.
 #[derive(Debug)]
@@ -210,6 +210,7 @@ impl Relay {
             client: &self.client,
             notes: self.notes.as_deref(),
             socket: self.side(Side::Client).socket.as_ref(),
+            local: None,
             number: self.name.serial * LOOPS + u64::from(cx.index),
             begun_at: self.meters.begun_at,
             relayed: Some(Relayed {

@@ -29,9 +29,10 @@ impl Sockets {
     }
 
     /// The same, if this loop receives from it.
-    pub(crate) fn received_from(&self, listener: ListenerId) -> Option<&OwnedFd> {
+    pub(crate) fn received_from(&self, listener: ListenerId) -> Option<&Arc<OwnedFd>> {
         let receives = self.receives.get(listener.index()) == Some(&true);
-        self.datagrams(listener).filter(|_| receives)
+        let socket = self.datagrams.get(listener.index())?.as_ref();
+        socket.filter(|_| receives)
     }
 
     /// The listener's socket, if this loop waits for what comes in there.

@@ -1,6 +1,6 @@
 //! The upstreams of relays: their peers, shared by the loops.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -205,6 +205,12 @@ impl SharedUpstream {
     /// A connection that was made has ended.
     pub(crate) fn closed(&self, peer: PeerKey, now: u64, lasted: Duration) {
         self.locked().closed(peer, now, lasted);
+    }
+
+    /// A client of datagrams has gone. Nothing has come from the peer, and nobody has said that it cannot be reached.
+    pub(crate) fn undisturbed(&self, peer: PeerKey, address: SocketAddr, now: u64) {
+        let turn = self.locked().undisturbed(peer, now);
+        self.tell(turn, &PeerAddress::Udp(address), None);
     }
 
     /// The client has gone before the connection was made.

@@ -12,6 +12,8 @@ use moorline_net::Address;
 pub enum PeerAddress {
     /// TCP.
     Tcp(SocketAddr),
+    /// UDP.
+    Udp(SocketAddr),
     /// A Unix socket's path. That of an abstract one begins with a NUL byte.
     Unix(Arc<Path>),
 }
@@ -25,8 +27,16 @@ impl PeerAddress {
             other => {
                 let host_port = other.host_port()?;
                 let ip = host_port.ip().filter(|_| host_port.zone().is_none())?;
-                Some(Self::Tcp(SocketAddr::new(ip, host_port.port)))
+                Some(Self::of(other, SocketAddr::new(ip, host_port.port)))
             }
+        }
+    }
+
+    /// What a written name means, at this address.
+    pub(crate) fn of(written: &Address, at: SocketAddr) -> Self {
+        match written {
+            Address::Udp(_) => Self::Udp(at),
+            _ => Self::Tcp(at),
         }
     }
 
@@ -40,7 +50,7 @@ impl PeerAddress {
     /// Its IP address; `None` for a Unix socket.
     pub fn ip(&self) -> Option<IpAddr> {
         match self {
-            Self::Tcp(address) => Some(address.ip()),
+            Self::Tcp(address) | Self::Udp(address) => Some(address.ip()),
             Self::Unix(_) => None,
         }
     }
@@ -51,6 +61,7 @@ impl fmt::Display for PeerAddress {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Tcp(address) => write!(f, "tcp://{address}"),
+            Self::Udp(address) => write!(f, "udp://{address}"),
             Self::Unix(path) => Address::Unix(path.to_path_buf()).fmt(f),
         }
     }

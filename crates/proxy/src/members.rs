@@ -146,7 +146,7 @@ impl Members {
                     let address = PeerAddress::written(&entry.address);
                     (address.into_iter().collect(), warms_up)
                 }
-                Some(name) => self.addresses(name),
+                Some(name) => self.addresses(entry, name),
             };
             for address in addresses {
                 if wanted.len() == MOST_PEERS {
@@ -163,11 +163,11 @@ impl Members {
         (wanted, Unplaced(unplaced))
     }
 
-    fn addresses(&self, name: &HostPort) -> (Vec<PeerAddress>, bool) {
+    fn addresses(&self, entry: &UpstreamPeer, name: &HostPort) -> (Vec<PeerAddress>, bool) {
         let Some(known) = self.names.get(name) else {
             return (Vec::new(), false);
         };
-        let at = |ip: &IpAddr| PeerAddress::Tcp(SocketAddr::new(*ip, name.port));
+        let at = |ip: &IpAddr| PeerAddress::of(&entry.address, SocketAddr::new(*ip, name.port));
         (known.addresses.iter().map(at).collect(), known.warms_up)
     }
 

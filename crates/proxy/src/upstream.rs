@@ -148,6 +148,13 @@ impl Upstream {
         peer.reached(now).then_some(Turn::Back)
     }
 
+    /// Datagrams were sent to the peer. It has not answered, and nobody has said that it cannot be reached: it may live. Before
+    /// [`closed`](Self::closed).
+    pub fn undisturbed(&mut self, peer: PeerKey, now: u64) -> Option<Turn> {
+        let peer = self.members.peers.get_mut(peer)?;
+        peer.reached(now).then_some(Turn::Back)
+    }
+
     /// The connection's first byte from the peer has come, this time after it was made. Only needed if
     /// [`wants_first_byte`](Self::wants_first_byte).
     pub fn first_byte(&mut self, peer: PeerKey, now: u64, took: Duration) {

@@ -13,6 +13,9 @@ mod relaying;
 mod reload;
 mod stop;
 mod tls;
+mod udp;
+mod udp_failures;
+mod udp_sessions;
 
 use std::fmt::Write;
 use std::net::{SocketAddr, TcpStream};

@@ -44,7 +44,27 @@ pub(super) const LISTEN: SectionReference = SectionReference {
             r#""mysql""#,
             NewConnections,
             "Relays each connection to a peer of this upstream: see [`[upstream.NAME]`](#upstreamname). No worker has a part in \
-             it. Keys of sessions and messages do not belong to such a listener. `idle_timeout` is 10 min unless it is written.",
+             it. Keys of sessions and messages do not belong to such a listener. `idle_timeout` is 10 min unless it is written. A \
+             `udp://` listener relays datagrams to `udp://` peers: see [UDP](../guide/proxy.md#udp).",
+        ),
+        key(
+            "requests",
+            "number",
+            Words("no limit"),
+            "1",
+            Yes,
+            "`udp://` with `upstream`: after this number of datagrams from a client, its next one begins another session, perhaps \
+             with another peer. 1 balances each datagram.",
+        ),
+        key(
+            "responses",
+            "number",
+            Words("unknown"),
+            "1",
+            Yes,
+            "`udp://` with `upstream`: the answers that a peer gives to each datagram. A session ends when they have come; with 0, \
+             when its datagrams are passed on. Without it, only `idle_timeout` ends a session. If answers are missing when it \
+             does, the peer has failed once.",
         ),
         key(
             "preread",

@@ -32,7 +32,8 @@ pub(super) const UPSTREAM: SectionReference = SectionReference {
             Value(r#""5s""#),
             r#""1s""#,
             NewConnections,
-            "How long one attempt to connect to a peer may take.",
+            "How long one attempt to connect to a peer may take. With `udp://` peers: for how long a session whose peer cannot be \
+             reached and has not answered may still get another one.",
         ),
         key(
             "next",
@@ -83,7 +84,7 @@ pub(super) const UPSTREAM: SectionReference = SectionReference {
             Words("the kernel's choice"),
             r#""127.0.0.1""#,
             NewConnections,
-            "The local address of connections to TCP peers.",
+            "The local address of connections to TCP peers, and of datagrams to UDP peers.",
         ),
         key(
             "proxy_protocol",
@@ -110,7 +111,8 @@ pub(super) const PEER: SectionReference = SectionReference {
             Required,
             r#""tcp://db.example:3306""#,
             NewConnections,
-            "`tcp://host:port` or `unix:///path`.",
+            "`tcp://host:port` or `unix:///path`; for `udp://` listeners `udp://host:port`. The peers of one upstream all take \
+             datagrams, or none does.",
         ),
         key(
             "weight",
@@ -249,7 +251,8 @@ pub(super) const CHECK: SectionReference = SectionReference {
             r#""connect""#,
             NewConnections,
             "What a check does. `connect`: it connects and closes the connection. A peer that hangs still passes, because the \
-             kernel connects for it. `expect`: it connects, sends `send`, and waits until the answer has `expect` in it.",
+             kernel connects for it. `expect`: it connects, sends `send`, and waits until the answer has `expect` in it. \
+             `udp://` peers have `expect` only: `send` is one datagram, and so is the answer.",
         ),
         key(
             "send",

@@ -138,11 +138,11 @@ peers = ["tcp://10.0.0.1:3306"]
         r#"/c/a.toml:2:11: http:// listeners do not relay in this version
   2 | address = "http://127.0.0.1:1"
     |           ^^^^^^^^^^^^^^^^^^^^
-  hint: write tcp://host:port, also for HTTP, or unix:///path
-/c/a.toml:6:11: udp:// listeners do not relay in this version
-  6 | address = "udp://127.0.0.1:1"
-    |           ^^^^^^^^^^^^^^^^^^^
-  hint: write tcp://host:port, also for HTTP, or unix:///path
+  hint: write tcp://host:port, also for HTTP, udp://host:port, or unix:///path
+/c/a.toml:7:12: a udp:// listener cannot relay to upstream "mysql", which has no udp:// peers
+  7 | upstream = "mysql"
+    |            ^^^^^^^
+  hint: write peers = ["udp://host:port"] there
 /c/a.toml:11:1: `websocket` has no effect with `upstream`: requests are relayed as they come
   11 | websocket = "/"
      | ^^^^^^^^^
@@ -202,7 +202,7 @@ max_fails = -1
 fail_timeout = "soon"
 peers = [
   "10.0.0.1:3306",
-  "udp://10.0.0.1:53",
+  "kcp://10.0.0.1:53",
   "tls://10.0.0.1:443",
   "tcp://10.0.0.1:0",
   "unix://run/a.sock",
@@ -246,14 +246,14 @@ peers = [
   14 |   "10.0.0.1:3306",
      |   ^^^^^^^^^^^^^^^
   hint: write tcp://10.0.0.1:3306
-/c/a.toml:15:3: `udp` is not a peer's address in this version
-  15 |   "udp://10.0.0.1:53",
+/c/a.toml:15:3: `kcp` is not a peer's address in this version
+  15 |   "kcp://10.0.0.1:53",
      |   ^^^^^^^^^^^^^^^^^^^
-  hint: write tcp://host:port, or unix:///path
+  hint: write tcp://host:port, udp://host:port, or unix:///path
 /c/a.toml:16:3: `tls` is not a peer's address in this version
   16 |   "tls://10.0.0.1:443",
      |   ^^^^^^^^^^^^^^^^^^^^
-  hint: write tcp://host:port, or unix:///path
+  hint: write tcp://host:port, udp://host:port, or unix:///path
 /c/a.toml:17:3: the peer's address has port 0, to which nothing can connect
   17 |   "tcp://10.0.0.1:0",
      |   ^^^^^^^^^^^^^^^^^^
@@ -265,7 +265,7 @@ peers = [
 /c/a.toml:19:3: an entry of `peers` has no `address`
   19 |   { weight = 2 },
      |   ^^^^^^^^^^^^^^
-  hint: write tcp://host:port, or unix:///path
+  hint: write tcp://host:port, udp://host:port, or unix:///path
 /c/a.toml:20:44: `weight` is 0, out of its limits
   20 |   { address = "tcp://10.0.0.1:1", weight = 0, max_connections = 0, backup = 1, down = "no", max_fails = "x", fail_timeou
      |                                            ^

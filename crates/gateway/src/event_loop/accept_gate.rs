@@ -1,12 +1,11 @@
 //! When a loop accepts: a limited number of connections a second, and no more than there are descriptors for.
 
+use crate::burst::Burst;
 use crate::ids::ListenerId;
 use moorline_config::Listener;
 
 /// The most connections that are accepted from one listener in one turn.
-const ACCEPTS_PER_TURN: usize = 64;
-/// After this number of full bursts in a row the next is twice as long.
-const FULL_BURSTS: u8 = 4;
+const ACCEPTS_PER_TURN: u8 = 64;
 
 /// When a loop accepts.
 #[derive(Debug)]
@@ -19,24 +18,6 @@ pub(crate) struct AcceptGate {
     paused_since: Option<u64>,
     /// By listener.
     bursts: Vec<Burst>,
-}
-
-/// How many connections are accepted before their listener is looked at again. Its socket is reported as long as some wait,
-/// and to find out that none does costs as much as a connection: the number follows the load.
-#[derive(Debug)]
-struct Burst {
-    accepts: usize,
-    /// How often in a row this number has waited.
-    full: u8,
-}
-
-impl Default for Burst {
-    fn default() -> Self {
-        Self {
-            accepts: 1,
-            full: 0,
-        }
-    }
 }
 
 impl AcceptGate {
@@ -95,29 +76,23 @@ impl AcceptGate {
     /// How many connections to accept before the listener is looked at again.
     pub(crate) fn burst(&self, listener: ListenerId) -> usize {
         match (self.paused_since, self.bursts.get(listener.index())) {
-            (None, Some(burst)) => burst.accepts,
+            (None, Some(burst)) => burst.size(),
             // Only when none is left a pause is over.
-            _ => ACCEPTS_PER_TURN,
+            _ => ACCEPTS_PER_TURN.into(),
         }
     }
 
     /// None waits any more.
     pub(crate) fn has_emptied(&mut self, listener: ListenerId) {
         if let Some(burst) = self.bursts.get_mut(listener.index()) {
-            burst.accepts = (burst.accepts / 2).max(1);
-            burst.full = 0;
+            burst.has_emptied();
         }
     }
 
     /// As many as a burst have waited.
     pub(crate) fn may_have_more(&mut self, listener: ListenerId) {
-        let Some(burst) = self.bursts.get_mut(listener.index()) else {
-            return;
-        };
-        burst.full += 1;
-        if burst.full == FULL_BURSTS {
-            burst.full = 0;
-            burst.accepts = (burst.accepts * 2).min(ACCEPTS_PER_TURN);
+        if let Some(burst) = self.bursts.get_mut(listener.index()) {
+            burst.may_have_more(ACCEPTS_PER_TURN);
         }
     }
 

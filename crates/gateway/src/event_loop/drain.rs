@@ -1,7 +1,7 @@
 //! The sessions and relays that a loop closes one after the other.
 
 use crate::event_loop::pace::Pace;
-use crate::ids::{RelayRef, SessionRef};
+use crate::ids::{RelayRef, SessionRef, UdpRelayRef};
 
 /// Sessions and relays that close one after the other.
 #[derive(Debug)]
@@ -20,4 +20,5 @@ pub(crate) struct Drain {
 pub(crate) enum Leaver {
     Session(SessionRef),
     Relay(RelayRef),
+    UdpRelay(UdpRelayRef),
 }

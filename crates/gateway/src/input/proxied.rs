@@ -85,6 +85,7 @@ fn begin(session: &mut Session, origin: Announced, tools: &mut Tools) -> Announc
         listener: session.listener,
         client: &session.peer,
         socket: session.transport.socket.as_ref(),
+        local: None,
         number: session.id,
     };
     match take_tickets(&newcomer, tools) {

@@ -6,6 +6,7 @@ use crate::event_loop::Loop;
 use crate::ids::Side;
 use crate::relay::way::{Way, WayPhase};
 use crate::relay::{Relay, RelaySide, RelayStage};
+use crate::udp_relay::UdpRelay;
 
 /// What relays hold.
 #[derive(Debug, Default)]
@@ -30,7 +31,31 @@ impl Loop {
                 bytes.encrypted += 1;
             }
         }
+        bytes.kept += self.udp_relays.iter().map(UdpRelay::held).sum::<usize>();
         bytes
+    }
+
+    /// What is counted of relays of datagrams is what they have, and each has something that will end it.
+    pub(super) fn check_udp_relays(&self) {
+        let relays = &self.udp_relays;
+        let held = relays.iter().map(UdpRelay::held).sum::<usize>();
+        assert_eq!(relays.kept, held, "bytes counted (left), and held (right)");
+        let bound = relays.iter().filter(|relay| relay.is_bound).count();
+        assert_eq!(relays.bound(), bound, "clients, and relays that are theirs");
+        for relay in relays.iter() {
+            let name = relay.name;
+            let of_client = relays.of_client(&relay.client);
+            assert!(
+                !relay.is_bound || of_client == Some(name.key),
+                "its client's datagrams go elsewhere: {relay:?}"
+            );
+            let cx = &self.tools.cx;
+            let has_timeout = cx.listener(relay.client.listener).idle_timeout.is_some();
+            assert!(
+                relays.looks.has(name.key) || relay.peer.is_some() && !has_timeout,
+                "nothing ends it: {relay:?}"
+            );
+        }
     }
 
     /// Each relay that can go on is on the list of those that do, once, and each has something that will end it.

@@ -32,6 +32,7 @@ impl Loop {
         self.due = due;
         let may_be_more = self.look_after_peers() || may_be_more;
         let may_be_more = self.look_after_relays() || may_be_more;
+        let may_be_more = self.look_after_udp_relays() || may_be_more;
         self.relieve_if_asked();
         may_be_more
     }

@@ -3,7 +3,7 @@
 //! Both run on the main thread, so that neither keeps a loop waiting. Results go straight into the shared upstreams.
 
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ use moorline_net::HostPort;
 use moorline_net::resolve::{Families, Lookups, ResolveError, Resolver, system};
 use moorline_proxy::{Answer, Failure, PeerAddress, Probe};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
-use tokio::net::{TcpSocket, TcpStream, UnixStream};
+use tokio::net::{TcpSocket, TcpStream, UdpSocket, UnixStream};
 
 use crate::clock::Clock;
 use crate::proxy_header::writer;
@@ -106,6 +106,10 @@ async fn attempt(probe: &Probe, opening: Opening) -> Result<(), Failure> {
             let stream = connect(*address, opening.bind).await.map_err(failure)?;
             await_answer(stream, &opening, probe.exchange.as_ref()).await
         }
+        PeerAddress::Udp(address) => {
+            let exchange = probe.exchange.as_ref();
+            exchange_datagrams(*address, opening.bind, exchange).await
+        }
         PeerAddress::Unix(path) => {
             let stream = UnixStream::connect(path).await.map_err(failure)?;
             await_answer(stream, &opening, probe.exchange.as_ref()).await
@@ -126,6 +130,31 @@ async fn connect(address: SocketAddr, bind: Option<IpAddr>) -> io::Result<TcpStr
         socket.bind(SocketAddr::new(own, 0))?;
     }
     socket.connect(address).await
+}
+
+/// Sends what the check sends in one datagram, and waits for one that has what is expected in it.
+async fn exchange_datagrams(
+    address: SocketAddr,
+    bind: Option<IpAddr>,
+    exchange: Option<&Exchange>,
+) -> Result<(), Failure> {
+    // The configuration has seen to it.
+    let Some(exchange) = exchange else {
+        return Ok(());
+    };
+    let any = match address {
+        SocketAddr::V4(_) => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
+        SocketAddr::V6(_) => IpAddr::V6(Ipv6Addr::UNSPECIFIED),
+    };
+    let own = SocketAddr::new(bind.unwrap_or(any), 0);
+    let socket = UdpSocket::bind(own).await.map_err(failure)?;
+    socket.connect(address).await.map_err(failure)?;
+    socket.send(&exchange.send).await.map_err(failure)?;
+    let mut buffer = vec![0; 1 << 16];
+    let length = socket.recv(&mut buffer).await.map_err(failure)?;
+    let mut answer = Answer::new(exchange);
+    let result = answer.add(&buffer[..length]);
+    result.unwrap_or(Err(Failure::Unexpected))
 }
 
 /// Sends what the check sends, and reads until the answer says enough.

@@ -9,13 +9,18 @@ use super::{FIXED, SIGNATURE};
 /// The upper half says that it is version 2.
 const LOCAL: u8 = 0x20;
 const PROXY: u8 = 0x21;
-/// Streams over IPv4, over IPv6.
-const TCP4: u8 = 0x11;
-const TCP6: u8 = 0x21;
+/// The upper half of the next byte: addresses of IPv4, of IPv6.
+const IPV4: u8 = 0x10;
+const IPV6: u8 = 0x20;
+/// The lower half.
+const STREAM: u8 = 0x01;
+const DATAGRAM: u8 = 0x02;
 
 /// The ends of a client's connection: its own, and the one that it has connected to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Ends {
+    /// They send datagrams. Version 1 has no word for that.
+    pub(crate) is_datagram: bool,
     pub(crate) client: SocketAddr,
     pub(crate) server: SocketAddr,
 }
@@ -43,7 +48,9 @@ fn binary(ends: Option<Ends>) -> Vec<u8> {
     let (mut addresses, mut kind) = (Vec::new(), [LOCAL, 0]);
     if let Some(ends) = ends {
         let (client, server) = ends.addresses();
-        kind = [PROXY, if client.is_ipv4() { TCP4 } else { TCP6 }];
+        let family = if client.is_ipv4() { IPV4 } else { IPV6 };
+        let transport = if ends.is_datagram { DATAGRAM } else { STREAM };
+        kind = [PROXY, family | transport];
         for ip in [client, server] {
             match ip {
                 IpAddr::V4(ip) => addresses.extend(ip.octets()),
@@ -87,6 +94,7 @@ mod tests {
 
     fn ends(client: &str, server: &str) -> Ends {
         Ends {
+            is_datagram: false,
             client: client.parse().expect("an address"),
             server: server.parse().expect("an address"),
         }
@@ -129,6 +137,12 @@ mod tests {
         let four = [192, 0, 2, 1, 198, 51, 100, 2, 0xdc, 0x04, 1, 187];
         let expected = [&SIGNATURE[..], &[0x21, 0x11, 0, 12], &four].concat();
         assert_eq!(write(ProxyVersion::Two, Some(of_ipv4)), expected);
+        let of_datagrams = Ends {
+            is_datagram: true,
+            ..of_ipv4
+        };
+        let header = write(ProxyVersion::Two, Some(of_datagrams));
+        assert_eq!(header[12..14], [0x21, 0x12]);
         let of_ipv6 = write(
             ProxyVersion::Two,
             Some(ends("[2001:db8::1]:1", "192.0.2.1:2")),
@@ -152,8 +166,13 @@ mod tests {
                 SocketAddr::new(ip, random.u16(..))
             };
             let (client, server) = (address(), address());
+            let ends = Ends {
+                is_datagram: random.bool(),
+                client,
+                server,
+            };
             for version in [ProxyVersion::One, ProxyVersion::Two] {
-                let header = write(version, Some(Ends { client, server }));
+                let header = write(version, Some(ends));
                 let ProxyHeader::Whole { length, origin } = read(&header) else {
                     panic!("{header:x?} is no header");
                 };

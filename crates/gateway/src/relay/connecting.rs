@@ -22,8 +22,7 @@ use crate::tcp;
 use crate::timers::Alarm;
 use crate::tools::Tools;
 use crate::upstreams::{Attempts, Choice, Failure, NoPeer, Opening, PeerAddress, SharedUpstream};
-use moorline_config::{Balance, Listener};
-use moorline_proxy::Text;
+use moorline_config::Listener;
 
 /// How soon a peer whose backlog is full is asked again, in milliseconds: no event says that it has room.
 const ASK_AGAIN_MS: u64 = 5;
@@ -47,7 +46,7 @@ pub(crate) enum Reached {
 
 /// Asks one peer after the other, until one answers, or must be waited for.
 pub(crate) fn connect(relay: &mut Relay, poller: &Poller, tools: &mut Tools) -> Reached {
-    let key = hash_key(relay, &tools.cx);
+    let key = relay.facts(None, &tools.cx).hash_key(&relay.upstream);
     loop {
         let RelayStage::Connecting(connecting) = &mut relay.stage else {
             return Reached::Joined;
@@ -84,17 +83,6 @@ fn choose(
     tools: &Tools,
 ) -> Result<(Choice, Opening), NoPeer> {
     upstream.choose(tools.cx.clock.shared_ms(), key, tried)
-}
-
-/// The key of hashing, filled in; empty with another rule. The text is that of the loop's configuration, as what it refers to.
-fn hash_key(relay: &Relay, cx: &Cx) -> Text {
-    if relay.upstream.is_hashed()
-        && let Some(upstream) = cx.config.upstream(&relay.upstream.name)
-        && let Balance::Hash { key, .. } = &upstream.balance
-    {
-        return relay.facts(None, cx).filled(key);
-    }
-    Text::default()
 }
 
 fn note_attempt(notes: Option<&mut Notes>, (choice, _): &(Choice, Opening), now: u64) {
@@ -143,6 +131,8 @@ fn open(attempt: &Attempt, listener: ListenerId, tools: &mut Tools) -> Result<Ow
         PeerAddress::Tcp(address) if address.is_ipv4() => AddressFamily::INET,
         PeerAddress::Tcp(_) => AddressFamily::INET6,
         PeerAddress::Unix(_) => AddressFamily::UNIX,
+        // It takes no connections.
+        PeerAddress::Udp(_) => return Err(Errno::PROTOTYPE),
     };
     let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
     let socket = rustix::net::socket_with(family, SocketType::STREAM, flags, None)?;
@@ -192,6 +182,7 @@ fn connect_to(socket: &OwnedFd, address: &PeerAddress) -> Result<(), Errno> {
     match address {
         PeerAddress::Tcp(address) => rustix::net::connect(socket, address),
         PeerAddress::Unix(path) => rustix::net::connect(socket, &unix_address(path)?),
+        PeerAddress::Udp(_) => Err(Errno::PROTOTYPE),
     }
 }
 
@@ -350,7 +341,7 @@ pub(crate) fn look(relay: &mut Relay, poller: &Poller, tools: &mut Tools) -> Rea
         return connect(relay, poller, tools);
     }
     match attempt.address {
-        PeerAddress::Tcp(_) => Reached::Waits,
+        PeerAddress::Tcp(_) | PeerAddress::Udp(_) => Reached::Waits,
         PeerAddress::Unix(_) => connect(relay, poller, tools),
     }
 }
@@ -361,7 +352,7 @@ pub(crate) fn ask_another(relay: &mut Relay, fault: Fault, tools: &mut Tools) ->
     if fault.side == Side::Client || !relay.may_retry(tools.cx.clock.ms) {
         return false;
     }
-    let key = hash_key(relay, &tools.cx);
+    let key = relay.facts(None, &tools.cx).hash_key(&relay.upstream);
     let RelayStage::Joined(joined) = &mut relay.stage else {
         return false;
     };

@@ -51,7 +51,11 @@ fn ends(client: &Peer, socket: &OwnedFd) -> Option<Ends> {
     };
     let server = rustix::net::getsockname(socket).ok()?;
     let server = SocketAddr::try_from(server).ok()?;
-    Some(Ends { client, server })
+    Some(Ends {
+        is_datagram: false,
+        client,
+        server,
+    })
 }
 
 impl Greeting {

@@ -33,12 +33,17 @@ impl Relays {
 
     /// Puts a relay in under a serial that no other has had.
     pub(crate) fn insert(&mut self, make: impl FnOnce(RelayRef) -> Relay) -> RelayKey {
-        self.last_serial += 1;
-        let serial = self.last_serial;
+        let serial = self.next_serial();
         let entry = self.table.vacant_entry();
         let key = RelayKey(entry.key() as u32);
         entry.insert(make(RelayRef { key, serial }));
         key
+    }
+
+    /// A serial that no other relay of the loop has had, not of datagrams either.
+    pub(crate) fn next_serial(&mut self) -> u64 {
+        self.last_serial += 1;
+        self.last_serial
     }
 
     /// Takes a relay out.

@@ -34,7 +34,8 @@ impl Loop {
         self.relays.upstreams = self.tools.cx.shared.upstreams.targets();
         for (id, _) in (0..).map(ListenerId).zip(&before.listeners) {
             let listener = self.tools.cx.config.listeners.get(id.index());
-            if listener.is_none_or(|listener| listener.is_retired) {
+            let is_over = listener.is_none_or(|listener| listener.is_retired);
+            if is_over && !self.is_still_heard(id, &self.tools.cx.config) {
                 self.stop_listening(id);
             }
         }
@@ -81,6 +82,14 @@ impl Loop {
         if let Socket::Stream(socket) = &socket {
             tcp::set_on(socket, &self.tools.cx.listener(listener).liveness);
         }
+        if let Socket::Datagram {
+            socket,
+            receives: true,
+        } = &socket
+            && self.tools.cx.listener(listener).is_relay()
+        {
+            self.udp_relays.prepare(listener, socket);
+        }
         self.acceptor.sockets.put(listener, socket);
         match self.acceptor.sockets.waited_for(listener) {
             Some(socket) => self.poller.watch_listener(listener, socket)?,
@@ -91,7 +100,7 @@ impl Loop {
     }
 
     /// Drops a listener's socket.
-    fn stop_listening(&mut self, listener: ListenerId) {
+    pub(crate) fn stop_listening(&mut self, listener: ListenerId) {
         if let Some(socket) = self.acceptor.sockets.waited_for(listener) {
             self.poller.ignore_listener(socket);
         }
@@ -108,6 +117,7 @@ impl Loop {
             return;
         }
         self.watch_idle_relays();
+        self.watch_udp_relays_anew();
         let is_affected = |session: &Session| {
             matches!(
                 session.phase,
@@ -198,6 +208,13 @@ impl Loop {
             if counted.contains(&relay.listener) {
                 let admissions = &self.tools.cx.shared.admissions;
                 admissions[relay.listener.index()].count(&relay.client, &mut relay.counted);
+            }
+        }
+        for relay in self.udp_relays.iter_mut() {
+            let listener = relay.client.listener;
+            if counted.contains(&listener) {
+                let admissions = &self.tools.cx.shared.admissions;
+                admissions[listener.index()].count(&relay.shown, &mut relay.counted);
             }
         }
         let measures = changed(before, after, |at| at.min_receive_rate.is_some());

@@ -12,6 +12,7 @@ use crate::relay::RelayEnd;
 use crate::session::{End, Phase, Session};
 use crate::timers::Alarm;
 use crate::tools::Tools;
+use crate::udp_relay::UdpEnd;
 use moorline_protocol::control::LoopCounter;
 use moorline_protocol::wire::CloseReason;
 
@@ -62,7 +63,10 @@ impl Loop {
         let sessions = sessions.map(|session| Leaver::Session(session.name()));
         let relays = self.relays.iter().filter(|relay| is_of(relay.listener));
         let relays = relays.map(|relay| Leaver::Relay(relay.name));
-        let mut members: Vec<_> = sessions.chain(relays).collect();
+        let of_datagrams = self.udp_relays.iter();
+        let of_datagrams = of_datagrams.filter(|relay| is_of(relay.client.listener));
+        let of_datagrams = of_datagrams.map(|relay| Leaver::UdpRelay(relay.name));
+        let mut members: Vec<_> = sessions.chain(relays).chain(of_datagrams).collect();
         let cx = &self.tools.cx;
         let now = cx.clock.ms;
         let pace = Pace::new(now, order.over, order.seed);
@@ -94,9 +98,11 @@ impl Loop {
             // All were told. The remaining sessions end their messages in progress, and the remaining relays have something
             // to deliver, or their clients wait for an answer.
             let (sessions, relays) = (&self.sessions, &self.relays);
+            let of_datagrams = &self.udp_relays;
             drain.members.retain(|member| match member {
                 Leaver::Session(name) => sessions.named(*name).is_some_and(goes_on),
                 Leaver::Relay(name) => relays.named(*name).is_some(),
+                Leaver::UdpRelay(name) => of_datagrams.named(*name).is_some(),
             });
             drain.told = drain.members.len();
         }
@@ -135,6 +141,7 @@ impl Loop {
                     }
                 }
                 Leaver::Relay(name) => self.let_relay_leave(name),
+                Leaver::UdpRelay(name) => self.let_udp_relay_leave(name),
             }
         }
         None
@@ -154,6 +161,11 @@ impl Loop {
                         self.end_relay(name.key, RelayEnd::Stopped);
                     }
                 }
+                Leaver::UdpRelay(name) => {
+                    if self.udp_relays.named(*name).is_some() {
+                        self.end_udp_relay(name.key, UdpEnd::Stopped);
+                    }
+                }
             }
         }
     }
@@ -167,6 +179,7 @@ impl Loop {
         for key in relays {
             self.end_relay(key, RelayEnd::Stopped);
         }
+        self.end_udp_relays();
     }
 
     /// Reports once that no session is left after `Stop`. True: look again soon.
@@ -178,7 +191,8 @@ impl Loop {
         let is_over = cx.clock.ms > until + STOP_GRACE_MS;
         let is_told = processes.iter_mut().all(|(_, process)| process.is_told());
         let lives = |session: &Session| session.phase != Phase::Lingering;
-        let is_empty = self.relays.len() == 0 && !self.sessions.iter().any(lives);
+        let is_relaying = self.relays.len() + self.udp_relays.len() > 0;
+        let is_empty = !is_relaying && !self.sessions.iter().any(lives);
         if !(is_over || is_told && is_empty) {
             return true;
         }

@@ -435,6 +435,7 @@ pub(super) fn config(name: &str) -> Config {
         }),
         upstream: None,
         uses: Default::default(),
+        datagrams: Default::default(),
         tls: None,
         framing: Framing::Line { max: 1024 * 1024 },
         routes: Default::default(),

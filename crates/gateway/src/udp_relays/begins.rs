@@ -1,0 +1,120 @@
+//! The beginnings of relays of datagrams: whether a new client gets one.
+
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+
+use crate::burst::Burst;
+use crate::cx::unix_ms;
+use crate::entry::{Newcomer, Refused, is_allowed, note_denied, note_tickets, take_tickets};
+use crate::event_loop::Loop;
+use crate::ids::{Side, UdpRelayKey};
+use crate::notes::Notes;
+use crate::shared::admission::Counted;
+use crate::tools::Tools;
+use crate::udp_relay::kept::Unanswered;
+use crate::udp_relay::{UdpClient, UdpMeters, UdpRelay};
+use crate::upstreams::Attempts;
+use moorline_protocol::control::LoopCounter;
+use moorline_protocol::wire::{CloseReason, Peer};
+
+impl Loop {
+    /// A client without a relay gets one, unless its listener forbids it. Then its datagram is lost.
+    pub(super) fn begin_udp_relay(
+        &mut self,
+        client: UdpClient,
+        front: &Arc<OwnedFd>,
+    ) -> Option<UdpRelayKey> {
+        let tools = &mut self.tools;
+        let settings = tools.cx.listener(client.listener);
+        let is_closed = settings.is_retired || tools.cx.is_stopping();
+        let upstream = self.relays.upstream(client.listener);
+        let shown = Peer::Ip(client.address);
+        let admitted = match upstream.filter(|_| !is_closed) {
+            Some(upstream) => admit(&client, &shown, front, tools).map(|it| (it, upstream.clone())),
+            None => None,
+        };
+        let Some(((counted, mut notes), upstream)) = admitted else {
+            tools.cx.count(LoopCounter::DatagramsDropped, 1);
+            return None;
+        };
+        let cx = &tools.cx;
+        if cx.listener(client.listener).uses.attempts {
+            notes.get_or_insert_default().attempts = Some(Vec::new());
+        }
+        cx.count(LoopCounter::RelaysBegun, 1);
+        let meters = UdpMeters {
+            begun_at: unix_ms(),
+            active_at: cx.clock.ms,
+            spoke_last: Side::Client,
+            requests: 0,
+            responses: 0,
+            bytes: [0; 2],
+        };
+        let attempts = Attempts::new(cx.clock.shared_ms());
+        let serial = self.relays.next_serial();
+        let key = self.udp_relays.insert(serial, |name| UdpRelay {
+            name,
+            client,
+            shown,
+            notes,
+            counted,
+            front: front.clone(),
+            upstream,
+            peer: None,
+            last_peer: None,
+            unanswered: Some(Box::new(Unanswered::new(attempts))),
+            attempts: 0,
+            meters,
+            burst: Burst::default(),
+            is_bound: true,
+            is_leaving: false,
+        });
+        Some(key)
+    }
+}
+
+/// Counts a new client for the limits of its listener. `None`: one of them, or `access`, forbids it.
+fn admit(
+    client: &UdpClient,
+    shown: &Peer,
+    front: &OwnedFd,
+    tools: &mut Tools,
+) -> Option<(Counted, Option<Box<Notes>>)> {
+    let listener = client.listener;
+    if !is_allowed(tools.cx.listener(listener), shown) {
+        note_denied(listener, shown, tools);
+        return None;
+    }
+    let Tools { cx, refusals, .. } = tools;
+    let admitted = cx.shared.admissions[listener.index()].admit(shown, Counted::ADMITTED);
+    let mut counted = match admitted {
+        Ok(counted) => counted,
+        Err(limit) => {
+            cx.count_limit(limit);
+            if let Some(unlogged) = refusals.tells(listener, cx.clock.ms) {
+                tracing::warn!(
+                    listener = %cx.listener(listener).name, peer = %shown, reason = %CloseReason::Limit, unlogged,
+                    "datagram dropped: {} is reached", limit.as_str()
+                );
+            }
+            return None;
+        }
+    };
+    cx.count_address(listener, shown, &mut counted);
+    let newcomer = Newcomer {
+        listener,
+        client: shown,
+        socket: Some(front),
+        local: client.local,
+        number: 0,
+    };
+    let mut notes = None;
+    match take_tickets(&newcomer, tools) {
+        Ok(tickets) => note_tickets(&mut notes, tickets),
+        Err(Refused) => {
+            tools.cx.shared.release(listener, shown, counted);
+            return None;
+        }
+    }
+    Some((counted, notes))
+}
