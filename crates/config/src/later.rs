@@ -7,7 +7,7 @@ const KEYS: &[(&str, &str, &str)] = &[
     (
         "[engine]",
         "access_log",
-        "every session has its line in the log; `level = \"info,access=off\"` in [engine.log] leaves them out",
+        "write [access_log.NAME], and `access_log = [\"NAME\"]` in [[listen]]",
     ),
     ("[engine]", "kill_after", LEAVE_OUT),
     ("[workers]", "kill_after", LEAVE_OUT),

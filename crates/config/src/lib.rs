@@ -9,7 +9,7 @@
 //! - `process`, `listen`, `framing`, `liveness`, `tls`: the keys, and the rules between them
 //! - `route`, `route_path`: what becomes of the requests for a path; `request`: which of them become sessions
 //! - `proxies`: which proxies are believed; `stream`: the rules for clients, of which `access`
-//!   says which may connect, `limit` how many, and `preread` whether it is read what they ask for by TLS; `tables` with names of
+//!   says which may connect, `limit` how many, `access_log` what is noted of them, and `preread` whether it is read what they ask for by TLS; `tables` with names of
 //!   their own
 //! - `upstream`, `balance`, `relay`: peers that connections are relayed to; `variables`: texts that a connection completes; `uses`: what
 //!   connections must note for them
@@ -22,6 +22,7 @@
 //! - [`mod@reference`] lists every key for people
 
 mod access;
+mod access_log;
 mod app;
 mod balance;
 mod cache_control;
@@ -67,6 +68,7 @@ use moorline_net::{Address, Framing};
 use serde::{Deserialize, Serialize};
 
 pub use access::Access;
+pub use access_log::{AccessLog, AccessLogLine, AccessLogPath, Escape};
 pub use app::{check_app, check_app_text};
 pub use balance::{Balance, HashMethod, Load, TimeOf};
 pub use compression::Compression;
@@ -108,6 +110,8 @@ pub struct Config {
     pub upstreams: Vec<Upstream>,
     /// `[limit.NAME]`, by name.
     pub limits: Vec<ConnectionLimit>,
+    /// `[access_log.NAME]`, by name.
+    pub access_logs: Vec<AccessLog>,
     /// `[app]` as TOML text, handed to the app as it is.
     pub app: String,
 }

@@ -69,6 +69,7 @@ pub(super) fn listeners(
 pub(super) struct Known<'a> {
     pub(super) upstreams: &'a Upstreams,
     pub(super) limits: &'a [String],
+    pub(super) access_logs: &'a [String],
 }
 
 /// What two listeners must not have in common.

@@ -64,6 +64,7 @@ fn refusals(old: &Config, new: &Config) -> Vec<String> {
         upstreams: _,
         // So do the counts of limits.
         limits: _,
+        access_logs: _,
         app: _,
     } = old;
     let mut refused = Refused::default();

@@ -14,7 +14,7 @@ use super::host::Host;
 use super::listen::Known;
 use super::stream::warn_of_unused_rules;
 use super::walk::{Field, Section};
-use super::{Config, Dispatch, limit, listen, process, upstream, uses};
+use super::{Config, Dispatch, access_log, limit, listen, process, upstream, uses};
 
 /// A configuration as it was loaded.
 #[derive(Debug, Clone, PartialEq)]
@@ -191,20 +191,23 @@ fn parse(report: &Report<'_>, text: &str, path: &Path, host: &Host) -> Result<Co
         .map_or(Dispatch::Sticky, |workers| workers.dispatch);
     let upstreams = upstream::upstreams(&root);
     let limits = limit::limits(&root);
+    let access_logs = access_log::access_logs(&root, base);
     let known = Known {
         upstreams: &upstreams,
         limits: &limits.names,
+        access_logs: &access_logs.names,
     };
     let listeners = listen::listeners(&root, base, dispatch, known);
     let app = root.read("app", app_settings);
     root.finish()?;
     if let Ok(listeners) = &listeners {
         upstreams.warn_of_unused(report, listeners);
-        warn_of_unused_rules(report, listeners, &limits);
+        warn_of_unused_rules(report, listeners, &limits, &access_logs);
     }
 
     let (mut listeners, upstreams, limits) = (listeners?, upstreams.parsed?, limits.parsed?);
-    uses::fill_in(&mut listeners, &upstreams, &limits);
+    let access_logs = access_logs.parsed?;
+    uses::fill_in(&mut listeners, &upstreams, &limits, &access_logs);
     Ok(Config {
         name: name(path),
         engine: engine?,
@@ -214,6 +217,7 @@ fn parse(report: &Report<'_>, text: &str, path: &Path, host: &Host) -> Result<Co
         listeners,
         upstreams,
         limits,
+        access_logs,
         app: app?.unwrap_or_default(),
     })
 }

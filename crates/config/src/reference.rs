@@ -4,6 +4,7 @@
 //! example into a file, and [`page`] is `docs/reference/configuration.md`.
 
 mod access;
+mod access_log;
 mod listeners;
 mod processes;
 mod tls;
@@ -13,6 +14,7 @@ mod web;
 use std::fmt::Write;
 
 use access::{ACCESS, LIMIT, LIMITS};
+use access_log::ACCESS_LOG;
 use listeners::{APP, CERTIFICATES, DELIMITER, FRAMING, LENGTH, LINE, LISTEN, RAW, TLS};
 use processes::{ENGINE, FILE, HELPERS, HOOKS, LOG, TASKS, WORKERS};
 use tls::PREREAD;
@@ -43,6 +45,7 @@ pub const SECTIONS: &[SectionReference] = &[
     TLS,
     CERTIFICATES,
     LIMIT,
+    ACCESS_LOG,
     UPSTREAM,
     PEER,
     BALANCE,

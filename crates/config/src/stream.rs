@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Listener;
 use super::access::{self, Access};
+use super::access_log::{self, AccessLog};
 use super::error::{Report, Reported};
 use super::limit::{self, ConnectionLimit, LimitUse};
 use super::listen::{Known, is_datagram, is_http};
@@ -24,6 +25,8 @@ pub struct StreamRules {
     pub preread: Option<Preread>,
     /// Limits of connections by a key.
     pub limits: Vec<LimitUse>,
+    /// The names of the logs where its connections leave a line; `None`: the engine's log.
+    pub access_log: Option<Vec<String>>,
 }
 
 /// Reads the keys of a listener.
@@ -35,6 +38,9 @@ pub(super) fn rules(
     let access = section.read("access", |field| access::access(&field));
     let preread = preread::preread(section);
     let limits = section.read("limits", |field| limit::used(&field, known.limits));
+    let access_log = section.read("access_log", |field| {
+        access_log::used(&field, known.access_logs)
+    });
     match address {
         Some(address) if is_http(section, address) => section.refuse_keys(
             KEYS,
@@ -46,10 +52,16 @@ pub(super) fn rules(
         )?,
         _ => {}
     }
+    if !section.has("upstream") {
+        let reason =
+            "belongs to listeners with `upstream`: sessions leave their lines in the engine's log";
+        section.refuse_keys(&["access_log"], reason)?;
+    }
     Ok(StreamRules {
         access: access?.unwrap_or_default(),
         preread: preread?,
         limits: limits?.unwrap_or_default(),
+        access_log: access_log?,
     })
 }
 
@@ -58,9 +70,16 @@ pub(super) fn warn_of_unused_rules(
     report: &Report<'_>,
     listeners: &[Listener],
     limits: &Tables<ConnectionLimit>,
+    access_logs: &Tables<AccessLog>,
 ) {
     let used = listeners.iter().flat_map(|it| &it.stream.limits);
     limits.warn_of_unused(report, "limit", |name| {
         used.clone().any(|it| it.limit == name)
+    });
+    let used = listeners
+        .iter()
+        .filter_map(|it| it.stream.access_log.as_ref());
+    access_logs.warn_of_unused(report, "access log", |name| {
+        used.clone().flatten().any(|it| it == name)
     });
 }

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::variables::{Template, Variable};
-use super::{Balance, ConnectionLimit, Listener, Upstream};
+use super::{AccessLog, Balance, ConnectionLimit, Listener, Upstream};
 
 /// What the connections of a listener must note.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -34,6 +34,7 @@ pub(super) fn fill_in(
     listeners: &mut [Listener],
     upstreams: &[Upstream],
     limits: &[ConnectionLimit],
+    access_logs: &[AccessLog],
 ) {
     for listener in listeners {
         let reached = |it: &&Upstream| listener.upstream.as_ref() == Some(&it.name);
@@ -43,7 +44,12 @@ pub(super) fn fill_in(
             used.any(|one| one.limit == it.name)
         };
         let of_limits = limits.iter().filter(counted).map(|limit| &limit.key);
-        let texts = of_upstreams.chain(of_limits);
+        let logged = |it: &&AccessLog| {
+            let used = listener.stream.access_log.as_ref();
+            used.is_some_and(|used| used.contains(&it.name))
+        };
+        let of_logs = access_logs.iter().filter(logged).flat_map(AccessLog::texts);
+        let texts = of_upstreams.chain(of_limits).chain(of_logs);
         let mut uses = Uses::default();
         texts
             .flat_map(Template::variables)

@@ -49,6 +49,8 @@ pub enum Variable {
     UpstreamBytesReceived,
     /// `${status}`: 200, 400, 403, 500, 502 or 503; `000` before its end.
     Status,
+    /// `${reason}`: why it has ended, as in the engine's log; empty before its end.
+    Reason,
     /// `${bytes.sent}`: bytes that the client was sent.
     BytesSent,
     /// `${bytes.received}`: bytes that came from the client.
@@ -89,6 +91,7 @@ const VARIABLES: &[(&str, Variable)] = &[
     ("upstream.bytes_sent", Variable::UpstreamBytesSent),
     ("upstream.bytes_received", Variable::UpstreamBytesReceived),
     ("status", Variable::Status),
+    ("reason", Variable::Reason),
     ("bytes.sent", Variable::BytesSent),
     ("bytes.received", Variable::BytesReceived),
     ("session_time", Variable::SessionTime),
@@ -142,7 +145,7 @@ pub(super) fn template(field: &Field<'_>) -> Result<Template, Reported> {
     parse(field, field.text()?)
 }
 
-fn parse(field: &Field<'_>, mut rest: &str) -> Result<Template, Reported> {
+pub(super) fn parse(field: &Field<'_>, mut rest: &str) -> Result<Template, Reported> {
     let (mut parts, mut text) = (Vec::new(), String::new());
     while let Some((before, after)) = rest.split_once('$') {
         text.push_str(before);

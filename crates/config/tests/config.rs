@@ -224,6 +224,7 @@ fn the_sketch_loads() {
         listeners: vec![tcp, http],
         upstreams: vec![],
         limits: vec![],
+        access_logs: vec![],
         app: "greeting = \"ahoy\"\n".into(),
     };
     assert_eq!(loaded.config, expected);

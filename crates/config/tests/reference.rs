@@ -98,6 +98,22 @@ fn file(title: &str, key: &str, value: Option<&str>) -> String {
         ("`preread`", _) => listen(&format!(
             "{tcp}\nupstream = \"a\"\npreread = {{ {line} }}\n[upstream.a]\npeers = [\"tcp://127.0.0.1:1\"]"
         )),
+        ("[[listen]]", "access_log") => listen(&format!(
+            "{tcp}\nupstream = \"a\"\n{line}\n[upstream.a]\npeers = [\"tcp://127.0.0.1:1\"]\n[access_log.main]\npath = \"a\""
+        )),
+        ("[access_log.NAME]", _) => {
+            let path = if key == "path" {
+                ""
+            } else {
+                "path = \"/a.log\""
+            };
+            let other = match key {
+                "escape" => "format = \"a\"",
+                "flush" => "gzip = 1",
+                _ => "",
+            };
+            format!("{with_tcp}[access_log.main]\n{path}\n{other}\n{line}")
+        }
         ("[[listen]]", "limits") => {
             listen(&format!("{tcp}\n{line}\n[limit.per_client]\nkey = \"a\""))
         }

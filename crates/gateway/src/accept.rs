@@ -15,7 +15,9 @@ use crate::arrival::Arrival;
 use crate::commands::{Command, Report};
 use crate::cx::{Cx, unix_ms};
 use crate::ending::{Onward, act};
-use crate::entry::{Newcomer, Refused, is_allowed, note_denied, note_tickets, take_tickets};
+use crate::entry::{
+    Refusal, Refused, is_allowed, log_refusal, note_denied, note_tickets, take_tickets,
+};
 use crate::event_loop::Loop;
 use crate::event_loop::acceptor::Acceptor;
 use crate::features::datagrams;
@@ -161,11 +163,14 @@ impl Loop {
         let proxies = &settings.proxies;
         let is_of_proxy = trusts(proxies, &peer);
         if proxies.protocol && !is_of_proxy && !proxies.reads_all {
-            self.refuse_untrusted(listener, &peer);
+            self.refuse_untrusted(listener, &peer, &socket);
             return;
         }
         if !proxies.protocol && !is_allowed(settings, &peer) {
-            note_denied(listener, &peer, &mut self.tools);
+            let newcomer = self
+                .relays
+                .newcomer((listener, &peer), &socket, &self.tools.cx);
+            note_denied(&newcomer, &mut self.tools);
             return;
         }
         let counted = match proxies.protocol || (settings.is_http() && is_of_proxy) {
@@ -194,7 +199,11 @@ impl Loop {
     }
 
     /// A connection does not come from a proxy that is believed, and the listener serves no others.
-    fn refuse_untrusted(&mut self, listener: ListenerId, peer: &Peer) {
+    fn refuse_untrusted(&mut self, listener: ListenerId, peer: &Peer, socket: &OwnedFd) {
+        let newcomer = self
+            .relays
+            .newcomer((listener, peer), socket, &self.tools.cx);
+        log_refusal(&newcomer, Refusal::DENIED, &self.tools.cx);
         let Tools { cx, refusals, .. } = &mut self.tools;
         if let Some(unlogged) = refusals.tells(listener, cx.clock.ms) {
             tracing::warn!(
@@ -213,6 +222,10 @@ impl Loop {
         peer: Peer,
         limit: Limit,
     ) {
+        let newcomer = self
+            .relays
+            .newcomer((listener, &peer), &socket, &self.tools.cx);
+        log_refusal(&newcomer, Refusal::LIMITED, &self.tools.cx);
         let Tools { cx, refusals, .. } = &mut self.tools;
         let settings = cx.listener(listener);
         if let Some(unlogged) = refusals.tells(listener, cx.clock.ms) {
@@ -257,13 +270,9 @@ impl Loop {
             return;
         };
         if !is_announced {
-            let newcomer = Newcomer {
-                listener,
-                client: &peer,
-                socket: Some(&socket),
-                local: None,
-                number: 0,
-            };
+            let newcomer = self
+                .relays
+                .newcomer((listener, &peer), &socket, &self.tools.cx);
             match take_tickets(&newcomer, &mut self.tools) {
                 Ok(tickets) => note_tickets(&mut arrival.notes, tickets),
                 Err(Refused) => {

@@ -38,6 +38,8 @@ pub(crate) struct ConnectionFacts<'a> {
     pub(crate) relayed: Option<Relayed<'a>>,
     /// How it has ended, as in nginx.
     pub(crate) status: Option<u16>,
+    /// Why it has ended.
+    pub(crate) reason: &'a str,
 }
 
 /// What is known of a connection that is relayed.
@@ -151,6 +153,7 @@ impl Facts for ConnectionFacts<'_> {
             | Variable::UpstreamBytesSent
             | Variable::UpstreamBytesReceived => self.write_attempts(variable, text),
             Variable::Status => put(text, format_args!("{:03}", self.status.unwrap_or(0))),
+            Variable::Reason => text.push(self.reason.as_bytes()),
             Variable::BytesSent => {
                 write_number(self.relayed.as_ref().map_or(0, |it| it.back), text);
             }

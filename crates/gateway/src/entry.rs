@@ -7,6 +7,7 @@ use crate::connection_facts::ConnectionFacts;
 use crate::cx::{Cx, unix_ms};
 use crate::ids::ListenerId;
 use crate::notes::Notes;
+use crate::session::Session;
 use crate::shared::limits::Ticket;
 use crate::tools::Tools;
 use moorline_config::Listener;
@@ -23,8 +24,10 @@ pub(crate) fn is_allowed(settings: &Listener, client: &Peer) -> bool {
 }
 
 /// The listener's `access` keeps this client out.
-pub(crate) fn note_denied(listener: ListenerId, client: &Peer, tools: &mut Tools) {
+pub(crate) fn note_denied(newcomer: &Newcomer<'_>, tools: &mut Tools) {
     let Tools { cx, refusals, .. } = tools;
+    let (listener, client) = (newcomer.listener, newcomer.client);
+    log_refusal(newcomer, Refusal::DENIED, cx);
     if let Some(unlogged) = refusals.tells(listener, cx.clock.ms) {
         tracing::warn!(
             listener = %cx.listener(listener).name, peer = %client, reason = %CloseReason::Handshake, unlogged,
@@ -46,8 +49,51 @@ pub(crate) struct Newcomer<'a> {
     pub(crate) number: u64,
 }
 
+/// A connection that is in the table of sessions.
+pub(crate) fn newcomer(session: &Session) -> Newcomer<'_> {
+    Newcomer {
+        listener: session.listener,
+        client: &session.peer,
+        socket: session.transport.socket.as_ref(),
+        local: None,
+        number: session.id,
+    }
+}
+
 /// It must be closed.
 pub(crate) struct Refused;
+
+/// Why a connection got no further, as access logs tell it.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Refusal {
+    /// As nginx's.
+    status: u16,
+    reason: &'static str,
+}
+
+impl Refusal {
+    /// `access` denies it, or it does not come from a trusted proxy.
+    pub(crate) const DENIED: Self = Self::new(403, "denied");
+    /// A limit is reached.
+    pub(crate) const LIMITED: Self = Self::new(503, "limited");
+    /// What the client has sent first cannot be read.
+    pub(crate) const UNPARSED: Self = Self::new(400, "unparsed");
+    /// Its TLS handshake has failed.
+    pub(crate) const HANDSHAKE: Self = Self::new(500, "handshake");
+
+    const fn new(status: u16, reason: &'static str) -> Self {
+        Self { status, reason }
+    }
+}
+
+/// Leaves a line in the access logs of its listener.
+pub(crate) fn log_refusal(newcomer: &Newcomer<'_>, refusal: Refusal, cx: &Cx) {
+    let listener = newcomer.listener;
+    if cx.listener(listener).stream.access_log.is_some() {
+        let facts = newcomer.facts(Some(refusal), cx);
+        cx.shared.access_logs.log(listener.index(), &facts);
+    }
+}
 
 /// Counts a connection for the limits of its listener.
 ///
@@ -64,7 +110,7 @@ pub(crate) fn take_tickets(
     }
     let mut tickets = Vec::new();
     for bound in &*cx.shared.limits.of(newcomer.listener.index()) {
-        let key = newcomer.facts(cx).filled(&bound.counts.key);
+        let key = newcomer.facts(None, cx).filled(&bound.counts.key);
         let why = match bound.take(key.as_bytes()) {
             Ok(ticket) => {
                 tickets.extend(ticket);
@@ -87,6 +133,7 @@ pub(crate) fn take_tickets(
             cx.count_limit(Limit::KeysDryRun);
             continue;
         }
+        log_refusal(newcomer, Refusal::LIMITED, cx);
         cx.count_limit(Limit::Keys);
         cx.count_closed(CloseReason::Limit);
         return Err(Refused);
@@ -102,7 +149,7 @@ pub(crate) fn note_tickets(notes: &mut Option<Box<Notes>>, tickets: Vec<Ticket>)
 }
 
 impl Newcomer<'_> {
-    fn facts<'a>(&'a self, cx: &'a Cx) -> ConnectionFacts<'a> {
+    fn facts<'a>(&'a self, refusal: Option<Refusal>, cx: &'a Cx) -> ConnectionFacts<'a> {
         ConnectionFacts {
             cx,
             listener: self.listener,
@@ -113,7 +160,8 @@ impl Newcomer<'_> {
             number: self.number,
             begun_at: unix_ms(),
             relayed: None,
-            status: None,
+            status: refusal.map(|it| it.status),
+            reason: refusal.map_or("", |it| it.reason),
         }
     }
 }

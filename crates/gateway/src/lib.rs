@@ -79,6 +79,7 @@
 #![forbid(unsafe_code)]
 
 mod accept;
+mod access_log;
 mod agenda;
 mod alarms;
 mod arrival;

@@ -403,6 +403,8 @@ impl Loop {
             // They are the process's, not a loop's; one of them says so.
             let dropped = moorline_process::log::dropped();
             counters.set(LoopCounter::LogLinesDropped as usize, dropped);
+            let lost = cx.shared.access_logs.lost();
+            counters.set(LoopCounter::AccessLinesLost as usize, lost);
         }
         processes.tell_polled_in_hand(cx);
         cx.shared.loads[usize::from(cx.index)].store(sessions + relays, Ordering::Relaxed);

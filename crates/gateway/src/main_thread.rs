@@ -59,7 +59,11 @@ pub fn run(start: GatewayStart) -> io::Result<()> {
     let ended = LocalSet::new().block_on(&runtime, async {
         leave_to_supervisor()?;
         leave_term_to_supervisor()?;
-        Gateway::start(start)?.serve().await
+        let gateway = Gateway::start(start)?;
+        let shared = gateway.shared.clone();
+        let ended = gateway.serve().await;
+        shared.access_logs.finish();
+        ended
     });
     // A look at a file may hang.
     runtime.shutdown_background();
@@ -288,7 +292,7 @@ impl Gateway {
             ToRole::ListUpstreams { .. } | ToRole::SetPeer { .. } => {
                 self.asked_of_upstreams(message).await;
             }
-            ToRole::ReopenLog => reopen_log(descriptors),
+            ToRole::ReopenLog => self.reopen_logs(descriptors),
             ToRole::StartGateway { .. }
             | ToRole::StartProcess { .. }
             | ToRole::NewGateway
@@ -299,6 +303,16 @@ impl Gateway {
                 tracing::warn!("the supervisor sent the gateway a message for another role");
             }
         }
+    }
+
+    /// Log files were moved away. The engine's comes with the message, if it has one.
+    fn reopen_logs(&self, descriptors: Descriptors) {
+        match descriptors.map(|descriptors| descriptors.into_iter().next()) {
+            Ok(Some(file)) => moorline_process::log::reopen(file),
+            Ok(None) => {}
+            Err(error) => tracing::warn!(%error, "the log is not reopened"),
+        }
+        self.shared.access_logs.reopen();
     }
 
     /// The reload that was prepared has failed.
@@ -350,14 +364,6 @@ impl Gateway {
         for (index, inbox) in self.loops.iter().enumerate() {
             inbox.send(command(index));
         }
-    }
-}
-
-fn reopen_log(descriptors: Descriptors) {
-    match descriptors.map(|descriptors| descriptors.into_iter().next()) {
-        Ok(Some(file)) => moorline_process::log::reopen(file),
-        Ok(None) => {}
-        Err(error) => tracing::warn!(%error, "the log is not reopened"),
     }
 }
 

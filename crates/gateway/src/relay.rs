@@ -211,7 +211,7 @@ impl Relay {
             notes: self.notes.as_deref(),
             socket: self.side(Side::Client).socket.as_ref(),
             local: None,
-            number: self.name.serial * LOOPS + u64::from(cx.index),
+            number: number(self.name.serial, cx),
             begun_at: self.meters.begun_at,
             relayed: Some(Relayed {
                 upstream: &self.upstream.name,
@@ -219,6 +219,7 @@ impl Relay {
                 back: self.way(Side::Upstream).bytes,
             }),
             status: end.map(RelayEnd::status),
+            reason: end.map_or("", RelayEnd::as_str),
         }
     }
 
@@ -311,6 +312,11 @@ impl Relay {
             RelayStage::Joined(joined) => joined.attempts,
         }
     }
+}
+
+/// A number that no relay of another loop has.
+pub(crate) fn number(serial: u64, cx: &Cx) -> u64 {
+    serial * LOOPS + u64::from(cx.index)
 }
 
 impl RelaySide {

@@ -106,7 +106,10 @@ impl Loop {
             Reached::Nobody(why) => {
                 let relay = &mut self.relays[key];
                 let Tools { cx, refusals, .. } = &mut self.tools;
-                if let Some(notes) = &mut relay.notes {
+                let made = relay.attempts();
+                if let Some(notes) = &mut relay.notes
+                    && relay.upstream.passed_over(why, made, cx.clock.shared_ms())
+                {
                     notes.note_nobody(&relay.upstream.name, cx.clock.ms);
                 }
                 cx.count(LoopCounter::RelaysFailed, 1);
@@ -389,6 +392,11 @@ fn idle_at(relay: &Relay, cx: &Cx) -> Option<u64> {
 /// One line for each relay, under the target of those for sessions.
 fn log_access(relay: &Relay, end: RelayEnd, cx: &Cx) {
     let listener = cx.config.listeners.get(relay.listener.index());
+    if listener.is_some_and(|listener| listener.stream.access_log.is_some()) {
+        let facts = relay.facts(Some(end), cx);
+        cx.shared.access_logs.log(relay.listener.index(), &facts);
+        return;
+    }
     let peer = match &relay.stage {
         RelayStage::Joined(joined) => Some(&joined.address),
         RelayStage::Connecting(_) => None,

@@ -12,6 +12,7 @@ use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
 
 use tokio::sync::Semaphore;
 
+use crate::access_log::AccessLogs;
 use crate::clock::Clock;
 use crate::ids::ListenerId;
 use crate::ids::MAX_SLOTS;
@@ -58,6 +59,8 @@ pub(crate) struct Shared {
     pub(crate) upstreams: Upstreams,
     /// The limits of connections by a key.
     pub(crate) limits: Limits,
+    /// The logs where connections leave a line.
+    pub(crate) access_logs: AccessLogs,
     /// The HTTP connections, which the main thread has.
     pub(crate) http: Stopping,
     /// For each worker slot: the loop (from 1) whose suspect message is out there, or 0.
@@ -91,6 +94,7 @@ impl Shared {
             last_request: AtomicU64::new(0),
             upstreams: Upstreams::default(),
             limits: Limits::default(),
+            access_logs: AccessLogs::default(),
             http: Stopping::default(),
             suspects: (0..MAX_SLOTS).map(|_| AtomicU32::new(0)).collect(),
         };
@@ -117,6 +121,7 @@ impl Shared {
         self.http_memory.change_limit(config.engine.memory_limit);
         self.hub.change(config, now);
         self.limits.change(config);
+        self.access_logs.change(config);
         for (place, listener) in config.listeners.iter().enumerate() {
             self.admissions[place].change(listener);
         }

@@ -168,6 +168,7 @@ impl UdpRelay {
                 back,
             }),
             status: end.map(UdpEnd::status),
+            reason: end.map_or("", UdpEnd::as_str),
         }
     }
 

@@ -8,7 +8,7 @@ use std::time::Duration;
 use moorline_config::{Balance, Config, ProxyVersion};
 use moorline_net::HostPort;
 pub(crate) use moorline_proxy::{Attempts, Choice, Failure, NoPeer, PeerAddress, PeerKey};
-use moorline_proxy::{NoSuchPeer, Probe, Turn, Unplaced, Upstream, UpstreamSeen};
+use moorline_proxy::{NoSuchPeer, Probe, State, Turn, Unplaced, Upstream, UpstreamSeen};
 use rustc_hash::FxHashMap;
 use tokio::sync::Notify;
 
@@ -339,6 +339,16 @@ impl SharedUpstream {
         drop(upstream);
         tracing::info!(upstream = %self.name, peer, ?change, "peer changed by a command");
         Ok(peers)
+    }
+
+    /// Whether peers were passed over for a connection that got none after this number of attempts: they are out, or full.
+    pub(crate) fn passed_over(&self, why: NoPeer, made: u32, now: u64) -> bool {
+        if matches!(why, NoPeer::TriesSpent | NoPeer::TimeSpent) {
+            return false;
+        }
+        let peers = self.snapshot(now).peers.into_iter();
+        let used = peers.filter(|peer| !matches!(peer.state, State::Gone | State::Down));
+        made == 0 || made < used.count() as u32
     }
 
     /// What people see of it.

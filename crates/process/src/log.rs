@@ -31,6 +31,9 @@ use moorline_config::{Log, LogFormat};
 /// Lines that may wait for the thread: about a megabyte, a second of a very talkative process.
 const WAITING_LINES: usize = 8192;
 
+/// The rights of a new log file, without those that the user's mask takes away.
+const MODE: u32 = 0o666;
+
 /// The file for the lines; standard error if there is none.
 static FILE: Mutex<Option<Arc<File>>> = Mutex::new(None);
 /// The last line may have been written in part.
@@ -145,7 +148,7 @@ pub fn open(log: &Log) -> io::Result<Option<OwnedFd>> {
     let Some(path) = &log.file else {
         return Ok(None);
     };
-    let file = open_for_appending(path).map_err(|error| {
+    let file = open_for_appending(path, MODE).map_err(|error| {
         io::Error::new(
             error.kind(),
             format!("cannot open the log file {}: {error}", path.display()),
@@ -158,14 +161,18 @@ pub fn open(log: &Log) -> io::Result<Option<OwnedFd>> {
 /// others.
 pub fn open_again(file: &OwnedFd) -> io::Result<OwnedFd> {
     let path = format!("/proc/self/fd/{}", file.as_raw_fd());
-    Ok(open_for_appending(Path::new(&path))?.into())
+    Ok(open_for_appending(Path::new(&path), MODE)?.into())
 }
 
-/// Does not block: a pipe without a reader cannot be opened.
-fn open_for_appending(path: &Path) -> io::Result<File> {
+/// Opens a file for lines, which has these rights if it is new. Does not block: a pipe without a reader cannot be opened.
+///
+/// # Errors
+/// It cannot be opened or made.
+pub fn open_for_appending(path: &Path, mode: u32) -> io::Result<File> {
     let opened = File::options()
         .create(true)
         .append(true)
+        .mode(mode)
         .custom_flags(OFlags::NONBLOCK.bits() as i32)
         .open(path);
     let file = match opened {
@@ -254,6 +261,8 @@ pub enum Destination {
     Log,
     /// Standard error, even if the log is elsewhere.
     Errors,
+    /// Standard output.
+    Output,
 }
 
 /// Writes a whole line, with its end. A failure is counted.
@@ -272,6 +281,7 @@ pub fn write_line(destination: Destination, line: &[u8]) {
             }
             written
         }
+        None if destination == Destination::Output => io::stdout().write_all(line),
         None => io::stderr().write_all(line),
     };
     if written.is_err() {

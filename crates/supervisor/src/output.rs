@@ -31,6 +31,7 @@ const LAST_WORDS: Duration = Duration::from_millis(500);
 pub(super) struct Outputs {
     log: Reader,
     errors: Reader,
+    output: Reader,
 }
 
 /// The thread that reads the pipes of one destination.
@@ -56,6 +57,7 @@ impl Outputs {
         Ok(Self {
             log: Reader::new(Destination::Log)?,
             errors: Reader::new(Destination::Errors)?,
+            output: Reader::new(Destination::Output)?,
         })
     }
 
@@ -70,6 +72,7 @@ impl Outputs {
         let reader = match destination {
             Destination::Log => &self.log,
             Destination::Errors => &self.errors,
+            Destination::Output => &self.output,
         };
         let (lives, process) = oneshot::channel();
         // The thread ends with the supervisor alone.
@@ -79,7 +82,7 @@ impl Outputs {
 
     /// Writes the remaining lines.
     pub(super) fn finish(self) {
-        let threads = [self.log, self.errors].map(|reader| reader.thread);
+        let threads = [self.log, self.errors, self.output].map(|reader| reader.thread);
         let begun = Instant::now();
         while !threads.iter().all(JoinHandle::is_finished) && begun.elapsed() < LAST_WORDS {
             std::thread::sleep(Duration::from_millis(1));

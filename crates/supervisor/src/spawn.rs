@@ -34,17 +34,17 @@ pub(super) fn reserve_low_descriptors() -> io::Result<()> {
     Ok(())
 }
 
-/// Starts a gateway, worker or task worker. The channel is our end of its control channel. `output` is for what it writes to
-/// its standard streams.
+/// Starts a gateway, worker or task worker. The channel is our end of its control channel. `outputs` are its standard
+/// output and its standard error.
 pub(super) fn role(
     executable: BorrowedFd<'_>,
     title: &str,
-    output: OwnedFd,
+    [output, errors]: [OwnedFd; 2],
 ) -> io::Result<(Child, Channel)> {
     let (ours, theirs) = Channel::pair()?;
     let mut command = command(title);
     command.env(ROLE_VARIABLE, "1");
-    command.stdout(output.try_clone()?).stderr(output);
+    command.stdout(output).stderr(errors);
     map(
         &mut command,
         vec![

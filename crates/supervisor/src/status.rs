@@ -153,6 +153,7 @@ impl Counts<'_> {
             "redelivered": self.loops(LoopCounter::Redelivered as usize),
             "dropped": self.loops(LoopCounter::Dropped as usize),
             "reload_forced": self.loops(LoopCounter::ReloadForced as usize),
+            "access_log_lines": self.loops(LoopCounter::AccessLinesLost as usize),
             "datagrams_dropped": self.loops(LoopCounter::DatagramsDropped as usize),
         })
     }

@@ -1,6 +1,7 @@
 //! Listeners that relay to the peers of an upstream.
 
 mod access;
+mod access_logs;
 mod balancing;
 mod checks;
 mod commands;

@@ -341,6 +341,15 @@ pub(super) const LISTEN: SectionReference = SectionReference {
             "Limits of connections by any key, shared between listeners: see [`limits`](#limits). On listeners as `access`.",
         ),
         key(
+            "access_log",
+            "list of names",
+            Words("the engine's log"),
+            r#"["main"]"#,
+            Yes,
+            "The logs where each relayed connection leaves a line at its end: see [`[access_log.NAME]`](#access_logname). `[]`: none. \
+             Only with `upstream`.",
+        ),
+        key(
             "max_sessions",
             "number, 1 to 10000000",
             Value("100000"),

@@ -66,6 +66,14 @@ pub(super) const FILE: SectionReference = SectionReference {
             "Limits of connections that listeners have.",
         ),
         key(
+            "access_log",
+            "tables",
+            Words("none"),
+            "[access_log.NAME]",
+            Yes,
+            "Logs where the connections of listeners leave a line.",
+        ),
+        key(
             "app",
             "table",
             Words("empty"),

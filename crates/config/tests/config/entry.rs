@@ -94,6 +94,80 @@ most = 7
         r#"/c/a.toml:1:9: `limit` is an integer, not a table
   hint: write [limit.NAME] and its keys below it"#,
     ),
+    (
+        r#"[[listen]]
+address = "tcp://127.0.0.1:1"
+upstream = "a"
+access_log = "one"
+[[listen]]
+address = "tcp://127.0.0.1:2"
+upstream = "a"
+access_log = ["one", "on", 1]
+[[listen]]
+address = "tcp://127.0.0.1:3"
+access_log = ["one"]
+[upstream.a]
+peers = ["tcp://10.0.0.1:1"]
+[access_log.one]
+format = "a"
+fields = ["status"]
+if = ""
+[access_log.two]
+path = "logs/"
+format = "${statsu}"
+escape = "jsn"
+flush = "1s"
+[access_log.three]
+path = "stdout"
+fields = ["${status}", "statsu"]
+escape = "json"
+gzip = 10
+[access_log.four]
+path = "stderr"
+fields = []
+gzip = 1
+buffer = "17MiB"
+lines = 1
+[access_log.five]
+path = 5
+"#,
+        r#"/c/a.toml:4:14: `access_log` is a string, not an array
+  hint: write access_log = ["NAME"], and a table [access_log.NAME] with its path
+/c/a.toml:8:22: there is no access log "on"
+  hint: did you mean "one"?
+/c/a.toml:8:28: `access_log` is an integer, not a string
+  hint: write access_log = "…"
+/c/a.toml:11:1: `access_log` belongs to listeners with `upstream`: sessions leave their lines in the engine's log
+  hint: remove it
+/c/a.toml:14:1: [access_log.NAME] has no `path`
+  hint: write path = "/var/log/access.log", "stdout" or "stderr"
+/c/a.toml:16:1: an access log has either `format` or `fields`
+  hint: write format = "${client.address} ${status}", or fields = ["client.address", "status"]
+/c/a.toml:17:6: `if` is empty
+  hint: leave it out or write something
+/c/a.toml:19:8: `path`: "logs/" is a folder
+  hint: write path = "/var/log/access.log", "stdout" or "stderr"
+/c/a.toml:20:10: `format`: there is no variable "statsu"
+  hint: did you mean ${status}?
+/c/a.toml:21:10: `escape` is "jsn", which is none of its words
+  hint: did you mean "json"?
+/c/a.toml:22:1: `flush` has no effect without `buffer` or `gzip`
+  hint: remove it
+/c/a.toml:25:11: `fields`: "${status}" is no name of a variable
+  hint: write format = "${client.address} ${status}", or fields = ["client.address", "status"]
+/c/a.toml:25:24: `fields`: there is no variable "statsu"
+  hint: did you mean ${status}?
+/c/a.toml:27:8: `gzip` is 10, out of its limits
+  hint: write a whole number from 1 to 9
+/c/a.toml:30:10: `fields` has 0 entries, and may have 1 to 64
+  hint: write format = "${client.address} ${status}", or fields = ["client.address", "status"]
+/c/a.toml:32:10: `buffer` is over 16777216 bytes
+  hint: write a smaller one, such as "64KiB"
+/c/a.toml:33:1: unknown key `lines` in [access_log.NAME]
+  hint: known here: `path`, `format`, `fields`, `escape`, `if`, `buffer`, `flush`, `gzip`
+/c/a.toml:35:8: `path` is an integer, not a string
+  hint: write path = "…""#,
+    ),
 ];
 
 #[test]

@@ -4,7 +4,9 @@ use hyper::StatusCode;
 use rustix::io::Errno;
 use rustix::net::RecvFlags;
 
-use crate::entry::{Newcomer, Refused, is_allowed, note_denied, note_tickets, take_tickets};
+use crate::entry::{
+    Refusal, Refused, is_allowed, log_refusal, newcomer, note_denied, note_tickets, take_tickets,
+};
 use crate::forwarded::{OPEN_QUOTE, forwarded, trusts};
 use crate::host::is_host_and_port;
 use crate::input::hello::watch_hello;
@@ -45,6 +47,7 @@ pub(crate) fn hear_proxy(session: &mut Session, tools: &mut Tools) -> Announceme
     };
     let (length, origin) = match header {
         ProxyHeader::Unfinished if session.transport.link.is_hung_up() => {
+            log_refusal(&newcomer(session), Refusal::UNPARSED, &tools.cx);
             return Announcement::Wrong;
         }
         ProxyHeader::Unfinished => {
@@ -57,6 +60,7 @@ pub(crate) fn hear_proxy(session: &mut Session, tools: &mut Tools) -> Announceme
                 listener = %tools.cx.listener(session.listener).name, peer = %session.peer, error = why,
                 reason = %CloseReason::Handshake, "connection closed: its proxy must say whose it is, see `proxy_protocol`"
             );
+            log_refusal(&newcomer(session), Refusal::UNPARSED, &tools.cx);
             tools.cx.count_closed(CloseReason::Handshake);
             return Announcement::Wrong;
         }
@@ -77,18 +81,12 @@ pub(crate) fn hear_proxy(session: &mut Session, tools: &mut Tools) -> Announceme
 
 /// The peer is known.
 fn begin(session: &mut Session, origin: Announced, tools: &mut Tools) -> Announcement {
+    let known = newcomer(session);
     if !is_allowed(tools.cx.listener(session.listener), &session.peer) {
-        note_denied(session.listener, &session.peer, tools);
+        note_denied(&known, tools);
         return Announcement::Wrong;
     }
-    let newcomer = Newcomer {
-        listener: session.listener,
-        client: &session.peer,
-        socket: session.transport.socket.as_ref(),
-        local: None,
-        number: session.id,
-    };
-    match take_tickets(&newcomer, tools) {
+    match take_tickets(&known, tools) {
         Ok(tickets) => note_tickets(&mut session.notes, tickets),
         Err(Refused) => return Announcement::Wrong,
     }
@@ -103,6 +101,7 @@ fn begin(session: &mut Session, origin: Announced, tools: &mut Tools) -> Announc
     let has_headers =
         is_http && origin != Announced::Unknown && trusts(&listener.proxies, &session.peer);
     if !has_headers && let Err(limit) = admit(session, Counted::Admitted, tools) {
+        log_refusal(&newcomer(session), Refusal::LIMITED, &tools.cx);
         tools.cx.count_closed(CloseReason::Limit);
         if is_encrypted || !is_http || !is_told(session, tools) {
             return Announcement::Wrong;

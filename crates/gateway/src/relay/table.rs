@@ -2,15 +2,19 @@
 
 use std::collections::VecDeque;
 use std::ops::{Index, IndexMut};
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
 use slab::Slab;
 
+use crate::cx::Cx;
+use crate::entry::Newcomer;
 use crate::ids::{ListenerId, RelayKey, RelayRef};
 use crate::poller::serial_of_events;
-use crate::relay::Relay;
+use crate::relay::{Relay, number};
 use crate::upstreams::{SharedUpstream, Targets};
 use crate::wheel::Wheel;
+use moorline_protocol::wire::Peer;
 
 /// The relays of one loop.
 #[derive(Debug, Default)]
@@ -29,6 +33,25 @@ impl Relays {
     /// The upstream that this listener's new connections are relayed to, if they are.
     pub(crate) fn upstream(&self, listener: ListenerId) -> Option<&Arc<SharedUpstream>> {
         self.upstreams.get(listener.index())?.as_ref()
+    }
+
+    /// A connection that may become a relay, with a number of its own.
+    pub(crate) fn newcomer<'a>(
+        &mut self,
+        (listener, client): (ListenerId, &'a Peer),
+        socket: &'a OwnedFd,
+        cx: &Cx,
+    ) -> Newcomer<'a> {
+        let stream = &cx.listener(listener).stream;
+        let is_asked = stream.access_log.is_some() || !stream.limits.is_empty();
+        self.last_serial += u64::from(is_asked);
+        Newcomer {
+            listener,
+            client,
+            socket: Some(socket),
+            local: None,
+            number: number(self.last_serial, cx),
+        }
     }
 
     /// Puts a relay in under a serial that no other has had.

@@ -5,7 +5,9 @@ use std::sync::Arc;
 
 use crate::burst::Burst;
 use crate::cx::unix_ms;
-use crate::entry::{Newcomer, Refused, is_allowed, note_denied, note_tickets, take_tickets};
+use crate::entry::{
+    Newcomer, Refusal, Refused, is_allowed, log_refusal, note_denied, note_tickets, take_tickets,
+};
 use crate::event_loop::Loop;
 use crate::ids::{Side, UdpRelayKey};
 use crate::notes::Notes;
@@ -81,8 +83,15 @@ fn admit(
     tools: &mut Tools,
 ) -> Option<(Counted, Option<Box<Notes>>)> {
     let listener = client.listener;
+    let newcomer = Newcomer {
+        listener,
+        client: shown,
+        socket: Some(front),
+        local: client.local,
+        number: 0,
+    };
     if !is_allowed(tools.cx.listener(listener), shown) {
-        note_denied(listener, shown, tools);
+        note_denied(&newcomer, tools);
         return None;
     }
     let Tools { cx, refusals, .. } = tools;
@@ -91,6 +100,7 @@ fn admit(
         Ok(counted) => counted,
         Err(limit) => {
             cx.count_limit(limit);
+            log_refusal(&newcomer, Refusal::LIMITED, cx);
             if let Some(unlogged) = refusals.tells(listener, cx.clock.ms) {
                 tracing::warn!(
                     listener = %cx.listener(listener).name, peer = %shown, reason = %CloseReason::Limit, unlogged,
@@ -101,13 +111,6 @@ fn admit(
         }
     };
     cx.count_address(listener, shown, &mut counted);
-    let newcomer = Newcomer {
-        listener,
-        client: shown,
-        socket: Some(front),
-        local: client.local,
-        number: 0,
-    };
     let mut notes = None;
     match take_tickets(&newcomer, tools) {
         Ok(tickets) => note_tickets(&mut notes, tickets),

@@ -54,7 +54,11 @@ impl Loop {
     pub(super) fn tell_unreachable(&mut self, key: UdpRelayKey, why: NoPeer) {
         let relay = &mut self.udp_relays[key];
         let Tools { cx, refusals, .. } = &mut self.tools;
-        if let Some(notes) = &mut relay.notes {
+        if let Some(notes) = &mut relay.notes
+            && relay
+                .upstream
+                .passed_over(why, relay.attempts, cx.clock.shared_ms())
+        {
             notes.note_nobody(&relay.upstream.name, cx.clock.ms);
         }
         cx.count(LoopCounter::RelaysFailed, 1);
@@ -100,7 +104,13 @@ impl Loop {
 
 /// One line for each relay, as for those of connections.
 fn log_access(relay: &UdpRelay, end: UdpEnd, cx: &Cx) {
-    let listener = cx.config.listeners.get(relay.client.listener.index());
+    let place = relay.client.listener.index();
+    let listener = cx.config.listeners.get(place);
+    if listener.is_some_and(|listener| listener.stream.access_log.is_some()) {
+        let facts = relay.facts(Some(end), cx);
+        cx.shared.access_logs.log(place, &facts);
+        return;
+    }
     let meters = &relay.meters;
     tracing::info!(
         target: "access",

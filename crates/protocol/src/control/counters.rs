@@ -62,6 +62,8 @@ pub enum LoopCounter {
     RelayedUp,
     /// Bytes that peers of upstreams have sent to clients.
     RelayedDown,
+    /// Lines of access logs that could not be written, or not in time.
+    AccessLinesLost,
     /// How often each [`Limit`] was reached: this place + the limit's number. Its place leaves room for more counters before it, and
     /// the row for more limits.
     Limits = 96,

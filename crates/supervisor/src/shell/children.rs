@@ -34,7 +34,7 @@ pub(super) struct GatewayHandle {
     /// `None` once its channel was closed to end it.
     pub(super) outbox: Option<Outbox>,
     /// Its standard streams are read while this value lives.
-    pub(super) _writer: Writer,
+    pub(super) _writers: [Writer; 2],
 }
 
 /// A worker or task worker.

@@ -58,8 +58,11 @@ impl Shell {
         let board = Scoreboard::map(board_fd.try_clone()?, counters)?;
         let title = format!("moorline: gateway ({})", deployment.config.name);
         // It has its own standard streams, too: its use of them must not affect others.
-        let (output, writer) = self.outputs.pipe(Destination::Errors)?;
-        let (process, channel) = spawn::role(deployment.executable.as_fd(), &title, output)?;
+        let (errors, writer) = self.outputs.pipe(Destination::Errors)?;
+        // Only its access logs go there.
+        let (output, output_writer) = self.outputs.pipe(Destination::Output)?;
+        let executable = deployment.executable.as_fd();
+        let (process, channel) = spawn::role(executable, &title, [output, errors])?;
         let pid = pid(&process)?;
         let outbox = Some(attend_role(
             Child::Gateway(incarnation),
@@ -77,7 +80,7 @@ impl Shell {
             sockets: BTreeMap::new(),
             prepared: None,
             outbox,
-            _writer: writer,
+            _writers: [writer, output_writer],
         });
         Ok(())
     }
@@ -101,7 +104,8 @@ impl Shell {
         // Where app code runs nothing is shared with others.
         let (output, writer) = self.outputs.pipe(Destination::Errors)?;
         let executable = deployment.executable.as_fd();
-        let (child, channel) = spawn::role(executable, &title, output)?;
+        let outputs = [output.try_clone()?, output];
+        let (child, channel) = spawn::role(executable, &title, outputs)?;
         let pid = pid(&child)?;
         let outbox = attend_role(Child::Process(process), child, channel, &self.inputs)?;
         info!(worker, pid, generation, "{worker} (pid {pid}) started");

@@ -18,17 +18,19 @@ impl Shell {
             return;
         };
         let reopened = log::open(log).and_then(|file| {
-            let Some(file) = file else { return Ok(()) };
+            // What workers write comes through this process.
             let gateway = self
                 .gateway
                 .as_ref()
                 .and_then(|gateway| gateway.outbox.as_ref());
-            // What workers write comes through this process.
             if let Some(gateway) = gateway {
-                // A process that is ending needs no log any more.
-                let _ = gateway.send(&ToRole::ReopenLog, vec![log::open_again(&file)?]);
+                let again = file.as_ref().map(log::open_again).transpose()?;
+                // Its access logs are its own. A process that is ending needs no log any more.
+                let _ = gateway.send(&ToRole::ReopenLog, again.into_iter().collect());
             }
-            log::reopen(file);
+            if let Some(file) = file {
+                log::reopen(file);
+            }
             Ok(())
         });
         for deployment in self.deployments.values_mut() {

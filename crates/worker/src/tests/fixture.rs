@@ -510,6 +510,7 @@ pub(super) fn config(name: &str) -> Config {
         listeners: vec![listener],
         upstreams: Vec::new(),
         limits: Vec::new(),
+        access_logs: Vec::new(),
         app: String::new(),
     }
 }
