@@ -6,6 +6,7 @@
 //! [`Files`].
 //!
 //! - `nginx`: the `stream` block, from its words to tables
+//! - `haproxy`: sections of TCP
 //! - `kind`: which of the two programs a file belongs to
 //! - `toml`: the text that comes out
 //! - `files`: the files that are included
@@ -17,9 +18,12 @@
 #![forbid(unsafe_code)]
 
 mod files;
+mod haproxy;
 mod kind;
 mod nginx;
 mod note;
+#[cfg(test)]
+mod testing;
 mod toml;
 mod unit;
 
@@ -63,6 +67,7 @@ pub fn import(
     let report = Report::default();
     let (document, report) = match kind {
         Kind::Nginx => nginx::import(source, files, report),
+        Kind::Haproxy => haproxy::import(source, files, report),
     };
     let remarks = report.finish()?;
     let name = source.name.escape_debug();

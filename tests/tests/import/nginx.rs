@@ -1,28 +1,12 @@
 //! Imported `stream` blocks behave as nginx does.
 
-use std::net::Ipv4Addr;
-
-use super::proxies::{Nginx, exchange, free_port, moorline, named};
+use super::proxies::{Nginx, filled, free_port, moorline, named, names};
 
 /// Serves the same block by nginx and by Moorline: `PORT0`, `PORT1` … become free ports of each, `PEER0` … the peers. Gives
 /// back what `ask` got from both, by the ports.
 fn both<T>(stream: &str, peers: &[&'static str], ask: impl Fn(&[u16]) -> T) -> (T, T) {
     let peers: Vec<_> = peers.iter().map(|name| named(name)).collect();
-    let count = (0..)
-        .take_while(|at| stream.contains(&format!("PORT{at}")))
-        .count();
-    let filled = || {
-        let ports: Vec<_> = (0..count).map(|_| free_port()).collect();
-        let mut text = stream.to_owned();
-        for (at, port) in ports.iter().enumerate() {
-            text = text.replace(&format!("PORT{at}"), &format!("127.0.0.1:{port}"));
-        }
-        for (at, peer) in peers.iter().enumerate() {
-            text = text.replace(&format!("PEER{at}"), &peer.address.to_string());
-        }
-        (text, ports)
-    };
-    let (text, ports) = filled();
+    let (text, ports) = filled(stream, &peers);
     let probe = free_port();
     // A listener of its own shows that nginx serves, and leaves the balance as it is.
     let text = text.trim_end().strip_suffix('}').expect("a block");
@@ -30,20 +14,11 @@ fn both<T>(stream: &str, peers: &[&'static str], ask: impl Fn(&[u16]) -> T) -> (
     let nginx = Nginx::start(&text, probe);
     let theirs = ask(&ports);
     drop(nginx);
-    let (text, ports) = filled();
+    let (text, ports) = filled(stream, &peers);
     let engine = moorline("nginx.conf", &text);
     let ours = ask(&ports);
     drop(engine);
     (theirs, ours)
-}
-
-/// The names of the peers that a client gets one after the other.
-fn names(port: u16, host: u8, count: usize) -> String {
-    let from = Ipv4Addr::new(127, 0, 0, host);
-    let answers = (0..count).map(|_| exchange(port, from, b""));
-    answers
-        .map(|answer| String::from_utf8_lossy(&answer).into_owned())
-        .collect()
 }
 
 #[test]

@@ -38,6 +38,11 @@ fn check(page: &str, language: &str) {
 }
 
 #[test]
+fn each_example_for_haproxy_becomes_what_stands_below_it() {
+    check("haproxy.md", "haproxy");
+}
+
+#[test]
 fn each_example_for_nginx_becomes_what_stands_below_it() {
     check("nginx.md", "nginx");
 }

@@ -60,6 +60,46 @@ impl Drop for Nginx {
     }
 }
 
+/// HAProxy with a configuration. Dropping it stops it.
+pub(super) struct Haproxy {
+    child: Child,
+    _folder: tempfile::TempDir,
+}
+
+impl Haproxy {
+    /// Starts it, and waits until it listens on `port`.
+    pub(super) fn start(text: &str, port: u16) -> Self {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let path = folder.path().join("haproxy.cfg");
+        fs::write(&path, format!("global\n nbthread 1\n{text}"))
+            .expect("the folder can be written");
+        let child = Command::new("haproxy")
+            .args(["-db", "-q", "-f"])
+            .arg(&path)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("HAProxy is installed");
+        let haproxy = Self {
+            child,
+            _folder: folder,
+        };
+        eventually("HAProxy listens", || {
+            TcpStream::connect(("127.0.0.1", port)).is_ok()
+        });
+        haproxy
+    }
+}
+
+impl Drop for Haproxy {
+    fn drop(&mut self) {
+        let pid = i32::try_from(self.child.id()).expect("a pid");
+        kill(pid, Signal::SIGTERM);
+        let _ = self.child.wait();
+    }
+}
+
 /// Moorline, which serves a file that it imports.
 pub(super) fn moorline(name: &str, text: &str) -> Engine {
     let site = Site::new("moorline", "");
@@ -110,4 +150,29 @@ pub(super) fn named(name: &'static str) -> moorline_tests::PeerServer {
         let _ = stream.set_read_timeout(Some(Duration::from_secs(10)));
         let _ = std::io::copy(&mut stream, &mut std::io::sink());
     })
+}
+
+/// A text in which `PORT0`, `PORT1` … are free ports of this machine, and `PEER0` … the peers; with the ports.
+pub(super) fn filled(text: &str, peers: &[moorline_tests::PeerServer]) -> (String, Vec<u16>) {
+    let count = (0..)
+        .take_while(|at| text.contains(&format!("PORT{at}")))
+        .count();
+    let ports: Vec<_> = (0..count).map(|_| free_port()).collect();
+    let mut text = text.to_owned();
+    for (at, port) in ports.iter().enumerate() {
+        text = text.replace(&format!("PORT{at}"), &format!("127.0.0.1:{port}"));
+    }
+    for (at, peer) in peers.iter().enumerate() {
+        text = text.replace(&format!("PEER{at}"), &peer.address.to_string());
+    }
+    (text, ports)
+}
+
+/// The names of the peers that a client gets one after the other.
+pub(super) fn names(port: u16, host: u8, count: usize) -> String {
+    let from = Ipv4Addr::new(127, 0, 0, host);
+    let answers = (0..count).map(|_| exchange(port, from, b""));
+    answers
+        .map(|answer| String::from_utf8_lossy(&answer).into_owned())
+        .collect()
 }

@@ -1,8 +1,5 @@
-use std::io;
-use std::path::{Path, PathBuf};
-use std::sync::OnceLock;
-
-use crate::{Files, Imported, Kind, Note, Source, import};
+use crate::testing::{accepted, bare, given};
+use crate::{Imported, Kind, Note};
 
 mod access;
 mod ssl;
@@ -10,30 +7,11 @@ mod syntax;
 mod transport;
 mod upstreams;
 
-/// Files that a test has written.
-pub(super) struct Given(pub(super) &'static [(&'static str, &'static str)]);
-
-impl Files for Given {
-    fn read(&mut self, path: &Path) -> io::Result<String> {
-        let found = self.0.iter().find(|(name, _)| Path::new(name) == path);
-        let (_, text) = found.ok_or(io::ErrorKind::NotFound)?;
-        Ok((*text).to_owned())
-    }
-
-    fn matching(&mut self, pattern: &Path) -> io::Result<Vec<PathBuf>> {
-        let folder = pattern.parent().unwrap_or(Path::new("/"));
-        let names = self.0.iter().map(|(name, _)| PathBuf::from(name));
-        Ok(names.filter(|name| name.starts_with(folder)).collect())
-    }
-}
-
-pub(super) fn read(text: &str, files: &'static [(&str, &str)]) -> Result<Imported, Vec<Note>> {
-    let source = Source {
-        name: "nginx.conf",
-        folder: Path::new("/etc/nginx"),
-        text,
-    };
-    import(&source, Kind::Nginx, &mut Given(files))
+pub(super) fn read(
+    text: &str,
+    files: &'static [(&'static str, &'static str)],
+) -> Result<Imported, Vec<Note>> {
+    given(Kind::Nginx, "nginx.conf", text, files)
 }
 
 /// What is imported, without comments and the part that all have.
@@ -45,40 +23,6 @@ pub(super) fn imported(text: &str) -> String {
     };
     accepted(&imported.toml);
     bare(&imported.toml)
-}
-
-/// A whole file is a configuration that Moorline takes.
-#[track_caller]
-fn accepted(toml: &str) {
-    let toml = &toml.replace("/etc/nginx/", &format!("{}/", folder().display()));
-    if let Err(errors) = moorline_config::load_text(toml, Path::new("/etc/nginx/nginx.toml")) {
-        panic!("{errors}\n{toml}");
-    }
-}
-
-/// A folder with a certificate, `a.crt` with its key `a.key`, which stands for /etc/nginx.
-fn folder() -> &'static Path {
-    static FOLDER: OnceLock<tempfile::TempDir> = OnceLock::new();
-    let made = || {
-        let folder = tempfile::tempdir().expect("a temporary folder");
-        let names = vec!["a.example".to_owned()];
-        let issued = rcgen::generate_simple_self_signed(names).expect("a certificate");
-        let key = issued.signing_key.serialize_pem();
-        for (name, content) in [("a.crt", issued.cert.pem()), ("a.key", key)] {
-            std::fs::write(folder.path().join(name), content).expect("the folder can be written");
-        }
-        folder
-    };
-    FOLDER.get_or_init(made).path()
-}
-
-fn bare(toml: &str) -> String {
-    let lines = toml
-        .lines()
-        .map(|line| line.split("  # ").next().unwrap_or(line));
-    let lines = lines.filter(|line| !line.is_empty() && !line.starts_with('#'));
-    let lines: Vec<_> = lines.skip(2).collect();
-    lines.join("\n")
 }
 
 /// One server whose directives these are, which relays to 10.0.0.1:80: the lines that they bring.

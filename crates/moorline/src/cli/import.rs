@@ -44,6 +44,8 @@ pub(crate) struct ImportArgs {
 enum Program {
     /// Its `stream` block.
     Nginx,
+    /// Its TCP mode.
+    Haproxy,
 }
 
 pub(super) fn import(args: &ImportArgs) -> ExitCode {
@@ -87,6 +89,7 @@ impl Order {
     fn import(&self, text: &str) -> Result<Imported, Failure> {
         let kind = match self.kind {
             Some(Program::Nginx) => Kind::Nginx,
+            Some(Program::Haproxy) => Kind::Haproxy,
             None => Kind::of(text),
         };
         let source = Source {

@@ -1,0 +1,194 @@
+//! HAProxy's TCP mode.
+//!
+//! The modules, from top to bottom:
+//!
+//! - `frontend`: frontends become listeners
+//! - `bind`: where a frontend listens
+//! - `backend`: backends become upstreams
+//! - `server`, `check`: their servers, and how they are checked
+//! - `keywords`: what becomes of each keyword
+//! - `proxy`: a section with its defaults
+//! - `lines`, `value`: the syntax
+
+mod backend;
+mod bind;
+mod check;
+mod frontend;
+mod keywords;
+mod lines;
+mod proxy;
+mod server;
+#[cfg(test)]
+mod tests;
+mod value;
+
+use std::collections::BTreeSet;
+use std::path::Path;
+
+use crate::Source;
+use crate::files::Files;
+use crate::note::{Place, Report, Reported};
+use crate::toml::{Document, Entry, Table, Value, key};
+
+use lines::{Section, sections};
+use proxy::Proxy;
+
+/// Imports a file.
+pub(crate) fn import(
+    source: &Source<'_>,
+    files: &mut dyn Files,
+    mut report: Report,
+) -> (Document, Report) {
+    let sections = sections(source.name, source.text, &mut report);
+    for section in &sections {
+        keywords::check(section, &mut report);
+    }
+    let proxies = proxies(&sections, &mut report);
+    let mut document = Document::default();
+    let mut upstreams = Vec::new();
+    let mut used = BTreeSet::new();
+    for proxy in &proxies {
+        let kind = proxy.section.kind();
+        if kind != "backend" {
+            let target = target(*proxy, &proxies, &mut report);
+            if let Ok(target) = target {
+                used.insert(target.0.clone());
+                let folder = source.folder;
+                let tables = listeners(*proxy, target, &proxies, folder, files, &mut report);
+                tables
+                    .into_iter()
+                    .flatten()
+                    .for_each(|it| document.push(it));
+            }
+        }
+        if kind != "frontend"
+            && let Ok(entries) = backend::upstream(*proxy, &mut report)
+        {
+            let head = &proxy.section.head;
+            let heading = format!("[upstream.{}]", key(proxy.section.name()));
+            let mut table = Table::new(heading, Some(&head.place));
+            table.extend(entries);
+            upstreams.push(table);
+        }
+    }
+    for proxy in proxies.iter().filter(|it| it.section.kind() == "backend") {
+        if !used.contains(proxy.section.name()) {
+            let text = format!("no frontend passes to backend {}", proxy.section.name());
+            report.remark(&proxy.section.head.place, text);
+        }
+    }
+    upstreams.into_iter().for_each(|it| document.push(it));
+    (document, report)
+}
+
+/// The frontends and backends of TCP that are not disabled.
+fn proxies<'a>(sections: &'a [Section], report: &mut Report) -> Vec<Proxy<'a>> {
+    let mut proxies: Vec<Proxy<'a>> = Vec::new();
+    let mut last = None;
+    for (at, section) in sections.iter().enumerate() {
+        let from = section.head.words.iter().position(|it| it == "from");
+        let from = from.map(|at| section.head.word(at + 1));
+        match section.kind() {
+            "defaults" => {
+                if from.is_some() {
+                    section
+                        .head
+                        .refuse(report, "with `from` is not imported by this version");
+                }
+                last = Some(section);
+                continue;
+            }
+            "frontend" | "backend" | "listen" => {}
+            _ => continue,
+        }
+        let named = |name: &str| {
+            let mut defaults = sections[..at].iter().rev();
+            defaults.find(|it| it.kind() == "defaults" && it.name() == name)
+        };
+        let proxy = Proxy::new(section, from.map_or(last, named));
+        if proxy.one(&["disabled"]).is_some() && proxy.own(&["enabled"]).is_empty() {
+            let text = format!(
+                "`{} {}` is disabled, and left out",
+                section.kind(),
+                section.name()
+            );
+            report.remark(&section.head.place, text);
+            continue;
+        }
+        if let Err(Reported) = check_head(proxy, &proxies, report) {
+            continue;
+        }
+        proxies.push(proxy);
+    }
+    proxies
+}
+
+/// Refuses what is no section of TCP with a name of its own.
+fn check_head(proxy: Proxy<'_>, before: &[Proxy<'_>], report: &mut Report) -> Result<(), Reported> {
+    let section = proxy.section;
+    let (kind, name) = (section.kind(), section.name());
+    let is_fit = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
+    if name.is_empty() || name.len() > 64 || !name.chars().all(is_fit) {
+        let why = "needs a name of at most 64 letters, digits, hyphens, underscores and dots";
+        return Err(section.head.refuse(report, why));
+    }
+    if let Some(mode) = proxy.one(&["mode"]).filter(|it| it.word(1) != "tcp") {
+        let message = format!(
+            "`{kind} {name}` has `mode {}` (line {}): only `mode tcp` is imported, HTTP must be relayed as bytes",
+            mode.word(1),
+            mode.place.line
+        );
+        return Err(report.error(&section.head.place, message));
+    }
+    let is_same = |other: &&Proxy<'_>| {
+        let both =
+            |kinds: [&str; 2]| kinds.contains(&kind) && kinds.contains(&other.section.kind());
+        other.section.name() == name
+            && (both(["frontend", "listen"]) || both(["backend", "listen"]))
+    };
+    match before.iter().find(is_same) {
+        Some(other) => {
+            let why = format!("{name} is there already: see {}", other.section.head.place);
+            Err(section.head.refuse(report, why))
+        }
+        None => Ok(()),
+    }
+}
+
+/// The upstream that a frontend passes to: its name, and where it is written.
+fn target(
+    proxy: Proxy<'_>,
+    proxies: &[Proxy<'_>],
+    report: &mut Report,
+) -> Result<(String, Place), Reported> {
+    let section = proxy.section;
+    if section.kind() == "listen" && !proxy.own(&["server"]).is_empty() {
+        return Ok((section.name().to_owned(), section.head.place.clone()));
+    }
+    let Some(line) = proxy.one(&["default_backend"]) else {
+        let why = format!("{} has no `default_backend`", section.name());
+        return Err(section.head.refuse(report, why));
+    };
+    let name = line.word(1);
+    let is_backend = |it: &Proxy<'_>| it.section.kind() != "frontend" && it.section.name() == name;
+    match proxies.iter().any(is_backend) {
+        true => Ok((name.to_owned(), line.place.clone())),
+        false => Err(line.refuse(report, format!("names {name:?}, which is no backend"))),
+    }
+}
+
+fn listeners(
+    proxy: Proxy<'_>,
+    (name, place): (String, Place),
+    proxies: &[Proxy<'_>],
+    folder: &Path,
+    files: &mut dyn Files,
+    report: &mut Report,
+) -> Result<Vec<Table>, Reported> {
+    let mut backends = proxies.iter().filter(|it| it.section.kind() != "frontend");
+    let backend = backends.find(|it| it.section.name() == name);
+    let timeout = backend.and_then(|it| it.timeout("server", report));
+    let timeout = timeout.map(|(time, _)| time);
+    let upstream = Entry::new("upstream", Value::text(name), &place);
+    frontend::listeners(proxy, upstream, timeout, folder, files, report)
+}

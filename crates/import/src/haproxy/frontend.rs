@@ -1,0 +1,96 @@
+//! Frontends become listeners.
+
+use std::path::Path;
+
+use super::bind;
+use super::proxy::Proxy;
+use super::value::number;
+use crate::files::Files;
+use crate::note::{Report, Reported};
+use crate::toml::{Entry, Table, Value};
+use crate::unit;
+
+/// The listeners of a frontend. `server_timeout`: that of the backend that it passes to.
+pub(super) fn listeners(
+    proxy: Proxy<'_>,
+    upstream: Entry,
+    server_timeout: Option<u64>,
+    folder: &Path,
+    files: &mut dyn Files,
+    report: &mut Report,
+) -> Result<Vec<Table>, Reported> {
+    let common = common(proxy, server_timeout, report);
+    let mut binds = Vec::new();
+    let mut result = Ok(());
+    for line in proxy.own(&["bind"]) {
+        match bind::bind(line, folder, files, report) {
+            Ok(bind) => binds.push((bind, line)),
+            Err(reported) => result = Err(reported),
+        }
+    }
+    let head = &proxy.section.head;
+    if binds.is_empty() && result.is_ok() {
+        result = Err(head.refuse(report, format!("{} has no `bind`", head.word(1))));
+    }
+    result?;
+    let count: usize = binds.iter().map(|(bind, _)| bind.addresses.len()).sum();
+    let mut tables = Vec::new();
+    for (bind, line) in &binds {
+        for address in &bind.addresses {
+            let name = match count {
+                1 => head.word(1).to_owned(),
+                _ => format!("{}-{}", head.word(1), tables.len() + 1),
+            };
+            let mut table = Table::new("[[listen]]", Some(&head.place));
+            table.push(Entry::new("name", Value::text(name), &head.place));
+            table.push(Entry::new("address", Value::text(address), &line.place));
+            table.push(upstream.clone());
+            let own = |entry: &&Entry| bind.entries.iter().all(|own| own.key != entry.key);
+            table.extend(common.iter().filter(own).cloned());
+            table.extend(bind.entries.iter().cloned());
+            tables.push(table);
+        }
+    }
+    Ok(tables)
+}
+
+fn common(proxy: Proxy<'_>, server_timeout: Option<u64>, report: &mut Report) -> Vec<Entry> {
+    let mut entries = Vec::new();
+    let tunnel = proxy.timeout("tunnel", report);
+    let client = proxy.timeout("client", report);
+    let idle = tunnel.or(client).map(|(time, line)| {
+        let shorter = server_timeout.filter(|_| tunnel.is_none());
+        let shorter = shorter.filter(|it| (1..time).contains(it));
+        (shorter.unwrap_or(time), line)
+    });
+    if let Some((time, line)) = idle.filter(|(time, _)| *time > 0) {
+        if server_timeout
+            .is_some_and(|other| other != time || client.is_some_and(|(it, _)| it != time))
+        {
+            let text = "`timeout client` and `timeout server` become one `idle_timeout`, the shorter of them or `timeout tunnel`";
+            report.remark(&line.place, text);
+        }
+        let time = Value::text(unit::duration(time));
+        entries.push(Entry::new("idle_timeout", time, &line.place));
+    }
+    if let Some((most, line)) = proxy
+        .number("maxconn", report)
+        .filter(|(most, _)| *most > 0)
+    {
+        let most = Value::Number(most);
+        entries.push(Entry::new("max_sessions", most, &line.place));
+    }
+    if let Some(line) = proxy.one(&["rate-limit"]) {
+        match (line.word(1), number(line.word(2))) {
+            ("sessions", Some(0)) => {}
+            ("sessions", Some(rate)) => {
+                let rate = Value::Number(rate);
+                entries.push(Entry::new("accept_rate", rate, &line.place));
+            }
+            _ => {
+                line.refuse(report, "takes `sessions` and a whole number");
+            }
+        }
+    }
+    entries
+}
