@@ -289,7 +289,9 @@ impl Loop {
                 self.begin(socket, (listener, peer), Phase::Announced, arrival);
             }
             // Without a stay in the table of sessions.
-            Phase::Relayed => self.begin_relay(socket, (listener, peer), arrival),
+            Phase::Relayed => {
+                self.begin_relay(socket, (listener, peer), arrival);
+            }
             phase => self.begin(socket, (listener, peer), phase, arrival),
         }
     }
@@ -424,7 +426,10 @@ impl Loop {
                     notes: session.notes.take(),
                 };
                 if onward == Onward::Relay {
-                    self.begin_relay(socket, (listener, peer), arrival);
+                    let name = self.begin_relay(socket, (listener, peer), arrival);
+                    if let (Some(name), Some(drain)) = (name, &mut self.drain) {
+                        drain.follow((session.id, listener), name);
+                    }
                     return;
                 }
                 cx.report(Report::Http {

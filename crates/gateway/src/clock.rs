@@ -45,6 +45,20 @@ impl Clock {
         monotonic_ns() / 1_000_000
     }
 
+    /// Nanoseconds of `CLOCK_MONOTONIC`, read now.
+    pub(crate) fn precise_ns(&self) -> u64 {
+        #[cfg(test)]
+        if self.is_scripted {
+            return self.ns;
+        }
+        monotonic_ns()
+    }
+
+    /// How long ago a time of [`precise_ns`](Self::precise_ns) was.
+    pub(crate) fn since(&self, ns: u64) -> Duration {
+        Duration::from_nanos(self.precise_ns().saturating_sub(ns))
+    }
+
     /// The time within a turn.
     pub(crate) fn now(&self) -> Instant {
         #[cfg(test)]

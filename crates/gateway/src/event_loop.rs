@@ -93,6 +93,7 @@ impl Loop {
             memory: Memory::new(&parts.config, http, history),
             throttle: Default::default(),
             scratch: Scratch::new(),
+            budget: Default::default(),
             processes: Processes::new(slots, Turns::new(index)),
             refusals: Default::default(),
             descriptors: Default::default(),

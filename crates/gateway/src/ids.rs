@@ -68,6 +68,32 @@ pub(crate) struct SessionRef {
     pub(crate) id: u64,
 }
 
+/// What an event of a relay's socket carries. It may be older than the relay that has this place now, and than its present
+/// attempt to connect.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct RelayTag {
+    pub(crate) key: RelayKey,
+    pub(crate) side: Side,
+    /// The lower bits of its serial, and of the number of the attempt.
+    pub(crate) mark: u32,
+}
+
+impl RelayTag {
+    /// The bits of a mark.
+    pub(crate) const MARK: u32 = (1 << 31) - 1;
+
+    /// The tag of a relay's client, or of the peer of this attempt.
+    pub(crate) fn new(name: RelayRef, side: Side, attempt: u32) -> Self {
+        let attempt = match side {
+            Side::Client => 0,
+            Side::Upstream => attempt & 0xf,
+        };
+        let mark = ((name.serial as u32) << 4 | attempt) & Self::MARK;
+        let key = name.key;
+        Self { key, side, mark }
+    }
+}
+
 impl ListenerId {
     /// No listener has this one.
     pub(crate) const UNKNOWN: Self = Self(UNKNOWN_PLACE);

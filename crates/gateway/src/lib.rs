@@ -70,6 +70,7 @@
 //! - `transfer`: transfers to a process without a session
 //! - `poller`: the epoll set
 //! - `scratch`: the buffers that a turn borrows
+//! - `budget`: how many bytes relays move before others have their turn
 //! - `pipes`: pipes between the sockets of relays
 //! - `codecs`: the compression that all sessions of a loop share
 //! - `burst`: how many are taken from one socket at once
@@ -83,6 +84,7 @@ mod access_log;
 mod agenda;
 mod alarms;
 mod arrival;
+mod budget;
 mod burst;
 mod change;
 mod client_hello;

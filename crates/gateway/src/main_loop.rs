@@ -195,9 +195,7 @@ impl Loop {
                 (Source::Session(key, id), readiness) => {
                     self.socket_is_ready(key, id, readiness);
                 }
-                (Source::Relay(key, side, serial), readiness) => {
-                    self.relay_is_ready((key, side, serial), readiness);
-                }
+                (Source::Relay(tag), readiness) => self.relay_is_ready(tag, readiness),
                 (Source::UdpRelay(key, serial), _) => self.udp_relay_is_ready(key, serial),
                 // They were heard at once.
                 (Source::Process(_) | Source::Doorbell, _) => {}

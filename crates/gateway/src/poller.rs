@@ -10,7 +10,7 @@ use rustix::event::{Timespec, epoll};
 use rustix::io::Errno;
 
 use crate::ids::{
-    ListenerId, ProcessKey, RelayKey, RelayRef, SessionKey, SessionRef, Side, UdpRelayKey,
+    ListenerId, ProcessKey, RelayKey, RelayTag, SessionKey, SessionRef, Side, UdpRelayKey,
     UdpRelayRef,
 };
 
@@ -24,7 +24,7 @@ const DOORBELL: u64 = (u64::MAX - 1) << 32;
 const CHIME: u64 = (u64::MAX - 2) << 32;
 
 /// The mark of a relay's socket: the highest bit, without the next one, which all other marks have. Its place is beside it,
-/// and in the lower half its side and the lower part of its serial.
+/// and in the lower half its side and its mark.
 const RELAY: u64 = 1 << 63;
 /// The two highest bits of a token say whether it is one of a session (0 or 1), of a relay, or a mark. A mark that is none of the
 /// three above is one of a relay of datagrams: its place is in the rest of the upper half, the lower part of its serial in the other.
@@ -62,17 +62,12 @@ pub(crate) enum Source {
     Process(ProcessKey),
     /// There are commands.
     Doorbell,
-    /// This side of a relay in this place, if this is the lower part of its serial.
-    Relay(RelayKey, Side, u32),
+    /// A side of a relay.
+    Relay(RelayTag),
     /// The peer of a relay of datagrams in this place, if this is the lower half of its serial.
     UdpRelay(UdpRelayKey, u32),
     /// A session in this place, if these are the lower half of its id: an event may be older than the session there.
     Session(SessionKey, u32),
-}
-
-/// The part of a relay's serial that its events have.
-pub(crate) fn serial_of_events(serial: u64) -> u32 {
-    (serial & (SIDE - 1)) as u32
 }
 
 /// What has happened to a socket.
@@ -80,6 +75,10 @@ pub(crate) fn serial_of_events(serial: u64) -> u32 {
 pub(crate) struct Readiness(epoll::EventFlags);
 
 impl Readiness {
+    /// That of a connection which has failed.
+    #[cfg(test)]
+    pub(crate) const FAILED: Self = Self(epoll::EventFlags::ERR.union(epoll::EventFlags::IN));
+
     /// The peer has hung up, for reading at least.
     pub(crate) fn is_hung_up(self) -> bool {
         let over = epoll::EventFlags::RDHUP | epoll::EventFlags::HUP | epoll::EventFlags::ERR;
@@ -165,7 +164,8 @@ impl Poller {
                     0 => Side::Client,
                     _ => Side::Upstream,
                 };
-                Source::Relay(key, side, serial_of_events(token))
+                let mark = token as u32 & RelayTag::MARK;
+                Source::Relay(RelayTag { key, side, mark })
             }
             _ => Source::Session(SessionKey((token >> 32) as u32), token as u32),
         };
@@ -191,15 +191,9 @@ impl Poller {
     }
 
     /// Registers the socket of one side of a relay. It stays registered until it is closed.
-    pub(crate) fn watch_relay(
-        &self,
-        name: RelayRef,
-        side: Side,
-        socket: BorrowedFd<'_>,
-    ) -> Result<(), Errno> {
-        let mut token = RELAY | u64::from(name.key.0) << 32;
-        token |= u64::from(serial_of_events(name.serial));
-        if side == Side::Upstream {
+    pub(crate) fn watch_relay(&self, tag: RelayTag, socket: BorrowedFd<'_>) -> Result<(), Errno> {
+        let mut token = RELAY | u64::from(tag.key.0) << 32 | u64::from(tag.mark);
+        if tag.side == Side::Upstream {
             token |= SIDE;
         }
         let token = epoll::EventData::new_u64(token);

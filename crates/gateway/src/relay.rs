@@ -15,14 +15,13 @@ pub(crate) mod way;
 
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
-use std::time::Duration;
 
 use moorline_net::tls::TlsRecords;
 use rustix::io::Errno;
 
 use crate::connection_facts::{ConnectionFacts, Relayed};
 use crate::cx::Cx;
-use crate::ids::{ListenerId, RelayRef, Side};
+use crate::ids::{ListenerId, RelayRef, RelayTag, Side};
 use crate::notes::Notes;
 use crate::poller::Readiness;
 use crate::relay::attempts::Connecting;
@@ -31,9 +30,9 @@ use crate::shared::admission::Counted;
 use crate::upstreams::{Attempts, PeerAddress, PeerKey, SharedUpstream};
 use moorline_protocol::wire::Peer;
 
-/// A peer that goes within this time, in milliseconds, has not waited for the client: its process was killed, or it takes no
+/// A peer that goes within this time, in nanoseconds, has not waited for the client: its process was killed, or it takes no
 /// connections.
-const AT_ONCE_MS: u64 = 1_000;
+const AT_ONCE_NS: u64 = 1_000_000_000;
 
 /// The most loops: serials count within one.
 pub(crate) const LOOPS: u64 = 64;
@@ -76,7 +75,7 @@ pub(crate) enum RelayStage {
 pub(crate) struct JoinedPeer {
     pub(crate) peer: PeerKey,
     pub(crate) address: PeerAddress,
-    /// Since when, in the loop's milliseconds.
+    /// Since when, in nanoseconds of `CLOCK_MONOTONIC`.
     pub(crate) since: u64,
     /// Attempts to connect that it took.
     pub(crate) attempts: u32,
@@ -185,6 +184,11 @@ impl RelayEnd {
 }
 
 impl Relay {
+    /// What the events of a side carry.
+    pub(crate) fn tag(&self, side: Side) -> RelayTag {
+        RelayTag::new(self.name, side, self.attempts())
+    }
+
     pub(crate) fn side(&self, side: Side) -> &RelaySide {
         &self.sides[side as usize]
     }
@@ -281,7 +285,7 @@ impl Relay {
         let is_untouched = self.ways.iter().all(|way| way.bytes == 0);
         joined.retry.is_some()
             && is_untouched
-            && now < joined.since + AT_ONCE_MS
+            && now < joined.since + AT_ONCE_NS
             && self.ways[Side::Client as usize].phase == WayPhase::Open
             && !self.is_leaving
     }
@@ -296,7 +300,7 @@ impl Relay {
         }
         if joined.awaits_first_byte && self.ways[Side::Upstream as usize].bytes > 0 {
             joined.awaits_first_byte = false;
-            let took = Duration::from_millis(cx.clock.ms - joined.since);
+            let took = cx.clock.since(joined.since);
             let shared = cx.clock.shared_ms();
             if let Some(notes) = &mut self.notes {
                 notes.note_first_byte(cx.clock.ms);

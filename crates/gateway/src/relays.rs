@@ -1,23 +1,24 @@
 //! Relays in the loop: how they begin, go on and end.
 
 use std::os::fd::{AsFd, OwnedFd};
-use std::time::Duration;
 
 use crate::arrival::Arrival;
 use crate::cx::{Cx, unix_ms};
 use crate::event_loop::Loop;
-use crate::ids::{ListenerId, RelayKey, RelayRef, Side};
+use crate::ids::{ListenerId, RelayKey, RelayRef, RelayTag, Side};
 use crate::memory::{Class, TLS_BYTES};
 use crate::poller::Readiness;
 use crate::relay::attempts::Connecting;
-use crate::relay::connecting::{Reached, ask_another, connect, hear, keep_alive, look};
+use crate::relay::connecting::{
+    Reached, ask_another, connect, forget_deadline, hear, keep_alive, look,
+};
 use crate::relay::flow::{Flow, break_off, end, pump};
 use crate::relay::sealed::say_farewell;
 use crate::relay::way::WayPhase;
 use crate::relay::{Cause, Fault, Relay, RelayEnd, RelayMeters, RelaySide, RelayStage};
 use crate::tools::Tools;
 use moorline_protocol::control::LoopCounter;
-use moorline_protocol::wire::Peer;
+use moorline_protocol::wire::{CloseReason, Peer};
 use rustix::io::Errno;
 
 /// How long a relay waits, after one side has broken, for the other one to take what is left, in milliseconds: as long
@@ -27,17 +28,17 @@ const LINGER_MS: u64 = 2_000;
 const RELAYS_PER_TURN: usize = 256;
 
 impl Loop {
-    /// A connection is relayed from now on.
+    /// A connection is relayed from now on. It may have ended already, also if it has a name.
     pub(crate) fn begin_relay(
         &mut self,
         socket: OwnedFd,
         (listener, client): (ListenerId, Peer),
         mut arrival: Arrival,
-    ) {
+    ) -> Option<RelayRef> {
         let tools = &mut self.tools;
         let Some(upstream) = self.relays.upstream(listener).cloned() else {
-            tools.cx.shared.release(listener, &client, arrival.counted);
-            return;
+            give_up((listener, client), arrival, &tools.cx);
+            return None;
         };
         let now = tools.cx.clock.ms;
         tools.welcome(&mut arrival, (listener, &client));
@@ -82,17 +83,16 @@ impl Loop {
         tools.memory.hold(Class::Queued, held);
         tools.cx.count(LoopCounter::RelaysBegun, 1);
         let socket = relay.side(Side::Client).socket.as_ref();
-        let watched = socket.map(|it| {
-            self.poller
-                .watch_relay(relay.name, Side::Client, it.as_fd())
-        });
+        let watched = socket.map(|it| self.poller.watch_relay(relay.tag(Side::Client), it.as_fd()));
         if let Some(Err(error)) = watched {
             tracing::warn!(%error, "cannot watch a new connection");
             self.end_relay(key, RelayEnd::Unreachable);
-            return;
+            return None;
         }
+        let name = relay.name;
         let reached = connect(relay, &self.poller, tools);
         self.after_attempt(key, reached);
+        Some(name)
     }
 
     /// Goes on where attempts to connect have got to.
@@ -125,15 +125,11 @@ impl Loop {
     }
 
     /// Something has happened to a socket of a relay.
-    pub(crate) fn relay_is_ready(
-        &mut self,
-        (key, side, serial): (RelayKey, Side, u32),
-        readiness: Readiness,
-    ) {
-        // An event may be older than the relay that has its place now.
-        let Some(relay) = self.relays.heard_mut(key, serial) else {
+    pub(crate) fn relay_is_ready(&mut self, tag: RelayTag, readiness: Readiness) {
+        let Some(relay) = self.relays.heard_mut(tag) else {
             return;
         };
+        let (key, side) = (tag.key, tag.side);
         let tools = &mut self.tools;
         relay.side_mut(side).note(readiness);
         if let RelayStage::Connecting(_) = relay.stage {
@@ -173,15 +169,21 @@ impl Loop {
 
     /// Goes on with those that are due, a turn's share of them.
     pub(crate) fn work_for_relays(&mut self) {
+        self.tools.budget.renew();
         for _ in 0..self.relays.work.len().min(RELAYS_PER_TURN) {
+            if self.tools.budget.is_spent() {
+                // Those that are left are the first ones of the next turn.
+                break;
+            }
             let Some(name) = self.relays.work.pop_front() else {
-                return;
+                break;
             };
             if let Some(relay) = self.relays.named_mut(name) {
                 relay.is_scheduled = false;
                 self.go_on_relaying(name.key);
             }
         }
+        self.tools.budget.renew();
     }
 
     /// Moves what can be moved now.
@@ -341,7 +343,7 @@ impl Loop {
         ) {
             say_farewell(&mut relay, Side::Client, tools);
         }
-        let Tools { cx, memory, .. } = tools;
+        let memory = &mut tools.memory;
         for side in [Side::Client, Side::Upstream] {
             memory.release(Class::Queued, relay.way(side).held());
             if let Some(tls) = relay.side_mut(side).tls.take() {
@@ -351,20 +353,32 @@ impl Loop {
         }
         match &relay.stage {
             RelayStage::Connecting(connecting) => {
-                if let Some(peer) = connecting.present() {
-                    relay.upstream.abandoned(peer);
+                if let Some(attempt) = &connecting.present {
+                    forget_deadline(relay.name, attempt, tools);
+                    relay.upstream.abandoned(attempt.peer);
                 }
             }
             RelayStage::Joined(joined) => {
-                let lasted = Duration::from_millis(cx.clock.ms - joined.since);
-                let shared = cx.clock.shared_ms();
+                let clock = &tools.cx.clock;
+                let (shared, lasted) = (clock.shared_ms(), clock.since(joined.since));
                 relay.upstream.closed(joined.peer, shared, lasted);
             }
         }
+        let cx = &tools.cx;
         cx.shared
             .release(relay.listener, &relay.client, relay.counted);
         log_access(&relay, end, cx);
     }
+}
+
+/// A reload has taken the upstream of a listener while this connection was on its way.
+fn give_up((listener, client): (ListenerId, Peer), arrival: Arrival, cx: &Cx) {
+    tracing::info!(
+        listener = %cx.listener(listener).name, %client, reason = %CloseReason::Handshake,
+        "connection closed: its listener relays no more"
+    );
+    cx.count_closed(CloseReason::Handshake);
+    cx.shared.release(listener, &client, arrival.counted);
 }
 
 /// Moves what a side that is gone had sent before: the error may be older than the event that tells of it.

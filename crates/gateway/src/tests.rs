@@ -13,6 +13,7 @@ mod placing;
 mod process;
 mod proxied;
 mod random;
+mod relay_faults;
 mod relays;
 mod script;
 mod storm;

@@ -69,6 +69,17 @@ impl Timers {
         self.set += usize::from(alarm.session().is_some());
     }
 
+    /// Removes an action that was set for that time.
+    pub(crate) fn cancel(&mut self, at: u64, alarm: Alarm) {
+        self.queue.remove(&(at, alarm));
+    }
+
+    /// How many there are.
+    #[cfg(test)]
+    pub(crate) fn len(&self) -> usize {
+        self.queue.len()
+    }
+
     /// Checks a listener again then, unless an earlier check is due.
     pub(crate) fn accept_again(&mut self, at: u64, listener: ListenerId) {
         if self.accepting.insert(listener) {

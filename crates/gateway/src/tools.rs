@@ -4,6 +4,7 @@ use moorline_protocol::wire::Peer;
 
 use crate::agenda::Agenda;
 use crate::arrival::Arrival;
+use crate::budget::Budget;
 use crate::cx::Cx;
 use crate::descriptor_limit::DescriptorLimit;
 use crate::ids::ListenerId;
@@ -20,6 +21,7 @@ pub(crate) struct Tools {
     pub(crate) memory: Memory,
     pub(crate) throttle: Throttle,
     pub(crate) scratch: Scratch,
+    pub(crate) budget: Budget,
     pub(crate) processes: Processes,
     pub(crate) refusals: RefusalLog,
     pub(crate) descriptors: DescriptorLimit,

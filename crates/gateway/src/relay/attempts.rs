@@ -1,5 +1,6 @@
 //! The attempts of one relay to connect.
 
+use crate::clock::Clock;
 use crate::relay::greeting::Greeting;
 use crate::upstreams::{Attempts, Choice, Opening, PeerAddress, PeerKey};
 
@@ -18,8 +19,9 @@ pub(crate) struct Attempt {
     pub(crate) opening: Opening,
     /// What goes to the peer before the client's bytes, once it is connected.
     pub(crate) greeting: Option<Greeting>,
-    /// In the loop's milliseconds.
+    /// In nanoseconds of `CLOCK_MONOTONIC`: peers of one network answer within a millisecond.
     pub(crate) begun_at: u64,
+    /// In the loop's milliseconds.
     pub(crate) deadline: u64,
 }
 
@@ -32,25 +34,20 @@ impl Connecting {
         }
     }
 
-    /// The peer that is asked now.
-    pub(crate) fn present(&self) -> Option<PeerKey> {
-        self.present.as_ref().map(|attempt| attempt.peer)
-    }
-
     /// Attempts so far.
     pub(crate) fn made(&self) -> u32 {
         self.tried.made()
     }
 
     /// Begins with a peer.
-    pub(crate) fn begin(&mut self, (choice, opening): (Choice, Opening), now: u64) {
+    pub(crate) fn begin(&mut self, (choice, opening): (Choice, Opening), clock: &Clock) {
         self.present = Some(Attempt {
             peer: choice.peer,
             address: choice.address,
             opening,
             greeting: None,
-            begun_at: now,
-            deadline: now + choice.timeout.as_millis() as u64,
+            begun_at: clock.precise_ns(),
+            deadline: clock.ms + choice.timeout.as_millis() as u64,
         });
     }
 }

@@ -49,6 +49,7 @@ pub(crate) fn splice(
         }
     };
     way.note_read(filled);
+    tools.budget.spend(filled);
     let sent = pipe.empty(sink_socket, filled);
     match sent.map_err(|error| Fault::broken(from.other(), error))? {
         sent if sent == filled => pipes.put_back(pipe),

@@ -57,7 +57,7 @@ pub(crate) fn connect(relay: &mut Relay, poller: &Poller, tools: &mut Tools) -> 
             match choose(upstream, key.as_bytes(), &mut connecting.tried, tools) {
                 Ok(choice) => {
                     note_attempt(relay.notes.as_deref_mut(), &choice, now);
-                    connecting.begin(choice, now);
+                    connecting.begin(choice, &tools.cx.clock);
                 }
                 Err(NoPeer::Unresolved) if upstream.is_resolving() => {
                     let at = tools.cx.clock.ms + NAMES_MS;
@@ -104,7 +104,8 @@ fn ask(relay: &mut Relay, poller: &Poller, tools: &mut Tools) -> Result<Reached,
     let deadline = attempt.deadline;
     let is_unix = matches!(attempt.address, PeerAddress::Unix(_));
     if matches!(asked, Ok(()) | Err(Errno::INPROGRESS)) {
-        poller.watch_relay(relay.name, Side::Upstream, socket.as_fd())?;
+        let tag = relay.tag(Side::Upstream);
+        poller.watch_relay(tag, socket.as_fd())?;
     }
     relay.side_mut(Side::Upstream).socket = Some(socket);
     match asked {
@@ -113,8 +114,10 @@ fn ask(relay: &mut Relay, poller: &Poller, tools: &mut Tools) -> Result<Reached,
             let alarm = Alarm::Connect(relay.name);
             tools.agenda.timers.set(deadline, alarm);
         }
-        // Its backlog is full. Over TCP this says that no port is left.
+        // Its backlog is full.
         Err(Errno::AGAIN) if is_unix => ask_again_later(relay.name, deadline, tools),
+        // No port is left: the peer has no part in it.
+        Err(Errno::AGAIN) => return Err(Errno::ADDRNOTAVAIL),
         Err(error) => return Err(error),
     }
     Ok(Reached::Waits)
@@ -196,7 +199,7 @@ fn unix_address(path: &Path) -> Result<SocketAddrUnix, Errno> {
 }
 
 /// The socket of the present attempt is connected: what goes before the client's bytes is sent, and then the relay is joined.
-fn open_up(relay: &mut Relay, tools: &Tools) -> Result<Reached, Errno> {
+fn open_up(relay: &mut Relay, tools: &mut Tools) -> Result<Reached, Errno> {
     match greet(relay)? {
         Delivery::All => {
             join(relay, tools);
@@ -206,8 +209,14 @@ fn open_up(relay: &mut Relay, tools: &Tools) -> Result<Reached, Errno> {
     }
 }
 
+/// An attempt is over: its timer would only be in the way.
+pub(crate) fn forget_deadline(name: RelayRef, attempt: &Attempt, tools: &mut Tools) {
+    let timers = &mut tools.agenda.timers;
+    timers.cancel(attempt.deadline, Alarm::Connect(name));
+}
+
 /// The peer of the present attempt is ready for the client's bytes.
-fn join(relay: &mut Relay, tools: &Tools) {
+fn join(relay: &mut Relay, tools: &mut Tools) {
     let RelayStage::Connecting(connecting) = &mut relay.stage else {
         return;
     };
@@ -215,7 +224,8 @@ fn join(relay: &mut Relay, tools: &Tools) {
         return;
     };
     let now = tools.cx.clock.ms;
-    let took = Duration::from_millis(now - attempt.begun_at);
+    forget_deadline(relay.name, &attempt, tools);
+    let took = tools.cx.clock.since(attempt.begun_at);
     let shared = tools.cx.clock.shared_ms();
     let peer = (attempt.peer, &attempt.address);
     let mut awaits_first_byte = relay.upstream.connected(peer, shared, took);
@@ -229,7 +239,7 @@ fn join(relay: &mut Relay, tools: &Tools) {
     relay.stage = RelayStage::Joined(JoinedPeer {
         peer: attempt.peer,
         address: attempt.address,
-        since: now,
+        since: tools.cx.clock.precise_ns(),
         attempts,
         broken: None,
         awaits_first_byte,
@@ -241,7 +251,7 @@ fn join(relay: &mut Relay, tools: &Tools) {
 }
 
 /// The present attempt has failed.
-fn fail(relay: &mut Relay, why: Failure, tools: &Tools) {
+fn fail(relay: &mut Relay, why: Failure, tools: &mut Tools) {
     *relay.side_mut(Side::Upstream) = RelaySide::default();
     let RelayStage::Connecting(connecting) = &mut relay.stage else {
         return;
@@ -249,7 +259,8 @@ fn fail(relay: &mut Relay, why: Failure, tools: &Tools) {
     let Some(attempt) = connecting.present.take() else {
         return;
     };
-    let took = Duration::from_millis(tools.cx.clock.ms - attempt.begun_at);
+    forget_deadline(relay.name, &attempt, tools);
+    let took = tools.cx.clock.since(attempt.begun_at);
     if let Some(notes) = &mut relay.notes {
         notes.note_end(tools.cx.clock.ms);
     }
@@ -349,7 +360,7 @@ pub(crate) fn look(relay: &mut Relay, poller: &Poller, tools: &mut Tools) -> Rea
 /// The peer has gone before anything has passed: another one is asked, as if this one had never been connected. False: no
 /// other one can be.
 pub(crate) fn ask_another(relay: &mut Relay, fault: Fault, tools: &mut Tools) -> bool {
-    if fault.side == Side::Client || !relay.may_retry(tools.cx.clock.ms) {
+    if fault.side == Side::Client || !relay.may_retry(tools.cx.clock.ns) {
         return false;
     }
     let key = relay.facts(None, &tools.cx).hash_key(&relay.upstream);
@@ -366,19 +377,19 @@ pub(crate) fn ask_another(relay: &mut Relay, fault: Fault, tools: &mut Tools) ->
         notes.note_end(tools.cx.clock.ms);
     }
     note_attempt(relay.notes.as_deref_mut(), &choice, tools.cx.clock.ms);
-    let (now, shared) = (tools.cx.clock.ms, tools.cx.clock.shared_ms());
+    let shared = tools.cx.clock.shared_ms();
     let why = match fault.cause {
         Cause::Error(error) => failure(error),
         Cause::EndedAtOnce => Failure::Closed,
     };
-    let took = Duration::from_millis(now - joined.since);
+    let took = tools.cx.clock.since(joined.since);
     let peer = (joined.peer, &joined.address);
     relay.upstream.failed(peer, shared, why, took);
     let mut connecting = Connecting {
         tried,
         present: None,
     };
-    connecting.begin(choice, now);
+    connecting.begin(choice, &tools.cx.clock);
     relay.stage = RelayStage::Connecting(Box::new(connecting));
     *relay.side_mut(Side::Upstream) = RelaySide::default();
     true

@@ -70,10 +70,13 @@ pub(crate) fn pump(relay: &mut Relay, from: Side, tools: &mut Tools) -> Result<F
         if !source.is_readable {
             return Ok(Flow::Waits);
         }
+        if way.is_bulk() && tools.budget.is_spent() {
+            return Ok(Flow::More);
+        }
         match take_in(relay, from, tools)? {
             Inflow::Nothing => return Ok(Flow::Waits),
             Inflow::Moved => {}
-            Inflow::End if from == Side::Upstream && relay.may_retry(tools.cx.clock.ms) => {
+            Inflow::End if from == Side::Upstream && relay.may_retry(tools.cx.clock.ns) => {
                 let cause = Cause::EndedAtOnce;
                 return Err(Fault { side: from, cause });
             }
@@ -157,12 +160,13 @@ pub(crate) fn end(relay: &mut Relay, from: Side, tools: &mut Tools) {
 /// Passes bytes at the front of the loop's buffer on to the other side.
 fn pass(relay: &mut Relay, from: Side, bytes: usize, tools: &mut Tools) -> Result<(), Fault> {
     note_activity(relay, from, tools);
+    tools.budget.spend(bytes);
+    relay.way_mut(from).note_read(bytes);
     let to = from.other();
     if relay.side(to).tls.is_some() {
         return seal(relay, to, bytes, tools);
     }
     let (_, way, sink) = relay.parts(from);
-    way.note_read(bytes);
     let Some(socket) = sink.socket.as_ref().filter(|_| way.phase == WayPhase::Open) else {
         return Ok(());
     };

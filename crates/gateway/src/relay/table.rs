@@ -9,8 +9,7 @@ use slab::Slab;
 
 use crate::cx::Cx;
 use crate::entry::Newcomer;
-use crate::ids::{ListenerId, RelayKey, RelayRef};
-use crate::poller::serial_of_events;
+use crate::ids::{ListenerId, RelayKey, RelayRef, RelayTag};
 use crate::relay::{Relay, number};
 use crate::upstreams::{SharedUpstream, Targets};
 use crate::wheel::Wheel;
@@ -97,10 +96,10 @@ impl Relays {
             .filter(|relay| relay.name.serial == name.serial)
     }
 
-    /// The relay that an event at this place is for, by the part of its serial that events have.
-    pub(crate) fn heard_mut(&mut self, key: RelayKey, serial: u32) -> Option<&mut Relay> {
-        self.at_mut(key)
-            .filter(|relay| serial_of_events(relay.name.serial) == serial)
+    /// The relay that an event is for, unless it has another socket by now.
+    pub(crate) fn heard_mut(&mut self, tag: RelayTag) -> Option<&mut Relay> {
+        self.at_mut(tag.key)
+            .filter(|relay| relay.tag(tag.side) == tag)
     }
 
     /// Has it go on in the next turn.

@@ -35,7 +35,7 @@ impl Table {
     /// Puts a session in under an id that no other has had.
     pub(crate) fn insert(&mut self, make: impl FnOnce(SessionRef) -> Session) -> &mut Session {
         self.last_serial += 1;
-        let id = self.prefix | (self.last_serial & SERIAL);
+        let id = self.last_id();
         let entry = self.sessions.vacant_entry();
         let key = SessionKey(entry.key() as u32);
         self.keys.insert(id, key);
@@ -119,6 +119,11 @@ impl Table {
     /// How many there are.
     pub(crate) fn len(&self) -> usize {
         self.sessions.len()
+    }
+
+    /// The id of the newest session, also if that is gone.
+    pub(crate) fn last_id(&self) -> u64 {
+        self.prefix | (self.last_serial & SERIAL)
     }
 
     /// The highest serial used.

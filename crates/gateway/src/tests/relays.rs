@@ -27,13 +27,13 @@ const FLAGS: SocketFlags = SocketFlags::NONBLOCK.union(SocketFlags::CLOEXEC);
 const SOCKET_BYTES: usize = 8 * 1024;
 
 /// A peer that sends back what it gets.
-struct EchoPeer {
+pub(super) struct EchoPeer {
     listener: OwnedFd,
-    connections: Vec<Connection>,
+    pub(super) connections: Vec<Connection>,
 }
 
-struct Connection {
-    socket: OwnedFd,
+pub(super) struct Connection {
+    pub(super) socket: OwnedFd,
     pending: VecDeque<u8>,
     has_ended: bool,
 }
@@ -53,7 +53,7 @@ impl EchoPeer {
     }
 
     /// Accepts, reads and sends. True: something went on.
-    fn go_on(&mut self, most: usize) -> bool {
+    pub(super) fn go_on(&mut self, most: usize) -> bool {
         let mut is_busy = false;
         while let Ok(socket) = rustix::net::accept_with(&self.listener, FLAGS) {
             rustix::net::sockopt::set_socket_send_buffer_size(&socket, SOCKET_BYTES)
@@ -110,10 +110,10 @@ impl Connection {
 }
 
 /// Two peers, and a loop whose only listener relays to them.
-struct Bench {
-    script: Script,
-    peers: Vec<EchoPeer>,
-    clients: Vec<Client>,
+pub(super) struct Bench {
+    pub(super) script: Script,
+    pub(super) peers: Vec<EchoPeer>,
+    pub(super) clients: Vec<Client>,
     _folder: TempDir,
 }
 
@@ -126,7 +126,7 @@ fn text(folder: &TempDir, keys: &str) -> String {
 }
 
 impl Bench {
-    fn new(keys: &str) -> Self {
+    pub(super) fn new(keys: &str) -> Self {
         let folder = tempfile::tempdir().expect("a folder");
         let script = Script::serving(config(&text(&folder, keys)), 1);
         Self {
@@ -137,7 +137,7 @@ impl Bench {
         }
     }
 
-    fn connect(&mut self) {
+    pub(super) fn connect(&mut self) {
         let (client, socket) = Client::pair(0);
         let peer = Peer::Ip(([127, 0, 0, 1], 2000 + client.number() as u16).into());
         self.script.accept(0, socket, peer);
@@ -145,7 +145,7 @@ impl Bench {
     }
 
     /// A client whose bytes the test sends and reads itself.
-    fn connect_plain(&mut self) -> UnixStream {
+    pub(super) fn connect_plain(&mut self) -> UnixStream {
         let (client, socket) = UnixStream::pair().expect("a pair");
         client.set_nonblocking(true).expect("an option");
         socket.set_nonblocking(true).expect("an option");
@@ -155,13 +155,13 @@ impl Bench {
     }
 
     /// The peer's end of the only relay.
-    fn take_connection(&mut self) -> OwnedFd {
+    pub(super) fn take_connection(&mut self) -> OwnedFd {
         let taken = self.peers.iter_mut().find_map(|it| it.connections.pop());
         taken.expect("it is connected").socket
     }
 
     /// What comes for a client until nothing more does, and whether the end came, too.
-    fn read_all(&mut self, client: &mut UnixStream) -> (usize, bool) {
+    pub(super) fn read_all(&mut self, client: &mut UnixStream) -> (usize, bool) {
         let (mut count, mut buffer) = (0, vec![0; 64 * 1024]);
         for _ in 0..100 {
             self.script.turn();
@@ -174,12 +174,12 @@ impl Bench {
         (count, false)
     }
 
-    fn relays(&self) -> usize {
+    pub(super) fn relays(&self) -> usize {
         self.script.gateway.relays.len()
     }
 
     /// Turns until nothing happens any more.
-    fn settle(&mut self) {
+    pub(super) fn settle(&mut self) {
         let mut quiet = 0;
         for _ in 0..20_000 {
             let mut is_busy = self.script.turn();
@@ -200,7 +200,7 @@ impl Bench {
 }
 
 /// Reads what has come for a peer.
-fn read_peer(peer: &OwnedFd) -> usize {
+pub(super) fn read_peer(peer: &OwnedFd) -> usize {
     let (mut count, mut buffer) = (0, vec![0; 64 * 1024]);
     while let Ok((bytes @ 1.., _)) = rustix::net::recv(peer, &mut buffer[..], RecvFlags::empty()) {
         count += bytes;

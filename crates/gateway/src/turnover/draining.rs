@@ -54,32 +54,32 @@ impl Loop {
 
     /// Begins to close sessions. A drain in progress is replaced by this one.
     pub(crate) fn begin_drain(&mut self, order: &Order) {
-        let is_of = |listener: ListenerId| {
-            let listeners = order.listeners.as_ref();
-            listeners.is_none_or(|listeners| listeners.contains(&listener))
-        };
-        let sessions = self.sessions.iter();
-        let sessions = sessions.filter(|session| goes_on(session) && is_of(session.listener));
-        let sessions = sessions.map(|session| Leaver::Session(session.name()));
-        let relays = self.relays.iter().filter(|relay| is_of(relay.listener));
-        let relays = relays.map(|relay| Leaver::Relay(relay.name));
-        let of_datagrams = self.udp_relays.iter();
-        let of_datagrams = of_datagrams.filter(|relay| is_of(relay.client.listener));
-        let of_datagrams = of_datagrams.map(|relay| Leaver::UdpRelay(relay.name));
-        let mut members: Vec<_> = sessions.chain(relays).chain(of_datagrams).collect();
         let cx = &self.tools.cx;
         let now = cx.clock.ms;
-        let pace = Pace::new(now, order.over, order.seed);
-        pace.shuffle(&mut members);
+        let mut drain = Drain {
+            number: order.number,
+            pace: Pace::new(now, order.over, order.seed),
+            members: Vec::new(),
+            told: 0,
+            listeners: order.listeners.clone(),
+            last: self.sessions.last_id(),
+            end: now + (order.over + order.max_wait).as_millis() as u64,
+        };
+        let sessions = self.sessions.iter();
+        let sessions = sessions.filter(|session| goes_on(session) && drain.is_of(session.listener));
+        let sessions = sessions.map(|session| Leaver::Session(session.name()));
+        let relays = self.relays.iter();
+        let relays = relays.filter(|relay| drain.is_of(relay.listener));
+        let relays = relays.map(|relay| Leaver::Relay(relay.name));
+        let of_datagrams = self.udp_relays.iter();
+        let of_datagrams = of_datagrams.filter(|relay| drain.is_of(relay.client.listener));
+        let of_datagrams = of_datagrams.map(|relay| Leaver::UdpRelay(relay.name));
+        let mut members: Vec<_> = sessions.chain(relays).chain(of_datagrams).collect();
+        drain.pace.shuffle(&mut members);
         let count = members.len() as u64;
         cx.counters.set(LoopCounter::ClosingOf as usize, count);
-        self.drain = Some(Drain {
-            number: order.number,
-            pace,
-            members,
-            told: 0,
-            end: now + (order.over + order.max_wait).as_millis() as u64,
-        });
+        drain.members = members;
+        self.drain = Some(drain);
         self.go_on_draining(order.number);
     }
 
