@@ -56,10 +56,17 @@ pub(crate) struct Relay {
     pub(crate) notes: Option<Box<Notes>>,
     /// It is on the list of those that go on in the next turn.
     pub(crate) is_scheduled: bool,
+    pub(crate) phase: RelayPhase,
+}
+
+/// Whether a relay goes on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum RelayPhase {
+    Open,
     /// It ends as soon as nothing is cut off by that.
-    pub(crate) is_leaving: bool,
-    /// Its peer was reset: what it has sent is not known to be complete, so nobody is told that it is.
-    pub(crate) is_cut_off: bool,
+    Leaving,
+    /// A side was reset: what it has sent is not known to be complete, so nobody is told that it is.
+    CutOff,
 }
 
 /// How far a relay has got.
@@ -252,9 +259,26 @@ impl Relay {
         is_answered && self.ways.iter().all(|way| !way.has_kept())
     }
 
+    /// The side that is gone.
+    pub(crate) fn broken(&self) -> Option<Side> {
+        match &self.stage {
+            RelayStage::Joined(joined) => joined.broken,
+            RelayStage::Connecting(_) => None,
+        }
+    }
+
     /// Whether one side is gone.
     pub(crate) fn is_broken(&self) -> bool {
-        matches!(&self.stage, RelayStage::Joined(joined) if joined.broken.is_some())
+        self.broken().is_some()
+    }
+
+    /// A side that is gone is let go of, once all that it had sent was read.
+    pub(crate) fn let_go_of_broken(&mut self) {
+        if let Some(gone) = self.broken()
+            && self.way(gone).phase != WayPhase::Open
+        {
+            self.side_mut(gone).socket = None;
+        }
     }
 
     /// Why it has ended, if nothing is left to be done.
@@ -287,7 +311,7 @@ impl Relay {
             && is_untouched
             && now < joined.since + AT_ONCE_NS
             && self.ways[Side::Client as usize].phase == WayPhase::Open
-            && !self.is_leaving
+            && self.phase != RelayPhase::Leaving
     }
 
     /// Once something has passed, the peer stays, and the time until its first byte is noted.

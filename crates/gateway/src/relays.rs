@@ -12,10 +12,10 @@ use crate::relay::attempts::Connecting;
 use crate::relay::connecting::{
     Reached, ask_another, connect, forget_deadline, hear, keep_alive, look,
 };
-use crate::relay::flow::{Flow, break_off, end, pump};
+use crate::relay::flow::{Flow, LastWords, break_off, end, pump};
 use crate::relay::sealed::say_farewell;
 use crate::relay::way::WayPhase;
-use crate::relay::{Cause, Fault, Relay, RelayEnd, RelayMeters, RelaySide, RelayStage};
+use crate::relay::{Cause, Fault, Relay, RelayEnd, RelayMeters, RelayPhase, RelaySide, RelayStage};
 use crate::tools::Tools;
 use moorline_protocol::control::LoopCounter;
 use moorline_protocol::wire::{CloseReason, Peer};
@@ -72,8 +72,10 @@ impl Loop {
                 meters,
                 notes,
                 is_scheduled: false,
-                is_leaving: tools.cx.is_stopping(),
-                is_cut_off: false,
+                phase: match tools.cx.is_stopping() {
+                    true => RelayPhase::Leaving,
+                    false => RelayPhase::Open,
+                },
             };
             relay.way_mut(Side::Client).keep_uncounted(&received);
             relay.way_mut(Side::Upstream).keep(&unsent);
@@ -159,8 +161,8 @@ impl Loop {
         }
         let way = relay.way(side);
         let is_read_later = way.phase == WayPhase::Open && way.has_kept();
-        if readiness.has_failed() && moved == Ok(Flow::Waits) && !is_read_later && !relay.is_over()
-        {
+        let is_news = relay.broken() != Some(side) && !is_read_later && !relay.is_over();
+        if readiness.has_failed() && moved == Ok(Flow::Waits) && is_news {
             // Nothing is read there or sent there, so nothing else would say so.
             moved = Err(Fault::broken(side, Errno::CONNRESET));
         }
@@ -205,10 +207,11 @@ impl Loop {
         }
         let (relay, tools) = (&mut self.relays[key], &self.tools);
         relay.note_first_bytes(&tools.cx);
+        relay.let_go_of_broken();
         if relay.is_over() {
             let reason = relay.reason();
             self.end_relay(key, reason);
-        } else if flow == Flow::Waits && relay.is_leaving && relay.is_quiet() {
+        } else if flow == Flow::Waits && relay.phase == RelayPhase::Leaving && relay.is_quiet() {
             self.end_relay(key, RelayEnd::Stopped);
         }
     }
@@ -218,10 +221,13 @@ impl Loop {
         let (relay, tools) = (&mut self.relays[key], &mut self.tools);
         tracing::debug!(relay = relay.name.serial, ?fault, "connection broke");
         // A peer that ended before it was reset has said all: that is a broken pipe. After another error its socket ends, too.
-        relay.is_cut_off |= matches!(fault.cause, Cause::Error(error) if error != Errno::PIPE);
-        take_last_words(relay, fault, tools);
-        if ask_another(relay, fault, tools) {
-            relay.is_cut_off = false;
+        let before = relay.phase;
+        if matches!(fault.cause, Cause::Error(error) if error != Errno::PIPE) {
+            relay.phase = RelayPhase::CutOff;
+        }
+        let words = take_last_words(relay, fault, tools);
+        if before != RelayPhase::Leaving && ask_another(relay, fault, tools) {
+            relay.phase = before;
             match connect(relay, &self.poller, tools) {
                 // Not at once: the next peer may do the same.
                 Reached::Joined => {
@@ -238,6 +244,12 @@ impl Loop {
             self.go_on_relaying(key);
             return;
         }
+        if relay.broken() == Some(fault.side) && relay.way(fault.side).phase == WayPhase::Open {
+            // That was the end of what it had sent.
+            end(relay, fault.side, tools);
+            self.go_on_relaying(key);
+            return;
+        }
         if relay.is_broken() {
             let reason = relay.reason();
             self.end_relay(key, reason);
@@ -246,8 +258,9 @@ impl Loop {
         if let RelayStage::Joined(joined) = &mut relay.stage {
             joined.broken = Some(fault.side);
         }
-        break_off(relay, fault.side, tools);
+        break_off(relay, fault.side, words, tools);
         let moved = pump_both(relay, tools);
+        relay.let_go_of_broken();
         if moved.is_err() || relay.is_over() {
             let reason = relay.reason();
             self.end_relay(key, reason);
@@ -279,6 +292,12 @@ impl Loop {
             let relay = &mut self.relays[key];
             keep_alive(relay, &self.tools.cx);
             if relay.is_broken() {
+                let until = relay.meters.active_at + LINGER_MS;
+                if until > now {
+                    // The other side takes what is left.
+                    self.relays.looks.set(key, until);
+                    continue;
+                }
                 let reason = relay.reason();
                 self.end_relay(key, reason);
                 continue;
@@ -320,7 +339,9 @@ impl Loop {
         let Some(relay) = self.relays.named_mut(name) else {
             return;
         };
-        relay.is_leaving = true;
+        if relay.phase == RelayPhase::Open {
+            relay.phase = RelayPhase::Leaving;
+        }
         if let RelayStage::Joined(_) = relay.stage {
             // A question or an answer may have come, whose event has not.
             for side in &mut relay.sides {
@@ -382,12 +403,17 @@ fn give_up((listener, client): (ListenerId, Peer), arrival: Arrival, cx: &Cx) {
 }
 
 /// Moves what a side that is gone had sent before: the error may be older than the event that tells of it.
-fn take_last_words(relay: &mut Relay, fault: Fault, tools: &mut Tools) {
+fn take_last_words(relay: &mut Relay, fault: Fault, tools: &mut Tools) -> LastWords {
     let is_plain = relay.side(fault.side).tls.is_none();
-    if fault.cause != Cause::EndedAtOnce && is_plain && !relay.is_broken() {
-        relay.side_mut(fault.side).is_readable = true;
+    if fault.cause == Cause::EndedAtOnce || !is_plain || relay.is_broken() {
+        return LastWords::Read;
+    }
+    relay.side_mut(fault.side).is_readable = true;
+    match pump(relay, fault.side, tools) {
+        Ok(Flow::Waits) if !relay.way(fault.side).has_kept() => LastWords::Read,
+        Ok(_) => LastWords::Left,
         // That it is gone is known.
-        let _ = pump(relay, fault.side, tools);
+        Err(_) => LastWords::Read,
     }
 }
 

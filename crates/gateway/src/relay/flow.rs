@@ -189,12 +189,21 @@ fn pass(relay: &mut Relay, from: Side, bytes: usize, tools: &mut Tools) -> Resul
     Ok(())
 }
 
+/// Whether all that a side which is gone had sent was read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum LastWords {
+    Read,
+    /// Its socket may have more, which is read as the other side takes it.
+    Left,
+}
+
 /// A side is gone: what it has sent is still delivered, and nothing goes there any more.
-pub(crate) fn break_off(relay: &mut Relay, gone: Side, tools: &mut Tools) {
+pub(crate) fn break_off(relay: &mut Relay, gone: Side, words: LastWords, tools: &mut Tools) {
     let (source, ahead, _) = relay.parts(gone);
-    source.socket = None;
-    source.is_readable = false;
-    if ahead.phase == WayPhase::Open {
+    source.is_readable = words == LastWords::Left;
+    if ahead.phase == WayPhase::Open && words == LastWords::Left {
+        // Its end follows.
+    } else if ahead.phase == WayPhase::Open {
         // Without a farewell: what was cut off must not look complete.
         ahead.phase = WayPhase::Ending;
     } else if let WayPhase::Discarding(_) = ahead.phase {

@@ -6,7 +6,7 @@ use crate::ids::Side;
 use crate::memory::Class;
 use crate::relay::inflow::{Inflow, count, receive};
 use crate::relay::way::WayPhase;
-use crate::relay::{Fault, Relay};
+use crate::relay::{Fault, Relay, RelayPhase};
 use crate::scratch::SCRATCH;
 use crate::tools::Tools;
 
@@ -111,7 +111,7 @@ pub(crate) fn seal(
 
 /// Says to a side, if it is encrypted, that nothing more comes: behind everything that is kept for it.
 pub(crate) fn say_farewell(relay: &mut Relay, to: Side, tools: &mut Tools) {
-    if relay.is_cut_off {
+    if relay.phase == RelayPhase::CutOff {
         return;
     }
     let side = relay.side_mut(to);

@@ -260,28 +260,33 @@ fn a_full_backlog_is_asked_again_until_the_attempt_ends() {
 
 #[test]
 fn a_client_that_reads_late_gets_everything_of_a_peer_that_was_reset() {
-    let mut bench = Bench::new("");
-    let mut client = bench.connect_plain();
-    bench.settle();
-    let peer = bench.take_connection();
-    client.write_all(b"never read").expect("it fits");
-    bench.script.turn();
-    bench.script.turn();
-    let mut count = 0;
-    for _ in 0..100 {
-        let sent = rustix::net::send(&peer, &[7; 4096], SendFlags::NOSIGNAL);
-        count += sent.unwrap_or(0);
+    for asks_on in [false, true] {
+        let mut bench = Bench::new("");
+        let mut client = bench.connect_plain();
+        bench.settle();
+        let peer = bench.take_connection();
+        client.write_all(b"never read").expect("it fits");
         bench.script.turn();
-    }
-    assert!(
-        count > 200_000,
-        "it does not keep the loop waiting: {count}"
-    );
-    drop(peer);
-    for _ in 0..4 {
         bench.script.turn();
+        let mut count = 0;
+        for _ in 0..100 {
+            let sent = rustix::net::send(&peer, &[7; 4096], SendFlags::NOSIGNAL);
+            count += sent.unwrap_or(0);
+            bench.script.turn();
+        }
+        assert!(
+            count > 200_000,
+            "it does not keep the loop waiting: {count}"
+        );
+        drop(peer);
+        if asks_on {
+            client.write_all(b"more").expect("it fits");
+        }
+        for _ in 0..4 {
+            bench.script.turn();
+        }
+        assert_eq!(bench.read_all(&mut client), (count, true));
     }
-    assert_eq!(bench.read_all(&mut client), (count, true));
 }
 
 #[test]
