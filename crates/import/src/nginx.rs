@@ -3,9 +3,11 @@
 //! The modules, from top to bottom:
 //!
 //! - `stream`: servers become listeners, and what they pass to becomes upstreams
+//! - `variants`: upstreams with the settings of the servers that use them
 //! - `server`: one server
-//! - `access`, `ssl`: which clients may connect, and TLS with them
-//! - `peers`: settings towards peers
+//! - `access`, `limit`, `ssl`: which clients may connect, how many, and TLS with them
+//! - `peers`, `peer_ssl`: settings towards peers
+//! - `map`: variables that follow from others; `log`: logs of connections
 //! - `upstream`: peers and how one is chosen
 //! - `listen`: where a server listens
 //! - `scope`: which setting holds in a server
@@ -17,7 +19,11 @@
 mod access;
 mod context;
 mod directives;
+mod limit;
 mod listen;
+mod log;
+mod map;
+mod peer_ssl;
 mod peers;
 mod scope;
 mod server;
@@ -29,6 +35,7 @@ mod tree;
 mod upstream;
 mod value;
 mod variables;
+mod variants;
 mod words;
 
 use std::collections::BTreeMap;

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use crate::note::Report;
+use crate::note::{Place, Report};
 
 /// What all directives of an import share.
 pub(super) struct Context<'a> {
@@ -19,6 +19,7 @@ pub(super) struct Context<'a> {
 pub(super) struct Made {
     /// As in `map.backend`.
     pub(super) written: String,
+    pub(super) place: Place,
 }
 
 impl Context<'_> {

@@ -17,6 +17,8 @@ enum Fate {
 use Fate::{Ignored, Imported, Refused};
 
 const SIZED: &str = "tables grow as they need to";
+/// What Moorline is to have soon.
+const LATER: Fate = Refused("it is not imported by this version");
 const CIPHERS: &str =
     "all ciphers and curves that Moorline has are strong, and it prefers the best";
 const OWN_PROCESSES: &str = "Moorline has processes of its own";
@@ -78,6 +80,11 @@ const STREAM: &[(&str, Fate)] = &[
     ("variables_hash_bucket_size", Ignored(SIZED)),
     ("server_names_hash_max_size", Ignored(SIZED)),
     ("server_names_hash_bucket_size", Ignored(SIZED)),
+    ("map", LATER),
+    ("geo", LATER),
+    ("split_clients", LATER),
+    ("limit_conn_zone", Imported),
+    ("log_format", Imported),
     ("map_hash_max_size", Ignored(SIZED)),
     ("map_hash_bucket_size", Ignored(SIZED)),
 ];
@@ -113,6 +120,38 @@ const BOTH: &[(&str, Fate)] = &[
     ("preread_buffer_size", Imported),
     ("preread_timeout", Imported),
     ("tcp_nodelay", Imported),
+    ("limit_conn", Imported),
+    ("limit_conn_dry_run", Imported),
+    (
+        "limit_conn_log_level",
+        Ignored("the log tells refused connections once a second"),
+    ),
+    ("access_log", Imported),
+    (
+        "open_log_file_cache",
+        Ignored("open files of logs are kept, and their number has a limit"),
+    ),
+    ("proxy_requests", Imported),
+    ("proxy_responses", Imported),
+    ("proxy_ssl", LATER),
+    ("proxy_ssl_certificate", Imported),
+    ("proxy_ssl_certificate_key", Imported),
+    ("proxy_ssl_crl", Imported),
+    ("proxy_ssl_name", Imported),
+    ("proxy_ssl_protocols", Imported),
+    ("proxy_ssl_server_name", Imported),
+    ("proxy_ssl_session_reuse", Imported),
+    ("proxy_ssl_trusted_certificate", Imported),
+    ("proxy_ssl_verify", Imported),
+    ("proxy_ssl_ciphers", Ignored(CIPHERS)),
+    (
+        "proxy_ssl_verify_depth",
+        Ignored("a path to an issuer has a limit of its own"),
+    ),
+    (
+        "proxy_ssl_certificate_cache",
+        Ignored("certificates are read when the configuration is loaded"),
+    ),
     ("set_real_ip_from", Imported),
     ("error_log", Ignored("see `log` of [engine]")),
     ("allow", Imported),
@@ -140,7 +179,12 @@ const BOTH: &[(&str, Fate)] = &[
 ];
 
 /// In a server only.
-const SERVER: &[(&str, Fate)] = &[("listen", Imported), ("proxy_pass", Imported)];
+const SERVER: &[(&str, Fate)] = &[
+    ("listen", Imported),
+    ("proxy_pass", Imported),
+    ("return", LATER),
+    ("set", LATER),
+];
 
 /// In `upstream`.
 const UPSTREAM: &[(&str, Fate)] = &[

@@ -3,7 +3,9 @@
 use std::net::IpAddr;
 
 use super::context::Context;
+use super::peer_ssl;
 use super::scope::Scope;
+use crate::note::Reported;
 use crate::toml::{Entry, Value};
 use crate::unit;
 
@@ -12,13 +14,16 @@ const CONNECT_TIMEOUT: u64 = 60_000;
 /// nginx has no limit for all attempts; this is far more than they take.
 const NEXT_TIMEOUT: u64 = 24 * 3_600_000;
 
-/// The keys of the upstream that come from the server.
-pub(super) fn settings(scope: Scope<'_>, cx: &mut Context<'_>) -> Vec<Entry> {
+/// The keys of the upstream that come from the server. `host`: what `proxy_pass` names, without its port.
+pub(super) fn settings(
+    scope: Scope<'_>,
+    host: &str,
+    cx: &mut Context<'_>,
+) -> Result<Vec<Entry>, Reported> {
     let mut entries = Vec::new();
     let connect_timeout = match scope.time("proxy_connect_timeout", cx) {
         Some((0, directive)) => {
-            directive.refuse(&mut cx.report, "is zero");
-            return entries;
+            return Err(directive.refuse(&mut cx.report, "is zero"));
         }
         Some((time, directive)) => {
             let time = Value::text(unit::duration(time));
@@ -36,7 +41,8 @@ pub(super) fn settings(scope: Scope<'_>, cx: &mut Context<'_>) -> Vec<Entry> {
         let version = Value::Number(1);
         entries.push(Entry::new("proxy_protocol", version, &directive.place));
     }
-    entries
+    entries.extend(peer_ssl::tls(scope, host, cx)?);
+    Ok(entries)
 }
 
 fn next(scope: Scope<'_>, cx: &mut Context<'_>) -> Entry {

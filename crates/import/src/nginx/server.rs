@@ -2,14 +2,16 @@
 
 use super::access;
 use super::context::Context;
+use super::limit;
 use super::listen::{self, HANDSHAKE, Listen};
+use super::log::Logs;
 use super::peers;
 use super::scope::Scope;
 use super::ssl;
 use super::tree::Directive;
-use super::upstream::{Upstream, peer_address};
+use super::upstream::To;
 use super::value::host_port;
-use super::variables::has_variables;
+use super::variables::{has_variables, template};
 use crate::note::{Place, Reported};
 use crate::toml::{Entry, Value};
 use crate::unit;
@@ -21,13 +23,15 @@ const PROXY_PROTOCOL_TIMEOUT: u64 = 30_000;
 pub(super) struct Server {
     pub(super) listens: Vec<Listen>,
     pub(super) target: Target,
-    pub(super) target_place: Option<Place>,
+    pub(super) target_place: Place,
     /// Keys that each of its listeners has.
     common: Vec<Entry>,
     /// Keys of those without TLS.
     plain: Vec<Entry>,
     /// Keys of those with TLS.
     tls: Vec<Entry>,
+    /// Keys of those of datagrams.
+    datagrams: Vec<Entry>,
     /// Keys of those with the PROXY protocol.
     proxied: Vec<Entry>,
 }
@@ -40,19 +44,15 @@ pub(super) enum Target {
         /// Keys of the upstream.
         settings: Vec<Entry>,
     },
-}
-
-/// What `proxy_pass` names.
-#[derive(Debug, Clone)]
-pub(super) struct To {
-    pub(super) text: String,
-    pub(super) place: Place,
+    /// The client gets this text.
+    Return(String),
 }
 
 /// Imports a server.
 pub(super) fn server(
     directive: &Directive,
     scope: Scope<'_>,
+    logs: &mut Logs,
     cx: &mut Context<'_>,
 ) -> Result<Server, Reported> {
     let mut listens = Vec::new();
@@ -66,27 +66,26 @@ pub(super) fn server(
     if listens.is_empty() && result.is_ok() {
         result = Err(directive.refuse(&mut cx.report, "has no `listen`"));
     }
-    for listen in listens.iter().filter(|it| it.udp) {
-        let message = "`udp` of `listen` is not imported by this version";
-        result = Err(cx.report.error(&listen.place, message));
-    }
-    let common = common(scope, cx);
+    let mut common = common(scope, cx);
+    common.extend(logs.used(scope, cx));
     let tls = match listens.iter().any(|it| it.ssl) {
         true => ssl::tls(directive, scope, cx),
         false => Ok(Vec::new()),
     };
     let proxied = proxied(scope, cx);
     let plain = preread(scope, cx);
+    let datagrams = datagrams(scope, cx);
     let target = target(directive, scope, cx);
     result?;
-    let (target, place) = target?;
+    let (target, target_place) = target?;
     Ok(Server {
-        tls: tls?,
-        plain,
         listens,
         target,
-        target_place: Some(place),
+        target_place,
         common,
+        plain,
+        tls: tls?,
+        datagrams,
         proxied,
     })
 }
@@ -95,6 +94,10 @@ impl Server {
     /// The keys of one of its listeners.
     pub(super) fn entries(&self, listen: &Listen) -> Vec<Entry> {
         let mut entries = self.common.clone();
+        if listen.udp {
+            entries.extend(self.datagrams.iter().cloned());
+            return entries;
+        }
         let of_its_kind = if listen.ssl { &self.tls } else { &self.plain };
         entries.extend(of_its_kind.iter().cloned());
         if listen.proxy_protocol {
@@ -109,11 +112,8 @@ impl Server {
         }
         if let Some(keepalive) = listen.keepalive {
             let time = keepalive.map_or("off".into(), unit::duration);
-            entries.push(Entry::new(
-                "tcp_keepalive",
-                Value::text(time),
-                &listen.place,
-            ));
+            let time = Value::text(time);
+            entries.push(Entry::new("tcp_keepalive", time, &listen.place));
         }
         entries
     }
@@ -121,7 +121,9 @@ impl Server {
 
 fn common(scope: Scope<'_>, cx: &mut Context<'_>) -> Vec<Entry> {
     let mut entries = Vec::new();
+    entries.extend(set(scope, cx));
     entries.extend(access::access(scope, cx));
+    entries.extend(limit::limits(scope, cx));
     if let Some((time, directive)) = scope.time("proxy_timeout", cx) {
         match time {
             0 => {
@@ -145,14 +147,75 @@ fn common(scope: Scope<'_>, cx: &mut Context<'_>) -> Vec<Entry> {
     entries
 }
 
+/// The variables that the server sets.
+fn set(scope: Scope<'_>, cx: &mut Context<'_>) -> Option<Entry> {
+    let mut sets: Vec<(String, Value)> = Vec::new();
+    let mut place = None;
+    for directive in scope.inner.iter().filter(|it| it.name == "set") {
+        let Ok((name, text)) = named(directive, cx) else {
+            continue;
+        };
+        let Ok(text) = template(text, &directive.place, cx) else {
+            continue;
+        };
+        place.get_or_insert(&directive.place);
+        match sets.iter().any(|(other, _)| other == name) {
+            true => {
+                directive.refuse(&mut cx.report, format!("sets ${name} twice"));
+            }
+            false => sets.push((name.to_owned(), Value::text(text))),
+        }
+    }
+    Some(Entry::new("set", Value::Table(sets), place?))
+}
+
+/// The name that a `set` has, and its value.
+pub(super) fn named<'a>(
+    directive: &'a Directive,
+    cx: &mut Context<'_>,
+) -> Result<(&'a str, &'a str), Reported> {
+    let is_fit = |c: char| c.is_ascii_alphanumeric() || c == '_';
+    match &directive.arguments[..] {
+        [name, text] => match name.strip_prefix('$') {
+            Some(name) if !name.is_empty() && name.chars().all(is_fit) => Ok((name, text)),
+            _ => Err(directive.refuse(&mut cx.report, format!("names no variable by {name:?}"))),
+        },
+        _ => Err(directive.refuse(&mut cx.report, "has wrong arguments")),
+    }
+}
+
+/// Keys of listeners of datagrams.
+fn datagrams(scope: Scope<'_>, cx: &mut Context<'_>) -> Vec<Entry> {
+    let mut entries = Vec::new();
+    // Zero: no limit.
+    let requests = scope.number("proxy_requests", cx);
+    if let Some((number, directive)) = requests.filter(|(number, _)| *number > 0) {
+        let number = Value::Number(number);
+        entries.push(Entry::new("requests", number, &directive.place));
+    }
+    if let Some((number, directive)) = scope.number("proxy_responses", cx) {
+        let number = Value::Number(number);
+        entries.push(Entry::new("responses", number, &directive.place));
+    }
+    entries
+}
+
 /// Keys of listeners that look at what a TLS client asks for.
 fn preread(scope: Scope<'_>, cx: &mut Context<'_>) -> Vec<Entry> {
+    /// A gateway's loop reads no more at once.
+    const LARGEST_BUFFER: u64 = 64 << 10;
     let buffer = scope.size("preread_buffer_size", cx);
     let timeout = scope.time("preread_timeout", cx);
     let Some((true, directive)) = scope.flag("ssl_preread", cx) else {
         return Vec::new();
     };
-    let buffer = buffer.map(|(bytes, _)| Value::text(unit::size(bytes)));
+    let buffer = buffer.map(|(bytes, directive)| {
+        if bytes > LARGEST_BUFFER {
+            let text = "`preread_buffer_size` becomes 64k: no hello is longer";
+            cx.report.remark(&directive.place, text);
+        }
+        Value::text(unit::size(bytes.min(LARGEST_BUFFER)))
+    });
     let timeout = timeout.map(|(time, _)| Value::text(unit::duration(time)));
     let entries = [("buffer", buffer), ("timeout", timeout)];
     let entries = entries
@@ -197,52 +260,41 @@ fn target(
     scope: Scope<'_>,
     cx: &mut Context<'_>,
 ) -> Result<(Target, Place), Reported> {
-    let mut passes = scope.inner.iter().filter(|it| it.name == "proxy_pass");
-    let Some(pass) = passes.next() else {
-        return Err(server.refuse(&mut cx.report, "has no `proxy_pass`"));
+    let ends = scope.inner.iter();
+    let mut ends = ends.filter(|it| matches!(&it.name[..], "proxy_pass" | "return"));
+    let Some(end) = ends.next() else {
+        return Err(server.refuse(&mut cx.report, "has neither `proxy_pass` nor `return`"));
     };
-    if let Some(more) = passes.next() {
-        return Err(more.refuse(&mut cx.report, "is written twice"));
+    if let Some(more) = ends.next() {
+        let why = if more.name == end.name {
+            "is written twice".to_owned()
+        } else {
+            format!("stands beside `{}`", end.name)
+        };
+        return Err(more.refuse(&mut cx.report, why));
     }
-    let text = pass.one(&mut cx.report)?.to_owned();
+    let text = end.one(&mut cx.report)?.to_owned();
+    let place = end.place.clone();
+    if end.name == "return" {
+        let text = template(&text, &place, cx)?;
+        return Ok((Target::Return(text), place));
+    }
+    let (host, _) = host_port(&text);
+    let host = if text.starts_with("unix:") {
+        "localhost"
+    } else {
+        host
+    };
     if has_variables(&text) {
-        return Err(pass.refuse(
+        return Err(end.refuse(
             &mut cx.report,
             "with variables is not imported by this version",
         ));
     }
+    let settings = peers::settings(scope, host.trim_matches(['[', ']']), cx)?;
     let to = To {
         text,
-        place: pass.place.clone(),
+        place: place.clone(),
     };
-    let settings = peers::settings(scope, cx);
-    let target = Target::Peers { to, settings };
-    Ok((target, pass.place.clone()))
-}
-
-/// The upstream that an address is.
-pub(super) fn direct(to: &To, cx: &mut Context<'_>) -> Result<Upstream, Reported> {
-    let directive = Directive {
-        name: "proxy_pass".into(),
-        arguments: Vec::new(),
-        block: None,
-        place: to.place.clone(),
-    };
-    if host_port(&to.text).1.is_none() && !to.text.starts_with("unix:") {
-        let why = format!(
-            "names {:?}, which is neither an upstream nor an address with a port",
-            to.text
-        );
-        return Err(directive.refuse(&mut cx.report, why));
-    }
-    let address = peer_address(&to.text, &directive, cx)?;
-    // nginx never takes out a server that is alone.
-    let peer = Value::Table(vec![
-        ("address".into(), Value::text(address)),
-        ("max_fails".into(), Value::Number(0)),
-    ]);
-    Ok(Upstream {
-        place: to.place.clone(),
-        entries: vec![Entry::new("peers", Value::List(vec![peer]), &to.place)],
-    })
+    Ok((Target::Peers { to, settings }, place))
 }

@@ -21,7 +21,7 @@ pub(super) fn tls(
     let mut table = Vec::new();
     let certificates = certificates(server, scope, cx);
     let clients = clients(scope, cx);
-    let versions = versions("ssl_protocols", scope, cx);
+    let versions = oldest(scope, cx);
     let alpn = scope.one("ssl_alpn", cx);
     let time = scope.time("ssl_handshake_timeout", cx);
     let (certificates, place) = certificates?;
@@ -123,14 +123,14 @@ fn clients(scope: Scope<'_>, cx: &mut Context<'_>) -> Result<Keys, Reported> {
     ])
 }
 
-/// Versions of the protocol.
+/// Whether TLS 1.2 and TLS 1.3 are among the versions of a directive; `None`: it is not written.
 pub(super) fn versions(
     name: &str,
     scope: Scope<'_>,
     cx: &mut Context<'_>,
-) -> Result<Keys, Reported> {
+) -> Result<Option<(bool, bool)>, Reported> {
     let Some(directive) = scope.one(name, cx) else {
-        return Ok(Vec::new());
+        return Ok(None);
     };
     let has = |version: &str| directive.arguments.iter().any(|it| it == version);
     let known = ["SSLv2", "SSLv3", "TLSv1", "TLSv1.1", "TLSv1.2", "TLSv1.3"];
@@ -147,15 +147,23 @@ pub(super) fn versions(
         cx.report.remark(&directive.place, text);
     }
     match (has("TLSv1.2"), has("TLSv1.3")) {
-        (true, true) => Ok(Vec::new()),
-        (false, true) => Ok(vec![("min_version".to_owned(), Value::text("1.3"))]),
-        (true, false) => {
-            let why = "without TLSv1.3 is not imported by this version";
-            Err(directive.refuse(&mut cx.report, why))
-        }
         (false, false) => {
             let why = "has neither TLSv1.2 nor TLSv1.3: Moorline has no other versions";
             Err(directive.refuse(&mut cx.report, why))
+        }
+        found => Ok(Some(found)),
+    }
+}
+
+/// The oldest version of a listener.
+fn oldest(scope: Scope<'_>, cx: &mut Context<'_>) -> Result<Keys, Reported> {
+    match versions("ssl_protocols", scope, cx)? {
+        None | Some((true, true)) => Ok(Vec::new()),
+        Some((false, _)) => Ok(vec![("min_version".to_owned(), Value::text("1.3"))]),
+        Some((true, false)) => {
+            let place = scope.one("ssl_protocols", cx).map(|it| it.place.clone());
+            let message = "`ssl_protocols` without TLSv1.3 is not imported by this version";
+            Err(place.map_or(Reported, |place| cx.report.error(&place, message)))
         }
     }
 }

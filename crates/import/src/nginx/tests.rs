@@ -2,6 +2,9 @@ use crate::testing::{accepted, bare, given};
 use crate::{Imported, Kind, Note};
 
 mod access;
+mod datagrams;
+mod limits;
+mod logs;
 mod ssl;
 mod syntax;
 mod transport;

@@ -11,6 +11,13 @@ use crate::note::{Place, Reported};
 use crate::toml::{Entry, Value};
 use crate::unit;
 
+/// What `proxy_pass` names.
+#[derive(Debug, Clone)]
+pub(super) struct To {
+    pub(super) text: String,
+    pub(super) place: Place,
+}
+
 /// An `upstream` block, or an address that a server passes to.
 #[derive(Debug, Clone)]
 pub(super) struct Upstream {
@@ -274,4 +281,37 @@ pub(super) fn peer_address(
         Ok(1..) if !host.is_empty() => Ok(format!("tcp://{host}:{port}")),
         _ => Err(directive.refuse(&mut cx.report, format!("has a wrong address {text:?}"))),
     }
+}
+
+/// Refuses what is neither an upstream nor an address.
+fn check_target(to: &To, cx: &mut Context<'_>) -> Result<(), Reported> {
+    if host_port(&to.text).1.is_some() || to.text.starts_with("unix:") {
+        return Ok(());
+    }
+    let message = format!(
+        "`proxy_pass` names {:?}, which is neither an upstream nor an address with a port",
+        to.text
+    );
+    Err(cx.report.error(&to.place, message))
+}
+
+/// The upstream that an address is.
+pub(super) fn direct(to: &To, cx: &mut Context<'_>) -> Result<Upstream, Reported> {
+    check_target(to, cx)?;
+    let directive = Directive {
+        name: "proxy_pass".into(),
+        arguments: Vec::new(),
+        block: None,
+        place: to.place.clone(),
+    };
+    let address = peer_address(&to.text, &directive, cx)?;
+    // nginx never takes out a server that is alone.
+    let peer = Value::Table(vec![
+        ("address".into(), Value::text(address)),
+        ("max_fails".into(), Value::Number(0)),
+    ]);
+    Ok(Upstream {
+        place: to.place.clone(),
+        entries: vec![Entry::new("peers", Value::List(vec![peer]), &to.place)],
+    })
 }

@@ -74,6 +74,11 @@ pub(super) fn template_with(
     result.map(|()| written)
 }
 
+/// A text without variables.
+pub(super) fn literal(text: &str) -> String {
+    text.replace('$', "$$")
+}
+
 /// Whether a value has variables.
 pub(super) fn has_variables(text: &str) -> bool {
     text.contains('$')

@@ -1,0 +1,208 @@
+//! The upstreams that servers use. Settings towards peers are a server's with nginx and an upstream's with Moorline: where
+//! they differ, one upstream becomes several.
+
+use std::collections::BTreeMap;
+
+use super::context::Context;
+use super::upstream::{To, Upstream, direct};
+use crate::note::Reported;
+use crate::toml::{Entry, Table, Value, key};
+
+/// The longest name of an upstream that Moorline takes.
+const LONGEST_NAME: usize = 64;
+
+/// What upstreams carry.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Kind {
+    Connections,
+    Datagrams,
+}
+
+/// The upstreams of a file.
+pub(super) struct Upstreams {
+    /// By nginx's names.
+    declared: BTreeMap<String, Upstream>,
+    made: Vec<Variant>,
+}
+
+/// An upstream as some servers use it.
+struct Variant {
+    /// What the servers pass to.
+    to: String,
+    kind: Kind,
+    settings: Vec<Entry>,
+    name: String,
+    upstream: Upstream,
+}
+
+impl Upstreams {
+    pub(super) fn new(declared: BTreeMap<String, Upstream>) -> Self {
+        Self {
+            declared,
+            made: Vec::new(),
+        }
+    }
+
+    /// The name of the upstream that a server with these settings passes to.
+    pub(super) fn name(
+        &mut self,
+        to: &To,
+        kind: Kind,
+        settings: &[Entry],
+        cx: &mut Context<'_>,
+    ) -> Result<String, Reported> {
+        let (key, upstream) = match self.declared.get(&to.text.to_ascii_lowercase()) {
+            Some(upstream) => (to.text.to_ascii_lowercase(), upstream.clone()),
+            None => (to.text.clone(), direct(to, cx)?),
+        };
+        let is_same = |one: &[Entry]| {
+            let same = one.iter().zip(settings).all(|(one, other)| one.same(other));
+            same && one.len() == settings.len()
+        };
+        let mut variants = self
+            .made
+            .iter()
+            .filter(|it| it.to == key && it.kind == kind);
+        if let Some(variant) = variants.find(|it| is_same(&it.settings)) {
+            return Ok(variant.name.clone());
+        }
+        let is_other = self.made.iter().any(|it| it.to == key);
+        let name = self.free_name(&key);
+        if is_other {
+            let message = format!(
+                "upstream {key} is used with other settings than before: it becomes a second upstream, {name}, with a health and \
+                 counts of its own"
+            );
+            cx.report.remark(&to.place, message);
+        } else if name != to.text && self.declared.contains_key(&key) {
+            let message = format!("upstream {} is called {name}", to.text);
+            cx.report.remark(&upstream.place, message);
+        }
+        self.make(key, kind, settings, name.clone(), upstream);
+        Ok(name)
+    }
+
+    /// The name of an upstream whose settings hold where a variable names an address. Upstreams that it may name get them, too,
+    /// unless a server that passes to them alone has others.
+    pub(super) fn like(
+        &mut self,
+        to: &To,
+        kind: Kind,
+        settings: &[Entry],
+        cx: &mut Context<'_>,
+    ) -> String {
+        for (key, upstream) in self.declared.clone() {
+            if self.made.iter().any(|it| it.to == key && it.kind == kind) {
+                continue;
+            }
+            let name = self.free_name(&key);
+            if name != key {
+                let message = format!(
+                    "upstream {key} is called {name}, and variables that name it must say so"
+                );
+                cx.report.error(&upstream.place, message);
+            }
+            self.make(key, kind, settings, name, upstream);
+        }
+        let name = self.free_name(&format!("settings-{}", to.place.line));
+        let nobody = Value::text("tcp://127.0.0.1:1");
+        let upstream = Upstream {
+            place: to.place.clone(),
+            entries: vec![Entry::default("peers", Value::List(vec![nobody]))],
+        };
+        self.make(to.text.clone(), kind, settings, name.clone(), upstream);
+        name
+    }
+
+    fn make(
+        &mut self,
+        to: String,
+        kind: Kind,
+        settings: &[Entry],
+        name: String,
+        upstream: Upstream,
+    ) {
+        self.made.push(Variant {
+            to,
+            kind,
+            settings: settings.to_vec(),
+            name,
+            upstream,
+        });
+    }
+
+    /// A name that Moorline takes, and that no other upstream has.
+    fn free_name(&self, wanted: &str) -> String {
+        let fit = |c: char| match c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.') {
+            true => c,
+            false => '-',
+        };
+        let mut base: String = wanted.chars().map(fit).take(LONGEST_NAME - 6).collect();
+        base = base.trim_matches('-').to_owned();
+        if base.is_empty() {
+            base.push_str("upstream");
+        }
+        let is_free = |name: &String| self.made.iter().all(|it| it.name != *name);
+        let numbered = (2..).map(|number| format!("{base}-{number}"));
+        let mut names = std::iter::once(base.clone()).chain(numbered);
+        // There are more numbers than upstreams.
+        names.find(is_free).unwrap_or(base)
+    }
+
+    /// Those that no server uses are imported, too: a reload may bring one.
+    pub(super) fn make_unused(&mut self, cx: &mut Context<'_>) {
+        for (key, upstream) in self.declared.clone() {
+            if self.made.iter().any(|it| it.to == key) {
+                continue;
+            }
+            let message = format!("no server passes to upstream {key}");
+            cx.report.remark(&upstream.place, message);
+            let name = self.free_name(&key);
+            self.make(key, Kind::Connections, &[], name, upstream);
+        }
+    }
+
+    pub(super) fn tables(self) -> impl Iterator<Item = Table> {
+        self.made.into_iter().map(|variant| {
+            let heading = format!("[upstream.{}]", key(&variant.name));
+            let mut table = Table::new(heading, Some(&variant.upstream.place));
+            table.extend(variant.settings);
+            let entries = variant.upstream.entries.into_iter();
+            table.extend(entries.map(|entry| match variant.kind {
+                Kind::Datagrams if entry.key == "peers" => Entry {
+                    value: of_datagrams(entry.value),
+                    ..entry
+                },
+                _ => entry,
+            }));
+            table
+        })
+    }
+}
+
+/// The same peers, for datagrams.
+fn of_datagrams(peers: Value) -> Value {
+    match peers {
+        Value::Text(address) => match address.strip_prefix("tcp://") {
+            Some(rest) => Value::text(format!("udp://{rest}")),
+            None => Value::Text(address),
+        },
+        Value::List(peers) => Value::List(peers.into_iter().map(of_datagrams).collect()),
+        Value::Lines(peers) => {
+            let peers = peers.into_iter();
+            Value::Lines(
+                peers
+                    .map(|(peer, from)| (of_datagrams(peer), from))
+                    .collect(),
+            )
+        }
+        Value::Table(entries) => {
+            let entries = entries.into_iter().map(|(key, value)| match &key[..] {
+                "address" => (key, of_datagrams(value)),
+                _ => (key, value),
+            });
+            Value::Table(entries.collect())
+        }
+        other => other,
+    }
+}
