@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
-use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned, version};
+use rustls::{ClientConfig, ClientConnection, RootCertStore, ServerConfig, StreamOwned, version};
 
 use super::{PATIENCE, Site};
 
@@ -150,6 +150,18 @@ impl Issued {
         let pems: String = chain.map(rcgen::Certificate::pem).collect();
         site.write(&format!("{name}.pem"), pems);
         site.write(&format!("{name}.key"), self.key.serialize_pem());
+    }
+
+    /// A server that shows it, in both versions of TLS.
+    pub fn server(&self) -> ServerConfig {
+        let key = PrivateKeyDer::try_from(self.key.serialize_der()).expect("a key");
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        ServerConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .expect("versions")
+            .with_no_client_auth()
+            .with_single_cert(self.ders(), key)
+            .expect("they belong together")
     }
 
     pub fn der(&self) -> CertificateDer<'static> {

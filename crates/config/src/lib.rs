@@ -11,7 +11,7 @@
 //! - `proxies`: which proxies are believed; `stream`: the rules for clients, of which `access`
 //!   says which may connect, `limit` how many, `access_log` what is noted of them, and `preread` whether it is read what they ask for by TLS; `tables` with names of
 //!   their own
-//! - `upstream`, `balance`, `relay`: peers that connections are relayed to; `variables`: texts that a connection completes; `uses`: what
+//! - `upstream`, `balance`, `peer_tls`, `relay`: peers that connections are relayed to; `variables`: texts that a connection completes; `uses`: what
 //!   connections must note for them
 //! - `datagram_relay`: what is different where datagrams are relayed
 //! - `walk` reads single keys
@@ -41,6 +41,7 @@ mod live;
 mod liveness;
 mod load;
 mod near;
+mod peer_tls;
 mod preread;
 mod process;
 mod proxies;
@@ -79,6 +80,7 @@ pub use limit::{ConnectionLimit, LimitUse};
 pub use live::{live_change, tasks_change};
 pub use liveness::{Liveness, Ping};
 pub use load::{Loaded, load, load_text, resolved, run_dir, run_dirs};
+pub use peer_tls::PeerTls;
 pub use preread::Preread;
 pub use process::CONTROL_SOCKET;
 pub use proxies::{ForwardedHeader, Network, Proxies};

@@ -189,7 +189,7 @@ fn parse(report: &Report<'_>, text: &str, path: &Path, host: &Host) -> Result<Co
     let dispatch = workers
         .as_ref()
         .map_or(Dispatch::Sticky, |workers| workers.dispatch);
-    let upstreams = upstream::upstreams(&root);
+    let upstreams = upstream::upstreams(&root, base);
     let limits = limit::limits(&root);
     let access_logs = access_log::access_logs(&root, base);
     let known = Known {

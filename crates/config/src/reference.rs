@@ -17,7 +17,7 @@ use access::{ACCESS, LIMIT, LIMITS};
 use access_log::ACCESS_LOG;
 use listeners::{APP, CERTIFICATES, DELIMITER, FRAMING, LENGTH, LINE, LISTEN, RAW, TLS};
 use processes::{ENGINE, FILE, HELPERS, HOOKS, LOG, TASKS, WORKERS};
-use tls::PREREAD;
+use tls::{PEER_TLS, PREREAD};
 use upstreams::{BALANCE, CHECK, NEXT, PEER, UPSTREAM};
 use web::{COMPRESSION, FILES, ROUTE};
 
@@ -43,6 +43,7 @@ pub const SECTIONS: &[SectionReference] = &[
     LINE,
     PREREAD,
     TLS,
+    PEER_TLS,
     CERTIFICATES,
     LIMIT,
     ACCESS_LOG,

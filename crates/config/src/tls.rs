@@ -58,7 +58,7 @@ pub(super) fn tls(
 }
 
 /// The remedy for an unusable file, where the error leaves it open.
-fn remedy(kind: FileErrorKind) -> Option<&'static str> {
+pub(super) fn remedy(kind: FileErrorKind) -> Option<&'static str> {
     match kind {
         FileErrorKind::Missing => {
             Some("name PEM files that are there; a relative path begins at this file's folder")
@@ -144,7 +144,7 @@ fn client_certificates(section: &Section<'_>, base: &Path) -> Result<ClientCerti
     }
 }
 
-fn alpn(field: &Field<'_>) -> Result<Vec<String>, Reported> {
+pub(super) fn alpn(field: &Field<'_>) -> Result<Vec<String>, Reported> {
     const HINT: &str = r#"write the names of protocols, as in ["mqtt"]"#;
     field
         .array(HINT)?

@@ -1,6 +1,7 @@
 //! `[upstream.NAME]`: sets of servers that connections are relayed to.
 
 use std::net::IpAddr;
+use std::path::Path;
 use std::time::Duration;
 
 use moorline_net::{Address, AddressError};
@@ -10,6 +11,7 @@ use super::Listener;
 use super::balance::{self, Balance, HashMethod};
 use super::datagram_relay::{self, Checked};
 use super::error::{Report, Reported};
+use super::peer_tls::{self, PeerTls};
 use super::proxy_version::{ProxyVersion, proxy_version};
 use super::walk::{Field, Section};
 
@@ -43,7 +45,7 @@ const EXCHANGE_HINT: &str = r#"write check = { kind = "expect", send = "PING\r\n
 const HINT: &str = "write [upstream.NAME] and its keys below it";
 const PEERS_HINT: &str =
     r#"write peers = ["tcp://10.0.0.1:3306", { address = "tcp://10.0.0.2:3306", weight = 2 }]"#;
-const PEER_HINT: &str = "write tcp://host:port, udp://host:port, or unix:///path";
+const PEER_HINT: &str = "write tcp://host:port, tls://host:port, udp://host:port, or unix:///path";
 
 /// A set of servers that connections are relayed to.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -64,6 +66,8 @@ pub struct Upstream {
     pub bind: Option<IpAddr>,
     /// The header that goes to each peer before the client's bytes. Default: none.
     pub proxy_protocol: Option<ProxyVersion>,
+    /// How connections to them are encrypted, if they are.
+    pub tls: Option<PeerTls>,
     /// As written; not empty.
     pub peers: Vec<UpstreamPeer>,
 }
@@ -115,7 +119,9 @@ pub struct Check {
 pub enum CheckKind {
     /// It connects, and closes the connection.
     Connect,
-    /// It connects, sends something, and waits for an answer.
+    /// It connects, shakes hands, and closes the connection.
+    Tls,
+    /// It connects, sends something, and waits for an answer; over TLS, if the upstream has it.
     Expect(Exchange),
 }
 
@@ -131,7 +137,7 @@ pub struct Exchange {
 /// An entry of `peers`. A name may mean several addresses: each of them is a peer with these settings.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct UpstreamPeer {
-    /// `tcp://` or `unix://`; in an upstream of datagrams `udp://`.
+    /// `tcp://` or `unix://`, also with TLS; in an upstream of datagrams `udp://`.
     pub address: Address,
     /// Its share of connections, in proportion to those of the others. Default 1.
     pub weight: u32,
@@ -157,7 +163,7 @@ pub(super) struct Upstreams {
     pub(super) parsed: Result<Vec<Upstream>, Reported>,
 }
 
-pub(super) fn upstreams(root: &Section<'_>) -> Upstreams {
+pub(super) fn upstreams(root: &Section<'_>, base: &Path) -> Upstreams {
     let entries = root.read("upstream", |field| {
         let entries: Vec<_> = field.entries(HINT)?.collect();
         if entries.len() > MOST_UPSTREAMS {
@@ -186,7 +192,7 @@ pub(super) fn upstreams(root: &Section<'_>) -> Upstreams {
         .iter()
         .map(|(name, field)| {
             let named = check_name(field.report, name.get_ref(), name.span());
-            let upstream = upstream(field, name.get_ref());
+            let upstream = upstream(field, name.get_ref(), base);
             named.and(upstream)
         })
         .collect();
@@ -237,7 +243,7 @@ fn check_name(
     Err(report.error(span, message, hint))
 }
 
-fn upstream(field: &Field<'_>, name: &str) -> Result<Upstream, Reported> {
+fn upstream(field: &Field<'_>, name: &str, base: &Path) -> Result<Upstream, Reported> {
     let section = field.section("[upstream.NAME]", HINT)?;
     let balance = section.read("balance", |field| balance::balance(&field));
     let connect_timeout = section.read("connect_timeout", |field| field.timeout());
@@ -246,6 +252,7 @@ fn upstream(field: &Field<'_>, name: &str) -> Result<Upstream, Reported> {
     let check = section.read("check", |field| check(&field));
     let bind = section.read("bind", |field| bind(&field));
     let proxy_protocol = section.read("proxy_protocol", |field| proxy_version(&field));
+    let tls = section.read("tls", |field| peer_tls::peer_tls(&field, base));
     let max_fails = section.read("max_fails", |field| field.number(0..=MOST));
     let fail_timeout = section.read("fail_timeout", |field| field.timeout());
     let passive = Passive {
@@ -268,9 +275,18 @@ fn upstream(field: &Field<'_>, name: &str) -> Result<Upstream, Reported> {
         }
         Err(Reported) => Ok(()),
     };
+    let encrypted = match (&tls, &peers) {
+        (Ok(tls), Ok(peers)) => peer_tls::encrypted(&section, tls.clone(), peers.clone()),
+        _ => Err(Reported),
+    };
+    let checked = match (&encrypted, &check) {
+        (Ok((tls, _)), Ok(Some(check))) => check_encrypted(&section, tls.is_some(), check),
+        _ => Ok(()),
+    };
     section.finish()?;
-    fits?;
+    fits.and(checked)?;
     max_fails.and(fail_timeout.map(drop))?;
+    let (tls, peers) = encrypted?;
     Ok(Upstream {
         name: name.to_owned(),
         balance: balance?.unwrap_or_default(),
@@ -283,7 +299,8 @@ fn upstream(field: &Field<'_>, name: &str) -> Result<Upstream, Reported> {
         check: check?,
         bind: bind?,
         proxy_protocol: proxy_protocol?,
-        peers: peers?,
+        tls,
+        peers,
     })
 }
 
@@ -328,15 +345,35 @@ fn check(field: &Field<'_>) -> Result<Check, Reported> {
     })
 }
 
+/// A check of a handshake, where there is none.
+fn check_encrypted(
+    section: &Section<'_>,
+    is_encrypted: bool,
+    check: &Check,
+) -> Result<(), Reported> {
+    if is_encrypted || check.kind != CheckKind::Tls {
+        return Ok(());
+    }
+    Err(section.report.error(
+        section.place("check"),
+        "a check of kind \"tls\" of peers without TLS",
+        "write `tls` beside it, or kind = \"connect\"",
+    ))
+}
+
 fn check_kind(section: &Section<'_>, hint: &str) -> Result<CheckKind, Reported> {
-    let expects = section.require("kind", hint, |field| {
-        field.choice(&[("connect", false), ("expect", true)])
+    let kind = section.require("kind", hint, |field| {
+        field.choice(&[
+            ("connect", Some(&CheckKind::Connect)),
+            ("tls", Some(&CheckKind::Tls)),
+            ("expect", None),
+        ])
     });
     let send = section.read("send", |field| exchanged(&field, MOST_SENT));
     let expect = section.read("expect", |field| exchanged(&field, MOST_EXPECTED));
-    if !expects? {
+    if let Some(kind) = kind? {
         section.refuse_keys(&["send", "expect"], "belongs to checks of kind \"expect\"")?;
-        return Ok(CheckKind::Connect);
+        return Ok(kind.clone());
     }
     let (send, expect) = (send?, expect?);
     let Some(expect) = expect else {
@@ -441,12 +478,15 @@ fn peer_address(field: &Field<'_>) -> Result<Address, Reported> {
         )
     })?;
     match &address {
-        Address::Tcp(host_port) | Address::Udp(host_port) if host_port.port == 0 => Err(field
-            .refuse(
+        Address::Tcp(host_port) | Address::Tls(host_port) | Address::Udp(host_port)
+            if host_port.port == 0 =>
+        {
+            Err(field.refuse(
                 "the peer's address has port 0, to which nothing can connect",
                 "write the port that the peer listens on",
-            )),
-        Address::Tcp(_) | Address::Unix(_) | Address::Udp(_) => Ok(address),
+            ))
+        }
+        Address::Tcp(_) | Address::Tls(_) | Address::Unix(_) | Address::Udp(_) => Ok(address),
         other => Err(field.refuse(
             format!(
                 "`{}` is not a peer's address in this version",

@@ -64,5 +64,7 @@ fn of_upstream(upstream: &Upstream) -> impl Iterator<Item = &Template> {
         Balance::Hash { key, .. } => Some(key),
         _ => None,
     };
+    let tls = upstream.tls.as_ref();
     key.into_iter()
+        .chain(tls.and_then(|tls| tls.server_name.as_ref()))
 }

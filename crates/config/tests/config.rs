@@ -289,6 +289,7 @@ peers = ["tcp://10.0.0.1:1"]
         }),
         bind: Some("10.0.0.9".parse().unwrap()),
         proxy_protocol: Some(ProxyVersion::Two),
+        tls: None,
         peers: vec![
             UpstreamPeer {
                 weight: 5,
@@ -317,6 +318,7 @@ peers = ["tcp://10.0.0.1:1"]
         check: None,
         bind: None,
         proxy_protocol: None,
+        tls: None,
         peers: vec![UpstreamPeer {
             max_fails: 1,
             ..peer("tcp://10.0.0.1:1")

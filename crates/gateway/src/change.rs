@@ -5,6 +5,7 @@ use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
 use moorline_config::Config;
+use moorline_net::tls::client::ClientTls;
 use moorline_net::tls::server::ServerTls;
 use moorline_process::credentials::Credentials;
 use moorline_protocol::control_channel::Descriptors;
@@ -21,6 +22,8 @@ pub(crate) struct Change {
     pub(crate) credentials: Credentials,
     /// The certificates and TLS options of the listeners.
     pub(crate) tls: Vec<Option<ServerTls>>,
+    /// TLS towards peers.
+    pub(crate) peer_tls: Vec<(String, Option<ClientTls>)>,
     pub(crate) log: Option<OwnedFd>,
 }
 
@@ -75,6 +78,7 @@ impl Change {
             folders,
             credentials,
             tls: Vec::new(),
+            peer_tls: Vec::new(),
             log,
         })
     }
@@ -87,6 +91,8 @@ impl Change {
     ) -> io::Result<Self> {
         let tls = self.credentials.ready(&self.config, before, shown);
         self.tls = tls.map_err(io::Error::other)?;
+        let peer_tls = self.credentials.ready_for_peers(before);
+        self.peer_tls = peer_tls.map_err(io::Error::other)?;
         Ok(self)
     }
 }

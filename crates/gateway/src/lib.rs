@@ -54,6 +54,7 @@
 //! - `utc`: dates in logs
 //! - `history`: the last events of groups
 //! - `upstreams`: the peers of relays
+//! - `peer_tls`: TLS towards peers
 //! - `change`: the changes of a reload
 //! - `start`: everything that a gateway starts with
 //! - `rules`: which requests a listener's rules let through
@@ -115,6 +116,7 @@ mod main_thread;
 mod memory;
 mod notes;
 mod output;
+mod peer_tls;
 mod pipes;
 mod placement;
 mod poller;

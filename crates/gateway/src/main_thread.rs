@@ -33,6 +33,7 @@ use moorline_protocol::control::{
 use moorline_protocol::control_channel::{ControlChannel, Descriptors};
 
 use crate::change::Change;
+use crate::clock::Clock;
 use crate::commands::{Command, Inbox, Report};
 use crate::event_loop::{Loop, Parts};
 use crate::http::Site;
@@ -178,6 +179,11 @@ impl Gateway {
     ) -> io::Result<Self> {
         let reserve = open_files::reserve(&config, &config);
         let tls = credentials.ready(&config, &Credentials::default(), &[]);
+        let peer_tls = credentials.ready_for_peers(&Credentials::default());
+        let shared = Shared::new(&config, loops.len(), reserve);
+        let peer_tls = peer_tls.map_err(io::Error::other)?;
+        shared.upstreams.prepare_tls(peer_tls);
+        shared.upstreams.change(&config, Clock::shared_now());
         let (reporter, reports) = mpsc::unbounded_channel();
         Ok(Self {
             control,
@@ -185,7 +191,7 @@ impl Gateway {
             sites: Vec::new(),
             reports,
             reporter,
-            shared: Arc::new(Shared::new(&config, loops.len(), reserve)),
+            shared: Arc::new(shared),
             credentials,
             tls: tls.map_err(io::Error::other)?.into(),
             change: None,

@@ -8,6 +8,7 @@ mod bulk;
 pub(crate) mod connecting;
 pub(crate) mod flow;
 pub(crate) mod greeting;
+pub(crate) mod handshake;
 pub(crate) mod inflow;
 pub(crate) mod sealed;
 pub(crate) mod table;

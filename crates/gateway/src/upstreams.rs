@@ -7,11 +7,13 @@ use std::time::Duration;
 
 use moorline_config::{Balance, Config, ProxyVersion};
 use moorline_net::HostPort;
+use moorline_net::tls::client::ClientTls;
 pub(crate) use moorline_proxy::{Attempts, Choice, Failure, NoPeer, PeerAddress, PeerKey};
 use moorline_proxy::{NoSuchPeer, Probe, State, Turn, Unplaced, Upstream, UpstreamSeen};
 use rustc_hash::FxHashMap;
 use tokio::sync::Notify;
 
+use crate::peer_tls::PeerTls;
 use moorline_protocol::control::PeerChange;
 
 /// The upstream of each listener that relays, by the listener's place.
@@ -30,6 +32,8 @@ struct Known {
     /// In the order of the configuration.
     upstreams: Vec<Arc<SharedUpstream>>,
     targets: Targets,
+    /// TLS towards the peers of each, for the next change.
+    tls: FxHashMap<String, Arc<PeerTls>>,
 }
 
 impl Upstreams {
@@ -38,14 +42,19 @@ impl Upstreams {
         let mut known = lock(&self.state);
         let mut present = std::mem::take(&mut known.upstreams);
         for wanted in &config.upstreams {
+            let tls = known.tls.get(&wanted.name).cloned();
             let same = present.iter().position(|it| it.name == wanted.name);
             let upstream = match same {
                 Some(at) => {
                     let upstream = present.swap_remove(at);
-                    upstream.replace(wanted.clone(), now);
+                    upstream.replace(wanted.clone(), tls, now);
                     upstream
                 }
-                None => Arc::new(SharedUpstream::new(wanted.clone(), now)),
+                None => {
+                    let upstream = SharedUpstream::new(wanted.clone(), now);
+                    *lock(&upstream.tls) = tls;
+                    Arc::new(upstream)
+                }
             };
             known.upstreams.push(upstream);
         }
@@ -57,6 +66,23 @@ impl Upstreams {
         known.targets = targets.collect();
         drop(known);
         self.note_change();
+    }
+
+    /// TLS towards peers, by the names of their upstreams, for the next [change](Self::change). `None`: it is as before, with the
+    /// sessions that can be resumed.
+    pub(crate) fn prepare_tls(&self, made: Vec<(String, Option<ClientTls>)>) {
+        let mut known = lock(&self.state);
+        let mut before = std::mem::take(&mut known.tls);
+        known.tls = made
+            .into_iter()
+            .filter_map(|(name, made)| {
+                let tls = match made {
+                    Some(made) => Arc::new(PeerTls::new(made)),
+                    None => before.remove(&name)?,
+                };
+                Some((name, tls))
+            })
+            .collect();
     }
 
     /// All of them, in the order of the configuration.
@@ -96,13 +122,30 @@ pub(crate) struct Opening {
     pub(crate) bind: Option<IpAddr>,
     /// The header that goes first.
     pub(crate) header: Option<ProxyVersion>,
+    /// The handshake behind it.
+    pub(crate) tls: Encryption,
+}
+
+/// Whether connections to peers are encrypted.
+#[derive(Debug, Clone)]
+pub(crate) enum Encryption {
+    None,
+    Ready(Arc<PeerTls>),
+    /// They must be, and cannot.
+    Missing,
 }
 
 impl Opening {
-    fn new(config: &moorline_config::Upstream) -> Self {
+    fn new(config: &moorline_config::Upstream, tls: &Mutex<Option<Arc<PeerTls>>>) -> Self {
         Self {
             bind: config.bind,
             header: config.proxy_protocol,
+            tls: match &config.tls {
+                None => Encryption::None,
+                Some(_) => lock(tls)
+                    .clone()
+                    .map_or(Encryption::Missing, Encryption::Ready),
+            },
         }
     }
 }
@@ -134,6 +177,8 @@ pub(crate) struct SharedUpstream {
     /// Read for each connection, without the lock.
     is_hashed: AtomicBool,
     state: Mutex<Upstream>,
+    /// TLS towards its peers. Locked behind the state.
+    tls: Mutex<Option<Arc<PeerTls>>>,
     /// The look-ups of its names. Locked before the state.
     look_ups: Mutex<FxHashMap<HostPort, NameLookUp>>,
 }
@@ -145,6 +190,7 @@ impl SharedUpstream {
             name: config.name.clone(),
             is_hashed: AtomicBool::new(is_hashed(&config)),
             state: Mutex::new(Upstream::new(config, fastrand::u64(..), now)),
+            tls: Mutex::default(),
             look_ups: Mutex::default(),
         }
     }
@@ -167,7 +213,7 @@ impl SharedUpstream {
     ) -> Result<(Choice, Opening), NoPeer> {
         let mut upstream = self.locked();
         let choice = upstream.choose(now, key, attempts)?;
-        Ok((choice, Opening::new(upstream.config())))
+        Ok((choice, Opening::new(upstream.config(), &self.tls)))
     }
 
     /// The connection to a peer is made. True: it is to be told when the first byte comes.
@@ -238,7 +284,14 @@ impl SharedUpstream {
 
     /// How connections to its peers begin.
     pub(crate) fn opening(&self) -> Opening {
-        Opening::new(self.locked().config())
+        Opening::new(self.locked().config(), &self.tls)
+    }
+
+    /// The host that checks verify its peers by, if it is the same for all connections.
+    pub(crate) fn server_name(&self) -> Option<String> {
+        let upstream = self.locked();
+        let template = upstream.config().tls.as_ref()?.server_name.as_ref()?;
+        template.constant().map(str::to_owned)
     }
 
     /// Whether some name was not looked up so far.
@@ -357,9 +410,12 @@ impl SharedUpstream {
     }
 
     /// A reload has changed its configuration.
-    fn replace(&self, config: moorline_config::Upstream, now: u64) {
+    fn replace(&self, config: moorline_config::Upstream, tls: Option<Arc<PeerTls>>, now: u64) {
         let is_hashed = is_hashed(&config);
-        let replaced = self.locked().replace(config, now);
+        let mut upstream = self.locked();
+        *lock(&self.tls) = tls;
+        let replaced = upstream.replace(config, now);
+        drop(upstream);
         self.is_hashed.store(is_hashed, Ordering::Relaxed);
         self.tell_unplaced(replaced);
     }

@@ -3,11 +3,13 @@
 //! They travel as sealed memory: a gateway that is started again uses the files as of the last reload, not as they are
 //! on disk by then.
 
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, Read, Seek, Write};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use moorline_net::tls::TlsError;
+use moorline_net::tls::client::{ClientCredentials, ClientOptions, ClientTls};
 use moorline_net::tls::server::{ServerCredentials, ServerOptions, ServerTls};
 use rustix::fs::{MemfdFlags, SealFlags};
 use serde::{Deserialize, Serialize};
@@ -17,9 +19,14 @@ use moorline_config::Config;
 /// More than a thousand certificates with their chains and keys.
 const MAX_BYTES: u64 = 64 << 20;
 
-/// The options of each listener, by its place in the configuration.
+/// What is shown and trusted.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-pub struct Credentials(Vec<Option<(ServerOptions, ServerCredentials)>>);
+pub struct Credentials {
+    /// By the place of each listener in the configuration.
+    listeners: Vec<Option<(ServerOptions, ServerCredentials)>>,
+    /// By the name of each upstream that has TLS.
+    upstreams: BTreeMap<String, (ClientOptions, ClientCredentials)>,
+}
 
 /// The same, sealed: no process can change it any more.
 #[derive(Debug)]
@@ -31,7 +38,7 @@ impl Credentials {
     /// # Errors
     /// A file cannot be read or used.
     pub fn load(config: &Config) -> Result<Self, TlsError> {
-        config
+        let listeners = config
             .listeners
             .iter()
             .map(|listener| match &listener.tls {
@@ -40,8 +47,19 @@ impl Credentials {
                 Some(options) => Ok(Some((options.clone(), ServerCredentials::load(options)?))),
                 None => Ok(None),
             })
-            .collect::<Result<_, _>>()
-            .map(Self)
+            .collect::<Result<_, TlsError>>()?;
+        let encrypted = config.upstreams.iter();
+        let encrypted = encrypted.filter_map(|it| Some((&it.name, &it.tls.as_ref()?.options)));
+        let upstreams = encrypted
+            .map(|(name, options)| {
+                let credentials = ClientCredentials::load(options)?;
+                Ok((name.clone(), (options.clone(), credentials)))
+            })
+            .collect::<Result<_, TlsError>>()?;
+        Ok(Self {
+            listeners,
+            upstreams,
+        })
     }
 
     /// Puts them into memory that cannot be changed.
@@ -83,7 +101,7 @@ impl Credentials {
         before: &Self,
         present: &[Option<ServerTls>],
     ) -> Result<Vec<Option<ServerTls>>, TlsError> {
-        let listeners = self.0.iter().zip(&config.listeners).enumerate();
+        let listeners = self.listeners.iter().zip(&config.listeners).enumerate();
         listeners
             .map(|(at, (credentials, listener))| {
                 let present = || present.get(at).cloned().flatten();
@@ -93,13 +111,33 @@ impl Credentials {
                 let Some((options, shown)) = credentials else {
                     return Ok(None);
                 };
-                let unchanged = present().filter(|_| before.0.get(at) == Some(credentials));
+                let unchanged = present().filter(|_| before.listeners.get(at) == Some(credentials));
                 match unchanged {
                     Some(tls) => Ok(Some(tls)),
                     None => ServerTls::new(options, shown).map(Some),
                 }
             })
             .collect()
+    }
+}
+
+impl Credentials {
+    /// Makes those towards peers ready, by the names of their upstreams. `None`: unchanged since `before`.
+    ///
+    /// # Errors
+    /// As [`load`](Self::load).
+    pub fn ready_for_peers(
+        &self,
+        before: &Self,
+    ) -> Result<Vec<(String, Option<ClientTls>)>, TlsError> {
+        let made = self.upstreams.iter().map(|(name, credentials)| {
+            if before.upstreams.get(name) == Some(credentials) {
+                return Ok((name.clone(), None));
+            }
+            let (options, shown) = credentials;
+            Ok((name.clone(), Some(ClientTls::new(options, shown)?)))
+        });
+        made.collect()
     }
 }
 

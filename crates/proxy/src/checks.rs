@@ -1,5 +1,6 @@
 //! Active checks: which peer is due, and what its results mean.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use fastrand::Rng;
@@ -17,6 +18,10 @@ pub struct Probe {
     pub peer: PeerKey,
     /// Where to connect to.
     pub address: PeerAddress,
+    /// The address as the file has it, without the scheme.
+    pub entry: Arc<str>,
+    /// Hands are shaken once it is connected.
+    pub is_encrypted: bool,
     /// How long it may take, with its answer.
     pub timeout: Duration,
     /// What to send then, and what must come; `None`: it has succeeded once it is connected.
@@ -101,13 +106,20 @@ impl Upstream {
                 continue;
             }
             peer.active.is_running = true;
-            let address = peer.address.clone();
+            let (address, entry) = (peer.address.clone(), peer.settings.entry.clone());
+            let is_encrypted = match check.kind {
+                CheckKind::Connect => false,
+                CheckKind::Tls => true,
+                CheckKind::Expect(_) => self.members.config.tls.is_some(),
+            };
             return Some(Probe {
                 peer: peers.key(place),
                 address,
+                entry,
+                is_encrypted,
                 timeout: check.timeout,
                 exchange: match &check.kind {
-                    CheckKind::Connect => None,
+                    CheckKind::Connect | CheckKind::Tls => None,
                     CheckKind::Expect(exchange) => Some(exchange.clone()),
                 },
             });

@@ -25,6 +25,8 @@ pub enum Failure {
     Closed,
     /// It answered a check with something else than was expected.
     Unexpected,
+    /// The TLS handshake failed.
+    Tls,
 }
 
 impl fmt::Display for Failure {
@@ -34,6 +36,7 @@ impl fmt::Display for Failure {
             Self::System(number) => io::Error::from_raw_os_error(*number).fmt(f),
             Self::Closed => f.write_str("closed before its first byte"),
             Self::Unexpected => f.write_str("answered something else than was expected"),
+            Self::Tls => f.write_str("the TLS handshake failed"),
         }
     }
 }

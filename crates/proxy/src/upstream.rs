@@ -1,6 +1,7 @@
 //! Choices and their results.
 
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 use fastrand::Rng;
@@ -32,6 +33,8 @@ pub struct Choice {
     pub peer: PeerKey,
     /// Where to connect to.
     pub address: PeerAddress,
+    /// Its address as the file has it, without the scheme.
+    pub entry: Arc<str>,
     /// How long the attempt may take.
     pub timeout: Duration,
 }
@@ -136,6 +139,7 @@ impl Upstream {
         peer.begin(now);
         Ok(Choice {
             address: peer.address.clone(),
+            entry: peer.settings.entry.clone(),
             peer: peers.key(place),
             timeout,
         })

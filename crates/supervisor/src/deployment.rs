@@ -154,6 +154,7 @@ impl Deployment {
 fn usable_credentials(config: &Config) -> Result<Credentials, TlsError> {
     let credentials = Credentials::load(config)?;
     credentials.ready(config, &Credentials::default(), &[])?;
+    credentials.ready_for_peers(&Credentials::default())?;
     Ok(credentials)
 }
 

@@ -10,6 +10,7 @@ mod greeting;
 mod hello;
 mod limits;
 mod names;
+mod peer_tls;
 mod relaying;
 mod reload;
 mod stop;

@@ -87,6 +87,15 @@ pub(super) const UPSTREAM: SectionReference = SectionReference {
             "The local address of connections to TCP peers, and of datagrams to UDP peers.",
         ),
         key(
+            "tls",
+            "table",
+            Words("none"),
+            r#"{ verify = false }"#,
+            NewConnections,
+            "Encrypts connections to the peers: see [`tls` of an upstream](#tls-of-an-upstream). Peers at `tls://` addresses have it \
+             without the table, too. A reload reads the files again.",
+        ),
+        key(
             "proxy_protocol",
             "1 or 2",
             Words("none"),
@@ -246,13 +255,14 @@ pub(super) const CHECK: SectionReference = SectionReference {
     keys: &[
         key(
             "kind",
-            "`\"connect\"` or `\"expect\"`",
+            "`\"connect\"`, `\"tls\"` or `\"expect\"`",
             Required,
             r#""connect""#,
             NewConnections,
             "What a check does. `connect`: it connects and closes the connection. A peer that hangs still passes, because the \
-             kernel connects for it. `expect`: it connects, sends `send`, and waits until the answer has `expect` in it. \
-             `udp://` peers have `expect` only: `send` is one datagram, and so is the answer.",
+             kernel connects for it. `tls`: it shakes hands, too. `expect`: it connects, sends `send`, and waits until the answer \
+             has `expect` in it; over TLS, if the upstream has it. `udp://` peers have `expect` only: `send` is one datagram, and \
+             so is the answer.",
         ),
         key(
             "send",

@@ -52,8 +52,10 @@ impl Gateway {
             folders,
             credentials,
             tls,
+            peer_tls,
             log,
         } = change;
+        self.shared.upstreams.prepare_tls(peer_tls);
         self.tls = tls.into();
         self.credentials = credentials;
         if let Err(error) = moorline_process::log::configure(&config.engine.log, log) {

@@ -15,10 +15,11 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpSocket, TcpStream, UdpSocket, UnixStream};
 
 use crate::clock::Clock;
+use crate::peer_tls::host_of;
 use crate::proxy_header::writer;
 use crate::relay::connecting::is_local;
 use crate::shared::Shared;
-use crate::upstreams::{Due, Opening, SharedUpstream};
+use crate::upstreams::{Due, Encryption, Opening, SharedUpstream};
 
 /// How long an answer holds whose source does not say.
 const TTL: Duration = Duration::from_secs(30);
@@ -83,7 +84,7 @@ async fn look_up(host: &str) -> Result<(Vec<IpAddr>, Option<Duration>), ResolveE
 
 /// Checks one peer.
 async fn check(shared: Arc<Shared>, upstream: Arc<SharedUpstream>, probe: Probe) {
-    let attempt = attempt(&probe, upstream.opening());
+    let attempt = attempt(&probe, &upstream);
     let result = match tokio::time::timeout(probe.timeout, attempt).await {
         Ok(result) => result,
         Err(_) => Err(Failure::TimedOut),
@@ -100,11 +101,12 @@ async fn check(shared: Arc<Shared>, upstream: Arc<SharedUpstream>, probe: Probe)
 }
 
 /// Whether a peer takes a connection, and answers as expected.
-async fn attempt(probe: &Probe, opening: Opening) -> Result<(), Failure> {
+async fn attempt(probe: &Probe, upstream: &SharedUpstream) -> Result<(), Failure> {
+    let opening = upstream.opening();
     match &probe.address {
         PeerAddress::Tcp(address) => {
             let stream = connect(*address, opening.bind).await.map_err(failure)?;
-            await_answer(stream, &opening, probe.exchange.as_ref()).await
+            open_up(stream, probe, upstream, &opening).await
         }
         PeerAddress::Udp(address) => {
             let exchange = probe.exchange.as_ref();
@@ -112,7 +114,39 @@ async fn attempt(probe: &Probe, opening: Opening) -> Result<(), Failure> {
         }
         PeerAddress::Unix(path) => {
             let stream = UnixStream::connect(path).await.map_err(failure)?;
-            await_answer(stream, &opening, probe.exchange.as_ref()).await
+            open_up(stream, probe, upstream, &opening).await
+        }
+    }
+}
+
+/// Sends what goes before everything else, and shakes hands.
+async fn open_up(
+    mut stream: impl AsyncRead + AsyncWrite + Unpin,
+    probe: &Probe,
+    upstream: &SharedUpstream,
+    opening: &Opening,
+) -> Result<(), Failure> {
+    if let Some(version) = opening.header {
+        // The check is the engine's own connection.
+        let header = writer::write(version, None);
+        stream.write_all(&header).await.map_err(failure)?;
+    }
+    if !probe.is_encrypted {
+        return await_answer(stream, probe.exchange.as_ref()).await;
+    }
+    let Encryption::Ready(tls) = &opening.tls else {
+        return Err(Failure::Tls);
+    };
+    let named = upstream.server_name();
+    let host = named.as_deref().or_else(|| host_of(&probe.entry));
+    let connector = tls.of(&probe.address).connector();
+    // Only where nothing is verified there may be no name; this one is never sent.
+    let shaken = connector.connect(host.unwrap_or("0.0.0.0"), stream).await;
+    match shaken {
+        Ok(stream) => await_answer(stream, probe.exchange.as_ref()).await,
+        Err(error) => {
+            tracing::debug!(upstream = %upstream.name, peer = %probe.address, %error, "tls handshake of a check failed");
+            Err(Failure::Tls)
         }
     }
 }
@@ -160,14 +194,8 @@ async fn exchange_datagrams(
 /// Sends what the check sends, and reads until the answer says enough.
 async fn await_answer(
     mut stream: impl AsyncRead + AsyncWrite + Unpin,
-    opening: &Opening,
     exchange: Option<&Exchange>,
 ) -> Result<(), Failure> {
-    if let Some(version) = opening.header {
-        // The check is the engine's own connection.
-        let header = writer::write(version, None);
-        stream.write_all(&header).await.map_err(failure)?;
-    }
     let Some(exchange) = exchange else {
         return Ok(());
     };

@@ -1,7 +1,10 @@
 //! The attempts of one relay to connect.
 
+use std::sync::Arc;
+
 use crate::clock::Clock;
 use crate::relay::greeting::Greeting;
+use crate::relay::handshake::PeerHandshake;
 use crate::upstreams::{Attempts, Choice, Opening, PeerAddress, PeerKey};
 
 /// The attempts to connect of one relay.
@@ -17,8 +20,12 @@ pub(crate) struct Attempt {
     pub(crate) peer: PeerKey,
     pub(crate) address: PeerAddress,
     pub(crate) opening: Opening,
+    /// Its address as it is written.
+    pub(crate) entry: Arc<str>,
     /// What goes to the peer before the client's bytes, once it is connected.
     pub(crate) greeting: Option<Greeting>,
+    /// The TLS handshake behind that, once it has begun.
+    pub(crate) handshake: Option<Box<PeerHandshake>>,
     /// In nanoseconds of `CLOCK_MONOTONIC`: peers of one network answer within a millisecond.
     pub(crate) begun_at: u64,
     /// In the loop's milliseconds.
@@ -45,7 +52,9 @@ impl Connecting {
             peer: choice.peer,
             address: choice.address,
             opening,
+            entry: choice.entry,
             greeting: None,
+            handshake: None,
             begun_at: clock.precise_ns(),
             deadline: clock.ms + choice.timeout.as_millis() as u64,
         });

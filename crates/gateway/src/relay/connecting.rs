@@ -12,10 +12,12 @@ use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, sockop
 
 use crate::cx::Cx;
 use crate::ids::{ListenerId, RelayRef, Side};
+use crate::memory::{Class, TLS_BYTES};
 use crate::notes::Notes;
 use crate::poller::{Poller, Readiness};
 use crate::relay::attempts::{Attempt, Connecting};
 use crate::relay::greeting::greet;
+use crate::relay::handshake::{HandshakeFault, PeerHandshake, encrypt_peer, shake_hands};
 use crate::relay::way::Delivery;
 use crate::relay::{Cause, Fault, JoinedPeer, Relay, RelaySide, RelayStage};
 use crate::tcp;
@@ -70,7 +72,7 @@ pub(crate) fn connect(relay: &mut Relay, poller: &Poller, tools: &mut Tools) -> 
         }
         match ask(relay, poller, tools) {
             Ok(reached) => return reached,
-            Err(error) => fail(relay, failure(error), tools),
+            Err(why) => fail(relay, why, tools),
         }
     }
 }
@@ -92,40 +94,46 @@ fn note_attempt(notes: Option<&mut Notes>, (choice, _): &(Choice, Opening), now:
 }
 
 /// Asks the peer of the present attempt.
-fn ask(relay: &mut Relay, poller: &Poller, tools: &mut Tools) -> Result<Reached, Errno> {
+fn ask(relay: &mut Relay, poller: &Poller, tools: &mut Tools) -> Result<Reached, Failure> {
     let RelayStage::Connecting(connecting) = &relay.stage else {
         return Ok(Reached::Joined);
     };
     let Some(attempt) = &connecting.present else {
         return Ok(Reached::Waits);
     };
-    let socket = open(attempt, relay.listener, tools)?;
+    let socket = open(attempt, relay.listener, tools).map_err(failure)?;
     let asked = connect_to(&socket, &attempt.address);
     let deadline = attempt.deadline;
     let is_unix = matches!(attempt.address, PeerAddress::Unix(_));
     if matches!(asked, Ok(()) | Err(Errno::INPROGRESS)) {
         let tag = relay.tag(Side::Upstream);
-        poller.watch_relay(tag, socket.as_fd())?;
+        poller.watch_relay(tag, socket.as_fd()).map_err(failure)?;
     }
     relay.side_mut(Side::Upstream).socket = Some(socket);
     match asked {
-        Ok(()) => return open_up(relay, tools),
-        Err(Errno::INPROGRESS) => {
-            let alarm = Alarm::Connect(relay.name);
-            tools.agenda.timers.set(deadline, alarm);
+        Ok(()) => {
+            let reached = open_up(relay, tools)?;
+            if reached == Reached::Joined {
+                return Ok(reached);
+            }
+            watch(relay.name, deadline, tools);
         }
+        Err(Errno::INPROGRESS) => watch(relay.name, deadline, tools),
         // Its backlog is full.
         Err(Errno::AGAIN) if is_unix => ask_again_later(relay.name, deadline, tools),
         // No port is left: the peer has no part in it.
-        Err(Errno::AGAIN) => return Err(Errno::ADDRNOTAVAIL),
-        Err(error) => return Err(error),
+        Err(Errno::AGAIN) => return Err(failure(Errno::ADDRNOTAVAIL)),
+        Err(error) => return Err(failure(error)),
     }
     Ok(Reached::Waits)
 }
 
+fn watch(name: RelayRef, deadline: u64, tools: &mut Tools) {
+    tools.agenda.timers.set(deadline, Alarm::Connect(name));
+}
+
 fn ask_again_later(name: RelayRef, deadline: u64, tools: &mut Tools) {
-    let at = deadline.min(tools.cx.clock.ms + ASK_AGAIN_MS);
-    tools.agenda.timers.set(at, Alarm::Connect(name));
+    watch(name, deadline.min(tools.cx.clock.ms + ASK_AGAIN_MS), tools);
 }
 
 /// A socket for a peer.
@@ -198,15 +206,23 @@ fn unix_address(path: &Path) -> Result<SocketAddrUnix, Errno> {
     }
 }
 
-/// The socket of the present attempt is connected: what goes before the client's bytes is sent, and then the relay is joined.
-fn open_up(relay: &mut Relay, tools: &mut Tools) -> Result<Reached, Errno> {
-    match greet(relay)? {
-        Delivery::All => {
-            join(relay, tools);
-            Ok(Reached::Joined)
-        }
-        Delivery::Part => Ok(Reached::Waits),
+/// The socket of the present attempt is connected: what goes before the client's bytes is sent, hands are shaken, and then the
+/// relay is joined.
+fn open_up(relay: &mut Relay, tools: &mut Tools) -> Result<Reached, Failure> {
+    if greet(relay).map_err(failure)? == Delivery::Part {
+        return Ok(Reached::Waits);
     }
+    let plaintext = match shake_hands(relay, tools) {
+        Ok(Some(plaintext)) => plaintext,
+        Ok(None) => return Ok(Reached::Waits),
+        Err(fault) => return Err(tell_of(&fault, relay, tools)),
+    };
+    let handshake = join(relay, tools);
+    // The keys are new: what cannot be encrypted breaks the relay when it goes on.
+    if let Err(fault) = encrypt_peer(relay, handshake, &plaintext, tools) {
+        tracing::debug!(relay = relay.name.serial, %fault, "tls failed");
+    }
+    Ok(Reached::Joined)
 }
 
 /// An attempt is over: its timer would only be in the way.
@@ -215,14 +231,27 @@ pub(crate) fn forget_deadline(name: RelayRef, attempt: &Attempt, tools: &mut Too
     timers.cancel(attempt.deadline, Alarm::Connect(name));
 }
 
-/// The peer of the present attempt is ready for the client's bytes.
-fn join(relay: &mut Relay, tools: &mut Tools) {
+/// The handshake with the peer of the present attempt has failed: the log says why, once a second.
+fn tell_of(fault: &HandshakeFault, relay: &Relay, tools: &mut Tools) -> Failure {
+    let Tools { cx, refusals, .. } = tools;
+    if let RelayStage::Connecting(connecting) = &relay.stage
+        && let Some(attempt) = &connecting.present
+        && let Some(unlogged) = refusals.tells(relay.listener, cx.clock.ms)
+    {
+        tracing::warn!(
+            listener = %cx.listener(relay.listener).name, upstream = %relay.upstream.name, peer = %attempt.address, error = %fault,
+            unlogged, "tls handshake with a peer failed"
+        );
+    }
+    fault.failure()
+}
+
+/// The peer of the present attempt is ready for the client's bytes. Returns the handshake with it.
+fn join(relay: &mut Relay, tools: &mut Tools) -> Option<Box<PeerHandshake>> {
     let RelayStage::Connecting(connecting) = &mut relay.stage else {
-        return;
+        return None;
     };
-    let Some(attempt) = connecting.present.take() else {
-        return;
-    };
+    let attempt = connecting.present.take()?;
     let now = tools.cx.clock.ms;
     forget_deadline(relay.name, &attempt, tools);
     let took = tools.cx.clock.since(attempt.begun_at);
@@ -248,6 +277,7 @@ fn join(relay: &mut Relay, tools: &mut Tools) {
     });
     // The socket reports what comes, also what came while it connected.
     relay.meters.active_at = now;
+    attempt.handshake
 }
 
 /// The present attempt has failed.
@@ -315,17 +345,15 @@ pub(crate) fn hear(
         true => Ok(true),
         false => outcome(socket),
     };
-    let reached = outcome.and_then(|is_connected| match is_connected {
-        true => open_up(relay, tools),
-        false => Ok(Reached::Waits),
-    });
-    match reached {
-        Ok(reached) => reached,
-        Err(error) => {
-            fail(relay, failure(error), tools);
-            connect(relay, poller, tools)
-        }
-    }
+    let reached = match outcome.map_err(failure) {
+        Ok(true) => open_up(relay, tools),
+        Ok(false) => Ok(Reached::Waits),
+        Err(why) => Err(why),
+    };
+    reached.unwrap_or_else(|why| {
+        fail(relay, why, tools);
+        connect(relay, poller, tools)
+    })
 }
 
 /// Whether a socket is connected by now. The event may be one of an earlier socket of the same relay.
@@ -352,8 +380,11 @@ pub(crate) fn look(relay: &mut Relay, poller: &Poller, tools: &mut Tools) -> Rea
         return connect(relay, poller, tools);
     }
     match attempt.address {
-        PeerAddress::Tcp(_) | PeerAddress::Udp(_) => Reached::Waits,
-        PeerAddress::Unix(_) => connect(relay, poller, tools),
+        // One that is connected is not asked again.
+        PeerAddress::Unix(_) if attempt.greeting.is_none() && attempt.handshake.is_none() => {
+            connect(relay, poller, tools)
+        }
+        _ => Reached::Waits,
     }
 }
 
@@ -391,6 +422,10 @@ pub(crate) fn ask_another(relay: &mut Relay, fault: Fault, tools: &mut Tools) ->
     };
     connecting.begin(choice, &tools.cx.clock);
     relay.stage = RelayStage::Connecting(Box::new(connecting));
-    *relay.side_mut(Side::Upstream) = RelaySide::default();
+    let side = std::mem::take(relay.side_mut(Side::Upstream));
+    if let Some(tls) = side.tls {
+        tools.memory.release(Class::Received, tls.unfinished());
+        tools.memory.release(Class::Tls, TLS_BYTES);
+    }
     true
 }

@@ -101,9 +101,22 @@ impl Way {
 
     /// Keeps bytes that no peer has taken any of so far.
     pub(crate) fn keep_uncounted(&mut self, bytes: &[u8]) {
-        self.keep(bytes);
+        self.keep_sealed(bytes, bytes.len());
+    }
+
+    /// Keeps bytes that are made of so much plaintext, of which no peer has taken any so far.
+    pub(crate) fn keep_sealed(&mut self, sealed: &[u8], plaintext: usize) {
+        self.keep(sealed);
         if let Unsent::Bytes(kept) = &mut self.kept {
-            kept.uncounted += bytes.len();
+            kept.uncounted += plaintext;
+        }
+    }
+
+    /// Takes out the bytes that are kept.
+    pub(crate) fn take_kept(&mut self) -> Vec<u8> {
+        match std::mem::take(&mut self.kept) {
+            Unsent::Bytes(mut kept) => kept.bytes.split_off(kept.taken),
+            Unsent::Nothing | Unsent::Pipe(..) => Vec::new(),
         }
     }
 

@@ -1,0 +1,169 @@
+//! `tls = { … }` of an upstream: how its peers are verified, and what they are shown.
+
+use std::path::Path;
+
+use moorline_net::Address;
+use moorline_net::tls::client::{ClientCredentials, ClientOptions};
+use moorline_net::tls::{ClientCertificate, Pem, Roots, Versions};
+use serde::{Deserialize, Serialize};
+
+use super::UpstreamPeer;
+use super::error::Reported;
+use super::tls::{alpn, remedy};
+use super::variables::{Template, template};
+use super::walk::{Field, Section};
+
+const HINT: &str = r#"write tls = {}, or tls = { ca = "ca.pem", server_name = "db.example" }"#;
+
+/// How the peers of an upstream are verified, and what they are shown.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PeerTls {
+    /// What is the same for all connections.
+    pub options: ClientOptions,
+    /// The host that peers are sent and verified by. Default: the one in the peer's address.
+    pub server_name: Option<Template>,
+}
+
+/// Reads the table, and the files that it names: unusable ones are refused here.
+pub(super) fn peer_tls(field: &Field<'_>, base: &Path) -> Result<PeerTls, Reported> {
+    let section = field.section("`tls` of an upstream", HINT)?;
+    let verifies = section.read("verify", |field| field.flag());
+    let roots = section.read("ca", |field| field.path(base).map(Roots::File));
+    let crl = section.read("crl", |field| field.path(base).map(Pem::File));
+    let server_name = section.read("server_name", |field| template(&field));
+    let sends_name = section.read("send_server_name", |field| field.flag());
+    let certificate = certificate(&section, base);
+    let alpn = section.read("alpn", |field| alpn(&field));
+    let versions = section.read("versions", |field| versions(&field));
+    let resumes = section.read("reuse", |field| field.flag());
+    let unverified = check_unverified(&section, verifies.as_ref().ok().copied().flatten());
+    section.finish()?;
+    unverified?;
+    let mut options = ClientOptions::default();
+    options.verifies = verifies?.unwrap_or(true);
+    options.roots = roots?.unwrap_or_default();
+    options.crl = crl?;
+    options.certificate = certificate?;
+    options.alpn = alpn?.unwrap_or_default();
+    options.versions = versions?.unwrap_or_default();
+    options.sends_name = sends_name?.unwrap_or(true);
+    options.resumes = resumes?.unwrap_or(true);
+    let server_name = server_name?;
+    match ClientCredentials::load_files(&options) {
+        Ok(_) => Ok(PeerTls {
+            options,
+            server_name,
+        }),
+        Err(error) => {
+            let message = format!("`tls`: {error}");
+            Err(match remedy(error.kind()) {
+                Some(hint) => field.refuse(message, hint),
+                None => field.report.plain_error(field.value.span(), message),
+            })
+        }
+    }
+}
+
+/// TLS of an upstream whose peers are these, and their addresses without it: `tls://` says so, too.
+pub(super) fn encrypted(
+    section: &Section<'_>,
+    tls: Option<PeerTls>,
+    mut peers: Vec<UpstreamPeer>,
+) -> Result<(Option<PeerTls>, Vec<UpstreamPeer>), Reported> {
+    let encrypted = |peer: &UpstreamPeer| matches!(peer.address, Address::Tls(_));
+    let tls = match tls {
+        None if !peers.iter().any(encrypted) => return Ok((None, peers)),
+        None if peers.iter().all(encrypted) => default(section)?,
+        None => {
+            return Err(section.report.error(
+                section.place("peers"),
+                "some peers have TLS, and others have none",
+                "write tls:// for all of them, or an upstream for each kind",
+            ));
+        }
+        Some(tls) => tls,
+    };
+    let is_unix = |peer: &UpstreamPeer| matches!(peer.address, Address::Unix(_));
+    if tls.options.verifies && tls.server_name.is_none() && peers.iter().any(is_unix) {
+        return Err(section.report.error(
+            section.place("tls"),
+            "the peer on a Unix socket has no name that it could be verified by",
+            r#"write tls = { server_name = "db.example" }, or verify = false"#,
+        ));
+    }
+    for peer in &mut peers {
+        if let Address::Tls(host_port) = &peer.address {
+            peer.address = Address::Tcp(host_port.clone());
+        }
+    }
+    Ok((Some(tls), peers))
+}
+
+/// TLS of peers whose addresses alone say that they have it.
+fn default(section: &Section<'_>) -> Result<PeerTls, Reported> {
+    let options = ClientOptions::default();
+    match ClientCredentials::load_files(&options) {
+        Ok(_) => Ok(PeerTls {
+            options,
+            server_name: None,
+        }),
+        Err(error) => Err(section.report.error(
+            section.place("peers"),
+            format!("`tls://`: {error}"),
+            "write tls = { ca = \"ca.pem\" } beside `peers`",
+        )),
+    }
+}
+
+fn certificate(section: &Section<'_>, base: &Path) -> Result<Option<ClientCertificate>, Reported> {
+    let certificate = section.read("certificate", |field| field.path(base));
+    let key = section.read("key", |field| field.path(base));
+    match (certificate?, key?) {
+        (None, None) => Ok(None),
+        (Some(certificate), Some(key)) => Ok(Some(ClientCertificate::new(certificate, key))),
+        (Some(_), None) => Err(section.report.error(
+            section.key_place("certificate"),
+            "`certificate` has no effect without `key`",
+            r#"write key = "peer.key" beside it"#,
+        )),
+        (None, Some(_)) => Err(section.report.error(
+            section.key_place("key"),
+            "`key` has no effect without `certificate`",
+            r#"write certificate = "peer.pem" beside it"#,
+        )),
+    }
+}
+
+/// What is written to be verified, and is not.
+fn check_unverified(section: &Section<'_>, verifies: Option<bool>) -> Result<(), Reported> {
+    match verifies {
+        Some(false) => section.refuse_keys(
+            &["ca", "crl"],
+            "has no effect with `verify = false`: nothing is verified",
+        ),
+        _ => Ok(()),
+    }
+}
+
+/// The versions of TLS that are spoken.
+pub(super) fn versions(field: &Field<'_>) -> Result<Versions, Reported> {
+    const HINT: &str = r#"write ["1.2", "1.3"], or one of them; older ones are not spoken"#;
+    let (mut old, mut new) = (false, false);
+    for field in field.array(HINT)? {
+        match field.text()? {
+            "1.2" => old = true,
+            "1.3" => new = true,
+            other => {
+                let message =
+                    format!("`versions` has {other:?}, which is none of TLS that is spoken");
+                return Err(field.refuse(message, HINT));
+            }
+        }
+    }
+    match (old, new) {
+        (true, true) => Ok(Versions::Both),
+        (true, false) => Ok(Versions::Tls12),
+        (false, true) => Ok(Versions::Tls13),
+        (false, false) => Err(field.refuse("`versions` is empty", HINT)),
+    }
+}

@@ -1,0 +1,68 @@
+//! TLS towards the peers of an upstream.
+
+use std::sync::{Mutex, PoisonError};
+
+use moorline_config::MOST_PEERS;
+use moorline_net::tls::client::ClientTls;
+use moorline_proxy::PeerAddress;
+use rustc_hash::FxHashMap;
+
+/// TLS towards the peers of an upstream. Each peer has sessions of its own, which are resumed.
+#[derive(Debug)]
+pub(crate) struct PeerTls {
+    made: ClientTls,
+    by_peer: Mutex<FxHashMap<PeerAddress, ClientTls>>,
+}
+
+impl PeerTls {
+    /// No peer was connected to so far.
+    pub(crate) fn new(made: ClientTls) -> Self {
+        Self {
+            made,
+            by_peer: Mutex::default(),
+        }
+    }
+
+    /// That of a peer.
+    pub(crate) fn of(&self, peer: &PeerAddress) -> ClientTls {
+        // A panic ends the process, so no lock is poisoned.
+        let mut by_peer = self.by_peer.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(tls) = by_peer.get(peer) {
+            return tls.clone();
+        }
+        if by_peer.len() >= MOST_PEERS {
+            // Addresses of names come and go.
+            by_peer.clear();
+        }
+        let tls = self.made.for_another();
+        by_peer.insert(peer.clone(), tls.clone());
+        tls
+    }
+}
+
+/// The host in the address of a peer as it is written; `None` for a Unix socket.
+pub(crate) fn host_of(entry: &str) -> Option<&str> {
+    if entry.starts_with(['/', '@']) {
+        return None;
+    }
+    let host = entry.rsplit_once(':').map_or(entry, |(host, _)| host);
+    Some(host.trim_start_matches('[').trim_end_matches(']'))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_has_a_host_unless_it_is_a_path() {
+        for (entry, host) in [
+            ("db.example:5432", Some("db.example")),
+            ("10.0.0.1:1", Some("10.0.0.1")),
+            ("[::1]:443", Some("::1")),
+            ("/run/a:b.sock", None),
+            ("@name", None),
+        ] {
+            assert_eq!(host_of(entry), host);
+        }
+    }
+}
