@@ -135,14 +135,14 @@ impl TlsRecords {
         let mut at = 0;
         let mut opened = 0;
         let result = loop {
-            let (records, phase) = (&mut records[at..], &mut self.phase);
+            let (rest, phase) = (&mut records[at..], &mut self.phase);
             let (discard, next) = match &mut self.connection {
                 Connection::Server(server) => {
-                    let status = server.process_tls_records(records);
+                    let status = server.process_tls_records(rest);
                     take(status, phase, plaintext, &mut opened, answer)
                 }
                 Connection::Client(client) => {
-                    let status = client.process_tls_records(records);
+                    let status = client.process_tls_records(rest);
                     take(status, phase, plaintext, &mut opened, answer)
                 }
             };

@@ -316,3 +316,99 @@ fn what_was_revoked_is_refused() {
         }
     }
 }
+
+/// The end of so many records, or of all that are there.
+fn ends(bytes: &[u8], records: usize) -> usize {
+    let mut at = 0;
+    for _ in 0..records {
+        match bytes.get(at..at + 5) {
+            Some(header) => at += 5 + usize::from(u16::from_be_bytes([header[3], header[4]])),
+            None => break,
+        }
+    }
+    at.clamp(1, bytes.len())
+}
+
+#[test]
+fn records_pass_whole_in_pieces_of_any_size_while_the_other_way_goes_on() {
+    let folder = Folder::new();
+    folder.self_signed("a", "/CN=a", " -addext subjectAltName=DNS:a.test");
+    let config = Arc::new(folder.server("a"));
+    let seed = fastrand::u64(..);
+    println!("seed {seed}");
+    let mut random = fastrand::Rng::with_seed(seed);
+    for round in 0..300 {
+        let versions = [Versions::Tls12, Versions::Tls13][round % 2];
+        let options = ClientOptions {
+            versions,
+            ..folder.trusting("a")
+        };
+        let mut client = ready(&options).connect(Some("a.test")).expect("a name");
+        let mut server = ServerConnection::new(config.clone()).expect("randomness");
+        server.set_buffer_limit(None);
+        let sent: Vec<u8> = (0..random.usize(..100_000))
+            .map(|_| random.u8(..))
+            .collect();
+        let (mut to_client, mut came, mut to_server) = (Vec::new(), Vec::new(), Vec::new());
+        client
+            .open(&mut [], &mut [], &mut to_server)
+            .expect("it begins");
+        let (mut given, mut is_closed) = (0, false);
+        while !client.is_over() {
+            let mut rest = to_server.as_slice();
+            while !rest.is_empty() {
+                server.read_tls(&mut rest).expect("memory");
+                server.process_new_packets().expect("good records");
+            }
+            to_server.clear();
+            if !server.is_handshaking() && given < sent.len() {
+                let part = random.usize(1..=sent.len() - given);
+                server
+                    .writer()
+                    .write_all(&sent[given..given + part])
+                    .expect("memory");
+                given += part;
+            } else if !server.is_handshaking() && given == sent.len() {
+                server.send_close_notify();
+            }
+            while server.wants_write() {
+                server.write_tls(&mut to_client).expect("memory");
+            }
+            while !to_client.is_empty() && !client.is_over() {
+                let most = random.usize(1..60_000);
+                let piece = match random.bool() {
+                    true => random.usize(1..=to_client.len().min(most)),
+                    false => ends(&to_client, random.usize(1..6)),
+                };
+                let mut place = vec![0; 100_000];
+                let lent = client.lend(&mut place).expect("there is room");
+                place[lent..lent + piece].copy_from_slice(&to_client[..piece]);
+                to_client.drain(..piece);
+                let mut opened = vec![0; 100_000];
+                let records = &mut place[..lent + piece];
+                let bytes = client.open(records, &mut opened, &mut to_server);
+                came.extend_from_slice(&opened[..bytes.expect("good records").plaintext]);
+                if client.is_handshaking() || is_closed {
+                    continue;
+                }
+                let before = client.unfinished();
+                // Less than a whole record.
+                assert!(before < 16_406 || versions == Versions::Tls12 && before < 16_413);
+                match random.u8(..10) {
+                    0 => {
+                        client.close(&mut to_server);
+                        is_closed = true;
+                    }
+                    _ => client.seal(b"hello", &mut to_server).expect("it is open"),
+                }
+                assert_eq!(client.unfinished(), before, "round {round}");
+            }
+        }
+        assert!(
+            came == sent,
+            "round {round}: {} of {}",
+            came.len(),
+            sent.len()
+        );
+    }
+}
