@@ -83,6 +83,15 @@ pub(super) fn encrypted(
         }
         Some(tls) => tls,
     };
+    if peers
+        .iter()
+        .any(|peer| matches!(peer.address, Address::Udp(_)))
+    {
+        section.refuse_keys(
+            &["tls"],
+            "has no effect on udp:// peers: datagrams are not encrypted",
+        )?;
+    }
     let is_unix = |peer: &UpstreamPeer| matches!(peer.address, Address::Unix(_));
     if tls.options.verifies && tls.server_name.is_none() && peers.iter().any(is_unix) {
         return Err(section.report.error(

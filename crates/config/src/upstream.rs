@@ -83,7 +83,7 @@ impl Upstream {
 impl CheckKind {
     fn checked(&self) -> Checked {
         match self {
-            Self::Connect => Checked::Connecting,
+            Self::Connect | Self::Tls => Checked::Connecting,
             Self::Expect(exchange) if exchange.send.is_empty() => Checked::Listening,
             Self::Expect(_) => Checked::Asking,
         }

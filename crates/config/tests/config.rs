@@ -6,6 +6,8 @@ mod datagrams;
 mod entry;
 #[path = "config/errors.rs"]
 mod errors;
+#[path = "config/peer_tls.rs"]
+mod peer_tls;
 #[path = "config/preread.rs"]
 mod preread;
 #[path = "config/upstreams.rs"]

@@ -8,12 +8,22 @@ use moorline_config::{Config, live_change, load_text};
 
 const CURRENT: &str = include_str!("../../../docs/reference/configuration.md");
 
-/// A folder with `cert.pem` and `key.pem`.
+/// Of an issuer of nothing: nothing is revoked.
+const CRL: &str = "-----BEGIN X509 CRL-----
+MIGkME0CAQEwCgYIKoZIzj0EAwIwDDEKMAgGA1UEAwwBYRcNMjYxMTI5MTUxNjQy
+WhgPMjEyNjExMDUxNTE2NDJaoA4wDDAKBgNVHRQEAwIBATAKBggqhkjOPQQDAgNH
+ADBEAiAosUKfoqopeYTYARDJgh4HXrMTL7eGuCl6TMWypEbTaQIgMumwSHYt1qwx
+tS+kgYk3kawPXkjIuMfJY29hHVz4TqM=
+-----END X509 CRL-----
+";
+
+/// A folder with `cert.pem`, `key.pem` and `crl.pem`.
 fn folder() -> tempfile::TempDir {
     let folder = tempfile::tempdir().unwrap();
     let issued = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
     std::fs::write(folder.path().join("cert.pem"), issued.cert.pem()).unwrap();
     let key = issued.signing_key.serialize_pem();
+    std::fs::write(folder.path().join("crl.pem"), CRL).unwrap();
     std::fs::write(folder.path().join("publish.token"), "0123456789abcdef\n").unwrap();
     std::fs::write(folder.path().join("key.pem"), key).unwrap();
     folder
@@ -94,6 +104,15 @@ fn file(title: &str, key: &str, value: Option<&str>) -> String {
         )),
         ("[[listen]]", "preread") => listen(&format!(
             "{tcp}\nupstream = \"a\"\n{line}\n[upstream.a]\npeers = [\"tcp://127.0.0.1:1\"]"
+        )),
+        ("`tls` of an upstream", "certificate") if value.is_some() => upstream(format!(
+            "peers = [\"tcp://127.0.0.1:1\"]\ntls = {{ key = \"key.pem\"{inline} }}"
+        )),
+        ("`tls` of an upstream", "key") if value.is_some() => upstream(format!(
+            "peers = [\"tcp://127.0.0.1:1\"]\ntls = {{ certificate = \"cert.pem\"{inline} }}"
+        )),
+        ("`tls` of an upstream", _) => upstream(format!(
+            "peers = [\"tcp://127.0.0.1:1\"]\ntls = {{ {line} }}"
         )),
         ("`preread`", _) => listen(&format!(
             "{tcp}\nupstream = \"a\"\npreread = {{ {line} }}\n[upstream.a]\npeers = [\"tcp://127.0.0.1:1\"]"

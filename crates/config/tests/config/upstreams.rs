@@ -203,7 +203,7 @@ fail_timeout = "soon"
 peers = [
   "10.0.0.1:3306",
   "kcp://10.0.0.1:53",
-  "tls://10.0.0.1:443",
+  "ws://10.0.0.1:443",
   "tcp://10.0.0.1:0",
   "unix://run/a.sock",
   { weight = 2 },
@@ -249,11 +249,11 @@ peers = [
 /c/a.toml:15:3: `kcp` is not a peer's address in this version
   15 |   "kcp://10.0.0.1:53",
      |   ^^^^^^^^^^^^^^^^^^^
-  hint: write tcp://host:port, udp://host:port, or unix:///path
-/c/a.toml:16:3: `tls` is not a peer's address in this version
-  16 |   "tls://10.0.0.1:443",
-     |   ^^^^^^^^^^^^^^^^^^^^
-  hint: write tcp://host:port, udp://host:port, or unix:///path
+  hint: write tcp://host:port, tls://host:port, udp://host:port, or unix:///path
+/c/a.toml:16:3: `ws` is not a peer's address in this version
+  16 |   "ws://10.0.0.1:443",
+     |   ^^^^^^^^^^^^^^^^^^^
+  hint: write tcp://host:port, tls://host:port, udp://host:port, or unix:///path
 /c/a.toml:17:3: the peer's address has port 0, to which nothing can connect
   17 |   "tcp://10.0.0.1:0",
      |   ^^^^^^^^^^^^^^^^^^
@@ -265,7 +265,7 @@ peers = [
 /c/a.toml:19:3: an entry of `peers` has no `address`
   19 |   { weight = 2 },
      |   ^^^^^^^^^^^^^^
-  hint: write tcp://host:port, udp://host:port, or unix:///path
+  hint: write tcp://host:port, tls://host:port, udp://host:port, or unix:///path
 /c/a.toml:20:44: `weight` is 0, out of its limits
   20 |   { address = "tcp://10.0.0.1:1", weight = 0, max_connections = 0, backup = 1, down = "no", max_fails = "x", fail_timeou
      |                                            ^
