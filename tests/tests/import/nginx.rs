@@ -1,20 +1,35 @@
 //! Imported `stream` blocks behave as nginx does.
 
-use super::proxies::{Nginx, filled, free_port, moorline, named, names};
+use std::io::Read;
+use std::net::{Ipv4Addr, TcpStream, UdpSocket};
+
+use moorline_tests::{PATIENCE, PeerServer, eventually};
+
+use super::proxies::{Nginx, exchange, filled, free_port, moorline, named, names};
 
 /// Serves the same block by nginx and by Moorline: `PORT0`, `PORT1` … become free ports of each, `PEER0` … the peers. Gives
 /// back what `ask` got from both, by the ports.
 fn both<T>(stream: &str, peers: &[&'static str], ask: impl Fn(&[u16]) -> T) -> (T, T) {
     let peers: Vec<_> = peers.iter().map(|name| named(name)).collect();
-    let (text, ports) = filled(stream, &peers);
+    both_of(stream, stream, &peers, ask)
+}
+
+/// The same with a block for each, and these peers.
+fn both_of<T>(
+    their_stream: &str,
+    our_stream: &str,
+    peers: &[PeerServer],
+    ask: impl Fn(&[u16]) -> T,
+) -> (T, T) {
+    let (text, ports) = filled(their_stream, peers);
     let probe = free_port();
     // A listener of its own shows that nginx serves, and leaves the balance as it is.
     let text = text.trim_end().strip_suffix('}').expect("a block");
-    let text = format!("{text} server {{ listen 127.0.0.1:{probe}; return ok; }} }}");
+    let text = format!("{text} server {{ listen 127.0.0.1:{probe}; access_log off; return ok; }} }}");
     let nginx = Nginx::start(&text, probe);
     let theirs = ask(&ports);
     drop(nginx);
-    let (text, ports) = filled(stream, &peers);
+    let (text, ports) = filled(our_stream, peers);
     let engine = moorline("nginx.conf", &text);
     let ours = ask(&ports);
     drop(engine);
@@ -77,4 +92,96 @@ fn rules_of_access_decide_alike() {
     });
     assert_eq!(theirs, ours);
     assert_eq!(ours, ["a,a", ",a", "a,a", ",a", ",a"]);
+}
+
+#[test]
+fn datagrams_are_balanced_and_answered_alike() {
+    let stream = "stream { upstream u { server PEER0 weight=2; server PEER1; }
+        server { listen PORT0 udp; proxy_pass u; proxy_requests 1; proxy_responses 1; } }";
+    let peers = ["a", "b"].map(|name| {
+        let socket = UdpSocket::bind("127.0.0.1:0").expect("a port");
+        let address = socket.local_addr().expect("it is bound");
+        std::thread::spawn(move || {
+            let mut datagram = [0; 100];
+            while let Ok((_, from)) = socket.recv_from(&mut datagram) {
+                let _ = socket.send_to(name.as_bytes(), from);
+            }
+        });
+        address
+    });
+    let stream = stream.replace("PEER0", &peers[0].to_string());
+    let stream = stream.replace("PEER1", &peers[1].to_string());
+    let (theirs, ours) = both(&stream, &[], |ports| -> String {
+        let client = UdpSocket::bind("127.0.0.1:0").expect("a port");
+        client.connect(("127.0.0.1", ports[0])).expect("an address");
+        client
+            .set_read_timeout(Some(PATIENCE))
+            .expect("a time that is not zero");
+        let ask = |_| {
+            let mut answer = [0];
+            client.send(b"x").expect("it is sent");
+            client.recv(&mut answer).expect("an answer comes");
+            char::from(answer[0])
+        };
+        (0..9).map(ask).collect()
+    });
+    assert_eq!(theirs, ours);
+    assert_eq!(ours, "abaabaaba");
+}
+
+#[test]
+fn connections_over_a_limit_are_closed_alike() {
+    let stream = "stream { limit_conn_zone $remote_addr zone=one:1m; upstream u { server PEER0; }
+        server { listen PORT0; proxy_pass u; limit_conn one 1; proxy_half_close on; }
+        server { listen PORT1; proxy_pass u; limit_conn one 2; limit_conn_dry_run on; proxy_half_close on; } }";
+    let (theirs, ours) = both(stream, &["a"], |ports| {
+        let mut held = TcpStream::connect(("127.0.0.1", ports[0])).expect("it listens");
+        held.read_exact(&mut [0]).expect("the peer says its name");
+        let answers =
+            [(0, 1), (0, 2), (1, 1)].map(|(at, host): (usize, u8)| names(ports[at], host, 1));
+        drop(held);
+        answers
+    });
+    assert_eq!(theirs, ours);
+    assert_eq!(ours, ["", "a", "a"]);
+}
+
+#[test]
+fn lines_of_an_access_log_are_the_same() {
+    let stream = r#"stream { upstream u { server PEER0; }
+        log_format one escape=json '$remote_addr $server_addr $protocol $status $bytes_sent $bytes_received "$upstream_addr" '
+            '$upstream_bytes_sent $upstream_bytes_received';
+        log_format two '[$upstream_addr] $status';
+        access_log FOLDER/one.log one;
+        server { listen PORT0; proxy_pass u; proxy_half_close on; }
+        server { listen PORT1; proxy_pass 127.0.0.1:DEAD; access_log FOLDER/two.log two; }
+        server { listen PORT2; proxy_pass u; deny all; access_log FOLDER/two.log two; } }"#;
+    let stream = stream.replace("DEAD", &free_port().to_string());
+    let folders = [(); 2].map(|()| tempfile::tempdir().expect("a temporary folder"));
+    let lines = |at: usize| {
+        let text = ["one.log", "two.log"].map(|name| {
+            let path = folders[at].path().join(name);
+            std::fs::read_to_string(path).unwrap_or_default()
+        });
+        text.concat()
+    };
+    // nginx is asked first.
+    let turn = std::cell::Cell::new(0);
+    let peers = ["hello"].map(named);
+    let name = |at: usize| stream.replace("FOLDER", &folders[at].path().display().to_string());
+    let ask = |ports: &[u16]| {
+        for port in ports {
+            exchange(*port, Ipv4Addr::LOCALHOST, b"xyz");
+        }
+        let at = turn.get();
+        turn.set(at + 1);
+        eventually("three lines are written", || lines(at).lines().count() == 3);
+        lines(at)
+    };
+    let (theirs, ours) = both_of(&name(0), &name(1), &peers, ask);
+    assert_eq!(theirs, ours);
+    assert!(
+        ours.contains(" TCP 200 5 3 \\\"") || ours.contains(" TCP 200 5 3 \""),
+        "{ours}"
+    );
 }

@@ -105,10 +105,9 @@ impl Upstreams {
             self.make(key, kind, settings, name, upstream);
         }
         let name = self.free_name(&format!("settings-{}", to.place.line));
-        let nobody = Value::text("tcp://127.0.0.1:1");
         let upstream = Upstream {
             place: to.place.clone(),
-            entries: vec![Entry::default("peers", Value::List(vec![nobody]))],
+            entries: vec![Entry::default("peers", Value::List(Vec::new()))],
         };
         self.make(to.text.clone(), kind, settings, name.clone(), upstream);
         name
