@@ -25,7 +25,8 @@ fn both_of<T>(
     let probe = free_port();
     // A listener of its own shows that nginx serves, and leaves the balance as it is.
     let text = text.trim_end().strip_suffix('}').expect("a block");
-    let text = format!("{text} server {{ listen 127.0.0.1:{probe}; access_log off; return ok; }} }}");
+    let text =
+        format!("{text} server {{ listen 127.0.0.1:{probe}; access_log off; return ok; }} }}");
     let nginx = Nginx::start(&text, probe);
     let theirs = ask(&ports);
     drop(nginx);

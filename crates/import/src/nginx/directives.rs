@@ -133,7 +133,7 @@ const BOTH: &[(&str, Fate)] = &[
     ),
     ("proxy_requests", Imported),
     ("proxy_responses", Imported),
-    ("proxy_ssl", LATER),
+    ("proxy_ssl", Imported),
     ("proxy_ssl_certificate", Imported),
     ("proxy_ssl_certificate_key", Imported),
     ("proxy_ssl_crl", Imported),

@@ -5,6 +5,7 @@ mod access;
 mod datagrams;
 mod limits;
 mod logs;
+mod peer_ssl;
 mod ssl;
 mod syntax;
 mod transport;

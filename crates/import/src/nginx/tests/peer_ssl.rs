@@ -6,8 +6,14 @@ use super::{refused, server};
 fn settings_of_tls_with_peers_become_keys() {
     for (directives, tls) in [
         ("", "verify = false, send_server_name = false"),
-        ("proxy_ssl_server_name on;", "verify = false, server_name = \"10.0.0.1\""),
-        ("proxy_ssl_name a.example;", "verify = false, send_server_name = false"),
+        (
+            "proxy_ssl_server_name on;",
+            "verify = false, server_name = \"10.0.0.1\"",
+        ),
+        (
+            "proxy_ssl_name a.example;",
+            "verify = false, send_server_name = false",
+        ),
         (
             "proxy_ssl_name $server_addr; proxy_ssl_server_name on;",
             "verify = false, server_name = \"${server.address}\"",
@@ -28,16 +34,31 @@ fn settings_of_tls_with_peers_become_keys() {
         let found = server(&format!("proxy_ssl on; {directives}"));
         assert_eq!(found, format!("tls = {{ {tls} }}"), "{directives}");
     }
-    assert_eq!(server("proxy_ssl off; proxy_ssl_verify on; proxy_ssl_name x;"), "");
+    assert_eq!(
+        server("proxy_ssl off; proxy_ssl_verify on; proxy_ssl_name x;"),
+        ""
+    );
 }
 
 #[test]
 fn wrong_settings_of_tls_with_peers_are_refused() {
     for (directives, expected) in [
-        ("proxy_ssl_verify on;", "`proxy_ssl` is verified without `proxy_ssl_trusted_certificate`"),
-        ("proxy_ssl_certificate a.crt;", "`proxy_ssl_certificate` has no certificate or no key beside it"),
-        ("proxy_ssl_protocols TLSv1;", "`proxy_ssl_protocols` has neither TLSv1.2 nor TLSv1.3: Moorline has no other versions"),
-        ("proxy_ssl_conf_command Groups x;", "`proxy_ssl_conf_command` in a server is not imported by this version"),
+        (
+            "proxy_ssl_verify on;",
+            "`proxy_ssl` is verified without `proxy_ssl_trusted_certificate`",
+        ),
+        (
+            "proxy_ssl_certificate a.crt;",
+            "`proxy_ssl_certificate` has no certificate or no key beside it",
+        ),
+        (
+            "proxy_ssl_protocols TLSv1;",
+            "`proxy_ssl_protocols` has neither TLSv1.2 nor TLSv1.3: Moorline has no other versions",
+        ),
+        (
+            "proxy_ssl_conf_command Groups x;",
+            "`proxy_ssl_conf_command` in a server is not imported by this version",
+        ),
     ] {
         let directives = format!("proxy_ssl on; {directives}");
         let directives = directives.replace("TLSv1;", "TLSv1.1;");
