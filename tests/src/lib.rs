@@ -14,6 +14,7 @@ mod engine;
 mod finished;
 mod frozen;
 mod load;
+mod name_server;
 mod outsider;
 pub mod probe;
 mod process;
@@ -33,6 +34,7 @@ pub use engine::{
 pub use finished::{Finish, Finished};
 pub use frozen::Frozen;
 pub use load::{Load, Plan, Report, Troubles};
+pub use name_server::{Manner, NameServer};
 pub use outsider::Outsider;
 pub use process::{Process, kill, processes_of_session, reopen_logs};
 pub use random::Random;

@@ -99,7 +99,11 @@ pub(super) fn check_peers<'a>(
     if let Some(other) = peers.find(|peer| !is_udp(peer)) {
         return Err(section.report.error(
             section.place("peers"),
-            format!("udp:// peers and {other} in one upstream"),
+            format!(
+                "udp:// peers and {} in one upstream",
+                // A service has no port.
+                other.to_string().trim_end_matches(":0")
+            ),
             "write an upstream for each: datagrams are relayed to udp:// peers only",
         ));
     }

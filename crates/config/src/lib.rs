@@ -13,6 +13,7 @@
 //!   their own
 //! - `upstream`, `balance`, `peer_tls`, `relay`: peers that connections are relayed to; `variables`: texts that a connection completes; `uses`: what
 //!   connections must note for them
+//! - `resolver`, `service`: how peers are found by names
 //! - `datagram_relay`: what is different where datagrams are relayed
 //! - `walk` reads single keys
 //! - `error`: a mistake and its place; `near` finds slips, `later` names keys of a later version
@@ -49,8 +50,10 @@ mod proxy_version;
 pub mod reference;
 mod relay;
 mod request;
+mod resolver;
 mod route;
 mod route_path;
+mod service;
 mod stream;
 mod tables;
 #[cfg(test)]
@@ -86,6 +89,7 @@ pub use process::CONTROL_SOCKET;
 pub use proxies::{ForwardedHeader, Network, Proxies};
 pub use proxy_version::ProxyVersion;
 pub use request::{Origins, Pattern, RequestRules, is_subprotocol, is_token};
+pub use resolver::ResolverRules;
 pub use route::{PUBLISH_GROUP, Route, RouteKind, Routes, StaticFiles, Token};
 pub use route_path::{BadPath, RoutePath, WrongPath};
 pub use stream::StreamRules;

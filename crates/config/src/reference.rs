@@ -18,7 +18,7 @@ use access_log::ACCESS_LOG;
 use listeners::{APP, CERTIFICATES, DELIMITER, FRAMING, LENGTH, LINE, LISTEN, RAW, TLS};
 use processes::{ENGINE, FILE, HELPERS, HOOKS, LOG, TASKS, WORKERS};
 use tls::{PEER_TLS, PREREAD};
-use upstreams::{BALANCE, CHECK, NEXT, PEER, UPSTREAM};
+use upstreams::{BALANCE, CHECK, NEXT, PEER, RESOLVER, UPSTREAM};
 use web::{COMPRESSION, FILES, ROUTE};
 
 /// Every table, in the order of the page.
@@ -52,6 +52,7 @@ pub const SECTIONS: &[SectionReference] = &[
     BALANCE,
     NEXT,
     CHECK,
+    RESOLVER,
     APP,
 ];
 

@@ -13,6 +13,8 @@ use super::datagram_relay::{self, Checked};
 use super::error::{Report, Reported};
 use super::peer_tls::{self, PeerTls};
 use super::proxy_version::{ProxyVersion, proxy_version};
+use super::resolver::{self, ResolverRules};
+use super::service;
 use super::walk::{Field, Section};
 
 /// A peer of the same network answers in a millisecond, one across the world in a second with two lost packets.
@@ -68,6 +70,8 @@ pub struct Upstream {
     pub proxy_protocol: Option<ProxyVersion>,
     /// How connections to them are encrypted, if they are.
     pub tls: Option<PeerTls>,
+    /// Which servers know the names of peers. Default: the system's resolver.
+    pub resolver: Option<ResolverRules>,
     /// As written; not empty.
     pub peers: Vec<UpstreamPeer>,
 }
@@ -87,6 +91,14 @@ impl CheckKind {
             Self::Expect(exchange) if exchange.send.is_empty() => Checked::Listening,
             Self::Expect(_) => Checked::Asking,
         }
+    }
+}
+
+impl UpstreamPeer {
+    /// Whether its name is that of a service of the DNS.
+    pub fn is_service(&self) -> bool {
+        let host_port = self.address.host_port();
+        host_port.is_some_and(|it| it.port == service::NO_PORT)
     }
 }
 
@@ -137,7 +149,8 @@ pub struct Exchange {
 /// An entry of `peers`. A name may mean several addresses: each of them is a peer with these settings.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct UpstreamPeer {
-    /// `tcp://` or `unix://`, also with TLS; in an upstream of datagrams `udp://`.
+    /// `tcp://` or `unix://`, also with TLS; in an upstream of datagrams `udp://`. With port 0 it names a service, whose servers have
+    /// ports.
     pub address: Address,
     /// Its share of connections, in proportion to those of the others. Default 1.
     pub weight: u32,
@@ -253,6 +266,7 @@ fn upstream(field: &Field<'_>, name: &str, base: &Path) -> Result<Upstream, Repo
     let bind = section.read("bind", |field| bind(&field));
     let proxy_protocol = section.read("proxy_protocol", |field| proxy_version(&field));
     let tls = section.read("tls", |field| peer_tls::peer_tls(&field, base));
+    let resolver = section.read("resolver", |field| resolver::resolver(&field));
     let max_fails = section.read("max_fails", |field| field.number(0..=MOST));
     let fail_timeout = section.read("fail_timeout", |field| field.timeout());
     let passive = Passive {
@@ -265,13 +279,9 @@ fn upstream(field: &Field<'_>, name: &str, base: &Path) -> Result<Upstream, Repo
     let fits = match &peers {
         Ok(peers) => {
             let balance = balance.as_ref().ok().and_then(Option::as_ref);
-            let light = check_weights(&section, balance, peers);
             let bind = bind.as_ref().ok().copied().flatten();
             let check = check.as_ref().ok().and_then(Option::as_ref);
-            let addresses = peers.iter().map(|peer| &peer.address);
-            let checked = check.map(|check| check.kind.checked());
-            let fits = datagram_relay::check_peers(&section, addresses, checked);
-            check_families(&section, bind, peers).and(light).and(fits)
+            check_peers(&section, peers, balance, bind, check)
         }
         Err(Reported) => Ok(()),
     };
@@ -300,8 +310,24 @@ fn upstream(field: &Field<'_>, name: &str, base: &Path) -> Result<Upstream, Repo
         bind: bind?,
         proxy_protocol: proxy_protocol?,
         tls,
+        resolver: resolver?,
         peers,
     })
+}
+
+/// Whether the peers fit to each other, and to other keys.
+fn check_peers(
+    section: &Section<'_>,
+    peers: &[UpstreamPeer],
+    balance: Option<&Balance>,
+    bind: Option<IpAddr>,
+    check: Option<&Check>,
+) -> Result<(), Reported> {
+    let light = check_weights(section, balance, peers);
+    let addresses = peers.iter().map(|peer| &peer.address);
+    let checked = check.map(|check| check.kind.checked());
+    let fits = datagram_relay::check_peers(section, addresses, checked);
+    check_families(section, bind, peers).and(light).and(fits)
 }
 
 fn next(field: &Field<'_>) -> Result<Next, Reported> {
@@ -450,14 +476,28 @@ fn peer(field: &Field<'_>, passive: Passive) -> Result<UpstreamPeer, Reported> {
         });
     }
     let section = field.section("an entry of `peers`", PEERS_HINT)?;
-    let address = section.require("address", PEER_HINT, |field| peer_address(&field));
+    let service = section.read("service", |field| service::service(&field));
+    let address = match section.has("service") {
+        true => service.and_then(|it| it.ok_or(Reported)),
+        false => section.require("address", PEER_HINT, |field| peer_address(&field)),
+    };
     let weight = section.read("weight", |field| field.number(1..=MOST_WEIGHT));
     let max_connections = section.read("max_connections", |field| field.number(1..=MOST));
     let max_fails = section.read("max_fails", |field| field.number(0..=MOST));
     let fail_timeout = section.read("fail_timeout", |field| field.timeout());
     let is_backup = section.read("backup", |field| field.flag());
     let is_down = section.read("down", |field| field.flag());
+    let excess = match section.has("service") {
+        true => section.refuse_keys(
+            &["address", "weight"],
+            "has no effect with `service`: its servers have their own",
+        ),
+        false => Ok(()),
+    };
+    // They were read, or refused.
+    let _ = section.read("address", |_| Ok(()));
     section.finish()?;
+    excess?;
     Ok(UpstreamPeer {
         address: address?,
         weight: weight?.unwrap_or(1),

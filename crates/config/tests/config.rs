@@ -10,6 +10,8 @@ mod errors;
 mod peer_tls;
 #[path = "config/preread.rs"]
 mod preread;
+#[path = "config/resolvers.rs"]
+mod resolvers;
 #[path = "config/upstreams.rs"]
 mod upstreams;
 
@@ -292,6 +294,7 @@ peers = ["tcp://10.0.0.1:1"]
         bind: Some("10.0.0.9".parse().unwrap()),
         proxy_protocol: Some(ProxyVersion::Two),
         tls: None,
+        resolver: None,
         peers: vec![
             UpstreamPeer {
                 weight: 5,
@@ -321,6 +324,7 @@ peers = ["tcp://10.0.0.1:1"]
         bind: None,
         proxy_protocol: None,
         tls: None,
+        resolver: None,
         peers: vec![UpstreamPeer {
             max_fails: 1,
             ..peer("tcp://10.0.0.1:1")

@@ -163,6 +163,9 @@ fn file(title: &str, key: &str, value: Option<&str>) -> String {
             _ => format!("peers = [\"tcp://127.0.0.1:1\"]\n{line}"),
         }),
         ("an entry of `peers`", "address") => upstream(format!("peers = [{{ {line} }}]")),
+        ("an entry of `peers`", "service") if value.is_some() => {
+            upstream(format!("peers = [{{ {line} }}]"))
+        }
         ("an entry of `peers`", _) => upstream(format!(
             "peers = [{{ address = \"tcp://127.0.0.1:1\"{inline} }}, \"tcp://127.0.0.1:2\"]"
         )),
@@ -180,6 +183,9 @@ fn file(title: &str, key: &str, value: Option<&str>) -> String {
                 "peers = [\"tcp://127.0.0.1:1\"]\nbalance = {{ {balance} }}"
             ))
         }
+        ("`resolver`", _) => upstream(format!(
+            "peers = [\"tcp://127.0.0.1:1\"]\nresolver = {{ {line} }}"
+        )),
         ("`next`", _) => upstream(format!(
             "peers = [\"tcp://127.0.0.1:1\"]\nnext = {{ {line} }}"
         )),

@@ -5,6 +5,7 @@ mod joining;
 pub(crate) mod panics;
 mod peers;
 mod reports;
+mod resolvers;
 pub(crate) mod setup;
 pub(crate) mod stopping;
 mod upkeep;

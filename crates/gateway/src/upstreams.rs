@@ -5,11 +5,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use moorline_config::{Balance, Config, ProxyVersion};
+use moorline_config::{Balance, Config, ProxyVersion, ResolverRules};
 use moorline_net::HostPort;
 use moorline_net::tls::client::ClientTls;
 pub(crate) use moorline_proxy::{Attempts, Choice, Failure, NoPeer, PeerAddress, PeerKey};
-use moorline_proxy::{NoSuchPeer, Probe, State, Turn, Unplaced, Upstream, UpstreamSeen};
+use moorline_proxy::{Found, NoSuchPeer, Probe, State, Turn, Unplaced, Upstream, UpstreamSeen};
 use rustc_hash::FxHashMap;
 use tokio::sync::Notify;
 
@@ -170,6 +170,16 @@ struct NameLookUp {
     has_failed: bool,
 }
 
+/// What came of the look-up of a name.
+#[derive(Debug)]
+pub(crate) enum LookedUp {
+    Found(Vec<Found>),
+    /// It does not exist, or has no address: the servers have said so.
+    Vanished,
+    /// It cannot be found out now.
+    Failed(String),
+}
+
 /// One upstream. Its lock is taken for each choice of a peer and for each result, never for a byte.
 #[derive(Debug)]
 pub(crate) struct SharedUpstream {
@@ -294,6 +304,11 @@ impl SharedUpstream {
         template.constant().map(str::to_owned)
     }
 
+    /// Which servers know the names of its peers.
+    pub(crate) fn resolver(&self) -> Option<ResolverRules> {
+        self.locked().config().resolver.clone()
+    }
+
     /// Whether some name was not looked up so far.
     pub(crate) fn is_resolving(&self) -> bool {
         let look_ups = lock(&self.look_ups);
@@ -325,31 +340,33 @@ impl SharedUpstream {
     }
 
     /// A name was looked up. It will be again after this time.
-    pub(crate) fn answered(
-        &self,
-        name: &HostPort,
-        found: Result<Vec<IpAddr>, String>,
-        now: u64,
-        again: Duration,
-    ) {
+    pub(crate) fn answered(&self, name: &HostPort, looked_up: LookedUp, now: u64, again: Duration) {
         let mut look_ups = lock(&self.look_ups);
         let Some(look_up) = look_ups.get_mut(name) else {
             return;
         };
         look_up.due = Some(now + again.as_millis() as u64);
         look_up.is_answered = true;
-        let had_failed = std::mem::replace(&mut look_up.has_failed, found.is_err());
+        let has_failed = !matches!(looked_up, LookedUp::Found(_));
+        let had_failed = std::mem::replace(&mut look_up.has_failed, has_failed);
         let mut upstream = self.locked();
-        match found {
-            Ok(addresses) => {
-                let placed = upstream.resolved(name, &addresses, now);
+        match looked_up {
+            LookedUp::Found(found) => {
+                let placed = upstream.found(name, found, now);
                 drop(upstream);
                 self.tell_unplaced(placed);
                 if had_failed {
                     tracing::info!(upstream = %self.name, %name, "a peer's name can be resolved again");
                 }
             }
-            Err(error) => {
+            LookedUp::Vanished => {
+                upstream.vanished(name, now);
+                drop(upstream);
+                if !had_failed {
+                    tracing::warn!(upstream = %self.name, %name, "a peer's name has no address");
+                }
+            }
+            LookedUp::Failed(error) => {
                 upstream.unresolved(name, &error);
                 drop(upstream);
                 // Once, not each time.
@@ -412,7 +429,14 @@ impl SharedUpstream {
     /// A reload has changed its configuration.
     fn replace(&self, config: moorline_config::Upstream, tls: Option<Arc<PeerTls>>, now: u64) {
         let is_hashed = is_hashed(&config);
+        let mut look_ups = lock(&self.look_ups);
         let mut upstream = self.locked();
+        if upstream.config().resolver != config.resolver {
+            // Those that are running end by the earlier rules.
+            for look_up in look_ups.values_mut() {
+                look_up.due = look_up.due.and(Some(0));
+            }
+        }
         *lock(&self.tls) = tls;
         let replaced = upstream.replace(config, now);
         drop(upstream);

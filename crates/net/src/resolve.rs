@@ -44,6 +44,7 @@ mod caching;
 mod hickory;
 mod name;
 mod resolver;
+mod service;
 mod system;
 mod table;
 
@@ -56,6 +57,7 @@ pub use caching::CachingResolver;
 pub use hickory::HickoryResolver;
 pub use name::{MAX_LABEL_BYTES, MAX_NAME_BYTES, Name};
 pub use resolver::{Answer, Families, Lookup, Lookups, ResolveError, Resolver};
+pub use service::{ServiceAnswer, ServiceServer};
 pub(crate) use system::addresses;
 pub use system::{MAX_QUEUED, MAX_THREADS, SystemResolver, system};
 pub use table::{HostsError, StaticResolver};

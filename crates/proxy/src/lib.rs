@@ -65,7 +65,7 @@ mod upstream;
 pub use address::PeerAddress;
 pub use attempts::Attempts;
 pub use checks::{Answer, Probe};
-pub use members::Unplaced;
+pub use members::{Found, Unplaced};
 pub use peer::{Failure, Switch, Turn};
 pub use peers::PeerKey;
 pub use snapshot::{PeerSeen, State, UpstreamSeen};

@@ -1,7 +1,7 @@
 //! From entries and their addresses to peers.
 
 use std::collections::{HashMap, VecDeque};
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 
 use moorline_config::{MOST_PEERS, UpstreamPeer};
 use moorline_net::HostPort;
@@ -23,11 +23,20 @@ pub(crate) struct Members {
 #[derive(Debug, Default)]
 pub(crate) struct Known {
     /// In ascending order, so that each engine has the same order of peers. Kept while the name cannot be resolved.
-    pub(crate) addresses: Vec<IpAddr>,
+    pub(crate) found: Vec<Found>,
     /// Why the last look-up failed.
     pub(crate) problem: Option<String>,
     /// Peers that it will mean begin slowly: others have been there before.
     pub(crate) warms_up: bool,
+}
+
+/// An address that a name means.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Found {
+    /// Where it is.
+    pub address: SocketAddr,
+    /// What a service says of it: its weight, and whether others have a lower priority.
+    pub service: Option<(u16, bool)>,
 }
 
 /// Addresses that became no peers, because there are too many.
@@ -61,7 +70,7 @@ impl Members {
     /// Names that could not be resolved the last time, each with the reason.
     pub(crate) fn problems(&self) -> Vec<(String, String)> {
         let problem =
-            |(name, known): (&HostPort, &Known)| Some((name.to_string(), known.problem.clone()?));
+            |(name, known): (&HostPort, &Known)| Some((bare(name), known.problem.clone()?));
         let mut problems: Vec<_> = self.names.iter().filter_map(problem).collect();
         problems.sort_unstable();
         problems
@@ -144,17 +153,18 @@ impl Members {
             let (addresses, warms_up) = match name(entry) {
                 None => {
                     let address = PeerAddress::written(&entry.address);
-                    (address.into_iter().collect(), warms_up)
+                    let alone = address.map(|address| (address, settings));
+                    (alone.into_iter().collect(), warms_up)
                 }
-                Some(name) => self.addresses(entry, name),
+                Some(name) => self.found(entry, name, &settings),
             };
-            for address in addresses {
+            for (address, settings) in addresses {
                 if wanted.len() == MOST_PEERS {
                     unplaced += 1;
                     continue;
                 }
                 wanted.push(Wanted {
-                    settings: settings.clone(),
+                    settings,
                     address,
                     warms_up,
                 });
@@ -163,12 +173,25 @@ impl Members {
         (wanted, Unplaced(unplaced))
     }
 
-    fn addresses(&self, entry: &UpstreamPeer, name: &HostPort) -> (Vec<PeerAddress>, bool) {
+    /// What a name means now, with the settings of each, and whether new ones begin slowly.
+    fn found(
+        &self,
+        entry: &UpstreamPeer,
+        name: &HostPort,
+        settings: &Settings,
+    ) -> (Vec<(PeerAddress, Settings)>, bool) {
         let Some(known) = self.names.get(name) else {
             return (Vec::new(), false);
         };
-        let at = |ip: &IpAddr| PeerAddress::of(&entry.address, SocketAddr::new(*ip, name.port));
-        (known.addresses.iter().map(at).collect(), known.warms_up)
+        let peer = |found: &Found| {
+            let mut settings = settings.clone();
+            if let Some((weight, is_backup)) = found.service {
+                settings.weight = u32::from(weight).max(1);
+                settings.is_backup |= is_backup;
+            }
+            (PeerAddress::of(&entry.address, found.address), settings)
+        };
+        (known.found.iter().map(peer).collect(), known.warms_up)
     }
 
     fn is_listing(&self, wanted: &[Wanted]) -> bool {
@@ -191,6 +214,14 @@ struct Wanted {
     settings: Settings,
     address: PeerAddress,
     warms_up: bool,
+}
+
+/// A name as people write it: a service has no port.
+fn bare(name: &HostPort) -> String {
+    match name.port {
+        0 => name.host.clone(),
+        _ => name.to_string(),
+    }
 }
 
 /// The name of an entry, if it must be resolved.

@@ -1,11 +1,11 @@
 //! What becomes of the peers when a name is resolved, and at a reload.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use moorline_net::HostPort;
 
 use super::balance::Rule;
-use super::members::Unplaced;
+use super::members::{Found, Unplaced};
 use super::upstream::Upstream;
 
 impl Upstream {
@@ -26,22 +26,50 @@ impl Upstream {
         addresses: &[IpAddr],
         now: u64,
     ) -> Result<(), Unplaced> {
+        let found = addresses.iter().map(|ip| Found {
+            address: SocketAddr::new(*ip, name.port),
+            service: None,
+        });
+        self.found(name, found.collect(), now)
+    }
+
+    /// The same with ports; those of a service also with weights and priorities.
+    ///
+    /// # Errors
+    /// As for [`resolved`](Self::resolved).
+    pub fn found(
+        &mut self,
+        name: &HostPort,
+        mut found: Vec<Found>,
+        now: u64,
+    ) -> Result<(), Unplaced> {
         let Some(known) = self.members.names.get_mut(name) else {
             return Ok(());
         };
-        if addresses.is_empty() {
-            known.problem = Some("it has no address".to_owned());
+        if found.is_empty() {
+            known.problem = Some(NO_ADDRESS.to_owned());
             return Ok(());
         }
         known.problem = None;
-        known.addresses = addresses.to_vec();
-        known.addresses.sort_unstable();
-        known.addresses.dedup();
+        found.sort_unstable();
+        found.dedup_by_key(|found| found.address);
+        known.found = found;
         let enlisted = self.enlist(now, true);
         if let Some(known) = self.members.names.get_mut(name) {
             known.warms_up = true;
         }
         enlisted
+    }
+
+    /// The name does not exist any more, or has no address: it means no peers.
+    pub fn vanished(&mut self, name: &HostPort, now: u64) {
+        let Some(known) = self.members.names.get_mut(name) else {
+            return;
+        };
+        known.problem = Some(NO_ADDRESS.to_owned());
+        known.found = Vec::new();
+        // Fewer peers cannot be too many.
+        let _ = self.enlist(now, true);
     }
 
     /// A name cannot be resolved. Peers that it meant before stay.
@@ -80,6 +108,8 @@ impl Upstream {
         }
     }
 }
+
+const NO_ADDRESS: &str = "it has no address";
 
 /// Characters of an error that are kept.
 const LONGEST_PROBLEM: usize = 200;

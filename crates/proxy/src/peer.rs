@@ -93,10 +93,14 @@ impl Settings {
     }
 }
 
-/// `host:port`, or the path of a Unix socket.
+/// `host:port`, the name of a service, or the path of a Unix socket.
 pub(crate) fn entry(peer: &UpstreamPeer) -> Arc<str> {
     let text = peer.address.to_string();
-    text.split_once("://").map_or("", |(_, rest)| rest).into()
+    let bare = text.split_once("://").map_or("", |(_, rest)| rest);
+    match peer.is_service() {
+        true => bare.rsplit_once(':').map_or(bare, |(name, _)| name).into(),
+        false => bare.into(),
+    }
 }
 
 pub(crate) fn millis(time: Duration) -> u64 {

@@ -13,6 +13,7 @@ mod names;
 mod peer_tls;
 mod relaying;
 mod reload;
+mod resolving;
 mod stop;
 mod tls;
 mod udp;

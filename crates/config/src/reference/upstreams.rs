@@ -79,6 +79,14 @@ pub(super) const UPSTREAM: SectionReference = SectionReference {
             "Checks every peer again and again: see [`check`](#check).",
         ),
         key(
+            "resolver",
+            "table",
+            Words("the system's"),
+            r#"{ servers = ["127.0.0.1:53"], valid = "10s" }"#,
+            NewConnections,
+            "The servers that know the names of peers: see [`resolver`](#resolver). Without it the system's resolver, every 30 s.",
+        ),
+        key(
             "bind",
             "IP address",
             Words("the kernel's choice"),
@@ -108,6 +116,55 @@ pub(super) const UPSTREAM: SectionReference = SectionReference {
     ],
 };
 
+pub(super) const RESOLVER: SectionReference = SectionReference {
+    title: "`resolver`",
+    heading: "`resolver`",
+    about: "Names are looked up again when their answers are no longer valid. If that fails, what was known stays, also over \
+            reloads; connections wait only for a name's first answer. A name that does not exist any more has no peers.",
+    keys: &[
+        key(
+            "servers",
+            "list of IP addresses, with or without a port",
+            Words("those of `/etc/resolv.conf`, after `/etc/hosts`"),
+            r#"["10.0.0.1", "[::1]:5353"]"#,
+            NewConnections,
+            "DNS servers, at most 16. They are asked over UDP, and over TCP if an answer is too long for that.",
+        ),
+        key(
+            "valid",
+            "duration",
+            Words("the time to live of the answer, from 1 s to 5 min"),
+            r#""10s""#,
+            NewConnections,
+            "How long an answer holds.",
+        ),
+        key(
+            "timeout",
+            "duration",
+            Value(r#""30s""#),
+            r#""5s""#,
+            NewConnections,
+            "How long a look-up may take.",
+        ),
+        key(
+            "ipv4",
+            "true or false",
+            Value("true"),
+            "false",
+            NewConnections,
+            "Whether IPv4 addresses are looked up.",
+        ),
+        key(
+            "ipv6",
+            "true or false",
+            Value("true"),
+            "false",
+            NewConnections,
+            "Whether IPv6 addresses are looked up.",
+        ),
+    ],
+};
+
 pub(super) const PEER: SectionReference = SectionReference {
     title: "an entry of `peers`",
     heading: "A peer",
@@ -122,6 +179,15 @@ pub(super) const PEER: SectionReference = SectionReference {
             NewConnections,
             "`tcp://host:port` or `unix:///path`; for `udp://` listeners `udp://host:port`. The peers of one upstream all take \
              datagrams, or none does.",
+        ),
+        key(
+            "service",
+            "name",
+            Words("none"),
+            r#""_http._tcp.example.com""#,
+            NewConnections,
+            "In place of `address`: each server of this service in the DNS (SRV, RFC 2782) is a peer, with its port and weight. Those \
+             with the lowest priority are used, the others are backups. The protocol `_udp` means UDP.",
         ),
         key(
             "weight",

@@ -4,33 +4,27 @@
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
 use moorline_config::Exchange;
 use moorline_net::HostPort;
-use moorline_net::resolve::{Families, Lookups, ResolveError, Resolver, system};
 use moorline_proxy::{Answer, Failure, PeerAddress, Probe};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpSocket, TcpStream, UdpSocket, UnixStream};
 
 use crate::clock::Clock;
+use crate::main_thread::resolvers::Resolvers;
 use crate::peer_tls::host_of;
 use crate::proxy_header::writer;
 use crate::relay::connecting::is_local;
 use crate::shared::Shared;
 use crate::upstreams::{Due, Encryption, Opening, SharedUpstream};
 
-/// How long an answer holds whose source does not say.
-const TTL: Duration = Duration::from_secs(30);
-/// Names are looked up again no sooner than this, and no later than that, whatever their sources say.
-const SHORTEST: Duration = Duration::from_secs(1);
-const LONGEST: Duration = Duration::from_secs(300);
-/// How soon a name that could not be resolved is looked up again.
-const AFTER_FAILURE: Duration = Duration::from_secs(5);
-
 /// Looks names up and checks peers as they become due, as long as the process lives.
 pub(crate) async fn look_after_upstreams(shared: Arc<Shared>) {
+    let resolvers = Rc::new(Resolvers::default());
     loop {
         let Due {
             names,
@@ -38,7 +32,7 @@ pub(crate) async fn look_after_upstreams(shared: Arc<Shared>) {
             next,
         } = shared.upstreams.take_due(Clock::shared_now());
         for (upstream, name) in names {
-            tokio::task::spawn_local(resolve(shared.clone(), upstream, name));
+            tokio::task::spawn_local(resolve(shared.clone(), resolvers.clone(), upstream, name));
         }
         for (upstream, probe) in probes {
             tokio::task::spawn_local(check(shared.clone(), upstream, probe));
@@ -58,28 +52,15 @@ pub(crate) async fn look_after_upstreams(shared: Arc<Shared>) {
 }
 
 /// Looks one name up.
-async fn resolve(shared: Arc<Shared>, upstream: Arc<SharedUpstream>, name: HostPort) {
-    let (found, again) = match look_up(&name.host).await {
-        Ok((addresses, ttl)) => {
-            let ttl = ttl.unwrap_or(TTL).clamp(SHORTEST, LONGEST);
-            (Ok(addresses), ttl)
-        }
-        Err(error) => (Err(error.to_string()), AFTER_FAILURE),
-    };
-    let now = Clock::shared_now();
-    upstream.answered(&name, found, now, again);
+async fn resolve(
+    shared: Arc<Shared>,
+    resolvers: Rc<Resolvers>,
+    upstream: Arc<SharedUpstream>,
+    name: HostPort,
+) {
+    let (looked_up, again) = resolvers.look_up(upstream.resolver(), &name).await;
+    upstream.answered(&name, looked_up, Clock::shared_now(), again);
     shared.upstreams.note_change();
-}
-
-async fn look_up(host: &str) -> Result<(Vec<IpAddr>, Option<Duration>), ResolveError> {
-    match system().look_up(host, Families::Both) {
-        Lookups::Together(answer) => {
-            let answer = answer.await?;
-            Ok((answer.addresses, answer.ttl))
-        }
-        // Those of the system have no time to live.
-        apart => Ok((apart.all().await?, None)),
-    }
 }
 
 /// Checks one peer.

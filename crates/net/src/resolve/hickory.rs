@@ -1,6 +1,7 @@
 //! DNS without the system's resolver.
 
 use std::fmt;
+use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
 use std::thread;
@@ -13,12 +14,13 @@ use hickory_resolver::config::{
 use hickory_resolver::net::runtime::TokioRuntimeProvider;
 use hickory_resolver::net::{DnsError, NetError};
 use hickory_resolver::proto::op::ResponseCode;
-use hickory_resolver::proto::rr::{self, RecordType};
+use hickory_resolver::proto::rr::{self, RData, RecordType};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 
 use super::name::Name;
 use super::resolver::{Answer, Families, Lookup, Lookups, ResolveError, Resolver};
+use super::service::{ServiceAnswer, ServiceServer};
 
 /// The most look-ups at once, and again as many that wait. Each running one holds a socket.
 const MAX_RUNNING: usize = 512;
@@ -38,8 +40,13 @@ pub struct HickoryResolver {
 
 struct Question {
     name: Name,
-    record: RecordType,
-    answer: oneshot::Sender<Result<Answer, ResolveError>>,
+    wanted: Wanted,
+}
+
+/// What is asked for, and where the answer goes.
+enum Wanted {
+    Addresses(RecordType, oneshot::Sender<Result<Answer, ResolveError>>),
+    Services(oneshot::Sender<Result<ServiceAnswer, ResolveError>>),
 }
 
 impl HickoryResolver {
@@ -102,34 +109,56 @@ impl HickoryResolver {
         Ok(Self { questions })
     }
 
+    /// Looks up the servers of a service, as `_http._tcp.example.com`. Cancel-safe, as a look-up of addresses.
+    ///
+    /// # Errors
+    /// As for addresses; [`NotFound`](ResolveError::NotFound) also if the service is decidedly not available.
+    pub fn services(
+        &self,
+        name: &str,
+    ) -> impl Future<Output = Result<ServiceAnswer, ResolveError>> + Send + 'static {
+        let name = Name::parse(name);
+        let this = self.clone();
+        async move { this.put(name?, Wanted::Services).await }
+    }
+
     fn ask(&self, name: Name, record: RecordType) -> Lookup {
-        let questions = self.questions.clone();
+        let this = self.clone();
         Box::pin(async move {
-            let (answer, answered) = oneshot::channel();
-            let failed = |reason: &str| ResolveError::Failed {
-                name: name.as_str().to_owned(),
-                reason: reason.to_owned(),
-            };
-            let question = Question {
-                name: name.clone(),
-                record,
-                answer,
-            };
-            match questions.try_send(question) {
-                Ok(()) => {}
-                Err(mpsc::error::TrySendError::Full(_)) => {
-                    return Err(ResolveError::Busy {
-                        threads: 2 * MAX_RUNNING,
-                    });
-                }
-                Err(mpsc::error::TrySendError::Closed(_)) => {
-                    return Err(failed("the resolver's thread has ended"));
-                }
-            }
-            answered
+            this.put(name, |answer| Wanted::Addresses(record, answer))
                 .await
-                .unwrap_or_else(|_| Err(failed("the resolver's thread has ended")))
         })
+    }
+
+    /// Asks the thread, and waits for its answer.
+    async fn put<T>(
+        self,
+        name: Name,
+        wanted: impl FnOnce(oneshot::Sender<Result<T, ResolveError>>) -> Wanted,
+    ) -> Result<T, ResolveError> {
+        let (answer, answered) = oneshot::channel();
+        let failed = |reason: &str| ResolveError::Failed {
+            name: name.as_str().to_owned(),
+            reason: reason.to_owned(),
+        };
+        let question = Question {
+            name: name.clone(),
+            wanted: wanted(answer),
+        };
+        match self.questions.try_send(question) {
+            Ok(()) => {}
+            Err(mpsc::error::TrySendError::Full(_)) => {
+                return Err(ResolveError::Busy {
+                    threads: 2 * MAX_RUNNING,
+                });
+            }
+            Err(mpsc::error::TrySendError::Closed(_)) => {
+                return Err(failed("the resolver's thread has ended"));
+            }
+        }
+        answered
+            .await
+            .unwrap_or_else(|_| Err(failed("the resolver's thread has ended")))
     }
 }
 
@@ -165,15 +194,17 @@ async fn answer_all(resolver: TokioResolver, mut asked: mpsc::Receiver<Question>
     loop {
         tokio::select! {
             question = asked.recv(), if running.len() < MAX_RUNNING => {
-                let Some(mut question) = question else { return };
+                let Some(Question { name, wanted }) = question else { return };
                 let resolver = resolver.clone();
                 running.spawn(async move {
-                    let outcome = tokio::select! {
-                        outcome = look_up(&resolver, &question.name, question.record) => outcome,
-                        () = question.answer.closed() => return,
-                    };
-                    // The caller may have gone.
-                    let _ = question.answer.send(outcome);
+                    match wanted {
+                        Wanted::Addresses(record, answer) => {
+                            give(answer, look_up(&resolver, &name, record)).await;
+                        }
+                        Wanted::Services(answer) => {
+                            give(answer, look_up_services(&resolver, &name)).await;
+                        }
+                    }
                 });
             }
             Some(_) = running.join_next() => {}
@@ -184,7 +215,52 @@ async fn answer_all(resolver: TokioResolver, mut asked: mpsc::Receiver<Question>
 async fn refuse_all(error: &NetError, mut asked: mpsc::Receiver<Question>) {
     while let Some(question) = asked.recv().await {
         let refused = failure(&question.name, error);
-        let _ = question.answer.send(Err(refused));
+        let _ = match question.wanted {
+            Wanted::Addresses(_, answer) => answer.send(Err(refused)).is_ok(),
+            Wanted::Services(answer) => answer.send(Err(refused)).is_ok(),
+        };
+    }
+}
+
+/// Gives an answer to a caller, unless it goes before.
+async fn give<T>(
+    mut answer: oneshot::Sender<Result<T, ResolveError>>,
+    looking: impl Future<Output = Result<T, ResolveError>>,
+) {
+    let outcome = tokio::select! {
+        outcome = looking => outcome,
+        () = answer.closed() => return,
+    };
+    let _ = answer.send(outcome);
+}
+
+async fn look_up_services(
+    resolver: &TokioResolver,
+    name: &Name,
+) -> Result<ServiceAnswer, ResolveError> {
+    let question = rr::Name::from_ascii(name.as_str())
+        .map_err(|error| failure(name, &NetError::from(error)))?;
+    let lookup = resolver
+        .lookup(question, RecordType::SRV)
+        .await
+        .map_err(|error| failure(name, &error))?;
+    let records = lookup.answers();
+    let server = |record: &rr::Record| match &record.data {
+        // The root as target: the service is decidedly not available.
+        RData::SRV(found) if !found.target.is_root() => Some(ServiceServer {
+            priority: found.priority,
+            weight: found.weight,
+            port: found.port,
+            host: found.target.to_ascii(),
+        }),
+        _ => None,
+    };
+    let servers: Vec<_> = records.iter().filter_map(server).collect();
+    let ttl = records.iter().map(|record| record.ttl).min();
+    let ttl = ttl.map(|seconds| Duration::from_secs(seconds.into()));
+    match servers.is_empty() {
+        true => Err(not_found(name, ttl)),
+        false => Ok(ServiceAnswer { servers, ttl }),
     }
 }
 

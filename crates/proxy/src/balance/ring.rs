@@ -28,7 +28,11 @@ impl Ring {
         let (mut points, mut entries) = (Vec::new(), Vec::new());
         for written in members.config.peers.iter().filter(|it| !it.is_backup) {
             let entry = peer::entry(written);
-            let weight = members.weight_of(&entry).unwrap_or(written.weight);
+            let weight = match written.is_service() {
+                // The weights of its servers are among themselves.
+                true => written.weight,
+                false => members.weight_of(&entry).unwrap_or(written.weight),
+            };
             // Entries are at most as many as peers.
             let number = u32::try_from(entries.len()).unwrap_or(u32::MAX);
             add(&mut points, number, &entry, weight);

@@ -1,0 +1,241 @@
+//! Look-ups of the names of peers: which servers are asked, and what comes of it.
+
+use std::cell::RefCell;
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
+
+use moorline_config::ResolverRules;
+use moorline_net::HostPort;
+use moorline_net::resolve::{
+    Answer, Families, HickoryResolver, Lookups, ResolveError, Resolver, ServiceServer, system,
+};
+use moorline_proxy::Found;
+use rustc_hash::FxHashMap;
+use tokio::task::JoinSet;
+
+use crate::upstreams::LookedUp;
+
+/// How long an answer holds whose source does not say.
+const TTL: Duration = Duration::from_secs(30);
+/// Names are looked up again no sooner than this, and no later than that, whatever their sources say.
+const SHORTEST: Duration = Duration::from_secs(1);
+const LONGEST: Duration = Duration::from_secs(300);
+/// How soon a name that could not be resolved is looked up again.
+const AFTER_FAILURE: Duration = Duration::from_secs(5);
+/// The shortest time for which an answer counts as valid, whatever the configuration says.
+const SHORTEST_VALID: Duration = Duration::from_millis(10);
+/// Resolvers that are kept: each is a thread.
+const MOST_KEPT: usize = 32;
+/// Servers of one service whose names are looked up.
+const MOST_SERVERS: usize = 256;
+
+/// The resolvers of DNS, by the servers that they ask. Those that ask the servers of the system have an empty list.
+#[derive(Debug, Default)]
+pub(super) struct Resolvers {
+    kept: RefCell<FxHashMap<Vec<SocketAddr>, HickoryResolver>>,
+}
+
+/// What DNS says, and for how long it holds.
+struct Said {
+    looked_up: LookedUp,
+    ttl: Option<Duration>,
+}
+
+impl Resolvers {
+    /// Looks a name up by the rules of its upstream. Says what came of it, and how soon it is to be looked up again.
+    pub(super) async fn look_up(
+        &self,
+        rules: Option<ResolverRules>,
+        name: &HostPort,
+    ) -> (LookedUp, Duration) {
+        let Some(rules) = rules.or_else(|| (name.port == 0).then(system_rules)) else {
+            return look_up_by_system(name).await;
+        };
+        let looking = self.ask(&rules, name);
+        let said = match tokio::time::timeout(rules.timeout, looking).await {
+            Ok(said) => said,
+            Err(_) => Said::failed(format!("there was no answer within {:?}", rules.timeout)),
+        };
+        let valid = rules.valid.map(|valid| valid.max(SHORTEST_VALID));
+        let ttl = said.ttl.unwrap_or(TTL).clamp(SHORTEST, LONGEST);
+        let again = match said.looked_up {
+            LookedUp::Failed(_) => AFTER_FAILURE.min(valid.unwrap_or(AFTER_FAILURE)),
+            LookedUp::Found(_) => valid.unwrap_or(ttl),
+            // A name that is there again is not to be missed for long.
+            LookedUp::Vanished => valid.unwrap_or(ttl.min(AFTER_FAILURE)),
+        };
+        (said.looked_up, again)
+    }
+
+    async fn ask(&self, rules: &ResolverRules, name: &HostPort) -> Said {
+        let resolver = match self.resolver(&rules.servers) {
+            Ok(resolver) => resolver,
+            Err(error) => return Said::failed(format!("no resolver can begin: {error}")),
+        };
+        let families = match (rules.ipv4, rules.ipv6) {
+            (true, false) => Families::Ipv4,
+            (false, true) => Families::Ipv6,
+            _ => Families::Both,
+        };
+        if name.port == 0 {
+            return look_up_service(&resolver, &name.host, families).await;
+        }
+        match look_up_host(&resolver, &name.host, families).await {
+            Ok(answer) => {
+                let at = |ip: IpAddr| Found {
+                    address: SocketAddr::new(ip, name.port),
+                    service: None,
+                };
+                Said {
+                    looked_up: LookedUp::Found(answer.addresses.into_iter().map(at).collect()),
+                    ttl: answer.ttl,
+                }
+            }
+            Err(error) => Said::not_found(&error),
+        }
+    }
+
+    fn resolver(&self, servers: &[SocketAddr]) -> io::Result<HickoryResolver> {
+        let mut kept = self.kept.borrow_mut();
+        if let Some(resolver) = kept.get(servers) {
+            return Ok(resolver.clone());
+        }
+        let resolver = match servers {
+            [] => HickoryResolver::from_system()?,
+            servers => HickoryResolver::with_servers(servers)?,
+        };
+        if kept.len() >= MOST_KEPT {
+            // Those that are in use go on.
+            kept.clear();
+        }
+        kept.insert(servers.to_vec(), resolver.clone());
+        Ok(resolver)
+    }
+}
+
+impl Said {
+    fn failed(why: String) -> Self {
+        Self {
+            looked_up: LookedUp::Failed(why),
+            ttl: None,
+        }
+    }
+
+    fn not_found(error: &ResolveError) -> Self {
+        match error {
+            ResolveError::NotFound { ttl, .. } => Self {
+                looked_up: LookedUp::Vanished,
+                ttl: *ttl,
+            },
+            error => Self::failed(error.to_string()),
+        }
+    }
+}
+
+/// Services have no other source than DNS.
+fn system_rules() -> ResolverRules {
+    ResolverRules {
+        servers: Vec::new(),
+        valid: None,
+        timeout: TTL,
+        ipv4: true,
+        ipv6: true,
+    }
+}
+
+async fn look_up_by_system(name: &HostPort) -> (LookedUp, Duration) {
+    let looked_up = match system().look_up(&name.host, Families::Both) {
+        Lookups::Together(answer) => answer.await.map(|answer| (answer.addresses, answer.ttl)),
+        // Those of the system have no time to live.
+        apart => apart.all().await.map(|addresses| (addresses, None)),
+    };
+    match looked_up {
+        Ok((addresses, ttl)) => {
+            let at = |ip| Found {
+                address: SocketAddr::new(ip, name.port),
+                service: None,
+            };
+            let found = addresses.into_iter().map(at).collect();
+            let again = ttl.unwrap_or(TTL).clamp(SHORTEST, LONGEST);
+            (LookedUp::Found(found), again)
+        }
+        Err(error) => (LookedUp::Failed(error.to_string()), AFTER_FAILURE),
+    }
+}
+
+/// The addresses of both families that there are. One that cannot be found out now does not hide the other.
+async fn look_up_host(
+    resolver: &HickoryResolver,
+    host: &str,
+    families: Families,
+) -> Result<Answer, ResolveError> {
+    let (ipv6, ipv4) = match resolver.look_up(host, families) {
+        Lookups::Apart { ipv6, ipv4 } => tokio::join!(ipv6, ipv4),
+        Lookups::Together(answer) => return answer.await,
+        other => return other.all().await.map(Answer::new),
+    };
+    match (ipv6, ipv4) {
+        (Ok(mut one), Ok(other)) => {
+            one.addresses.extend(other.addresses);
+            one.ttl = one.ttl.into_iter().chain(other.ttl).min();
+            Ok(one)
+        }
+        (Ok(mut one), Err(error)) | (Err(error), Ok(mut one)) => {
+            if !matches!(error, ResolveError::NotFound { .. }) {
+                one.ttl = one.ttl.into_iter().chain([AFTER_FAILURE]).min();
+            }
+            Ok(one)
+        }
+        (Err(ResolveError::NotFound { .. }), Err(error)) | (Err(error), Err(_)) => Err(error),
+    }
+}
+
+/// The servers of a service, with their addresses.
+async fn look_up_service(resolver: &HickoryResolver, name: &str, families: Families) -> Said {
+    let answer = match resolver.services(name).await {
+        Ok(answer) => answer,
+        Err(error) => return Said::not_found(&error),
+    };
+    let first = answer.servers.iter().map(|it| it.priority).min();
+    let mut looking = JoinSet::new();
+    for server in answer.servers.into_iter().take(MOST_SERVERS) {
+        let resolver = resolver.clone();
+        looking.spawn_local(async move {
+            let found = look_up_host(&resolver, &server.host, families).await;
+            (server, found)
+        });
+    }
+    let (mut all, mut ttl, mut problem) = (Vec::new(), answer.ttl, None);
+    while let Some(looked_up) = looking.join_next().await {
+        match looked_up {
+            Ok((server, Ok(answer))) => {
+                ttl = ttl.into_iter().chain(answer.ttl).min();
+                all.extend(answer.addresses.iter().map(|ip| found(&server, first, *ip)));
+            }
+            Ok((_, Err(ResolveError::NotFound { .. }))) => {}
+            Ok((_, Err(error))) => problem = Some(error.to_string()),
+            Err(error) => problem = Some(error.to_string()),
+        }
+    }
+    match (all.is_empty(), problem) {
+        (true, Some(problem)) => Said::failed(problem),
+        (true, None) => Said {
+            looked_up: LookedUp::Vanished,
+            ttl,
+        },
+        (false, problem) => Said {
+            looked_up: LookedUp::Found(all),
+            // One that is missing is looked up soon.
+            ttl: problem.map(|_| AFTER_FAILURE).into_iter().chain(ttl).min(),
+        },
+    }
+}
+
+fn found(server: &ServiceServer, first: Option<u16>, ip: IpAddr) -> Found {
+    let is_backup = first.is_some_and(|first| server.priority > first);
+    Found {
+        address: SocketAddr::new(ip, server.port),
+        service: Some((server.weight, is_backup)),
+    }
+}
