@@ -62,7 +62,7 @@ const SAID: &str = r#"/c/a.toml:5:12: `resolver` is a string, not a table
 /c/a.toml:18:15: `service` is an integer, not a string
   hint: write service = "…"
 /c/a.toml:19:3: an entry of `peers` has no `address`
-  hint: write tcp://host:port, udp://host:port, or unix:///path
+  hint: write tcp://host:port, tls://host:port, udp://host:port, or unix:///path
 /c/a.toml:22:9: udp:// peers and tcp://_dns._tcp.example.com in one upstream
   hint: write an upstream for each: datagrams are relayed to udp:// peers only"#;
 

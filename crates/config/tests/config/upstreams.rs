@@ -363,7 +363,7 @@ peers = ["tcp://db:1"]
 /c/a.toml:9:18: `kind` is "http", which is none of its words
   9 | check = { kind = "http", interval = "1s", timeout = "2s", rise = 0, fall = "3" }
     |                  ^^^^^^
-  hint: write one of `connect`, `expect`
+  hint: write one of `connect`, `tls`, `expect`
 /c/a.toml:9:53: `timeout` of a check is longer than its `interval`
   9 | check = { kind = "http", interval = "1s", timeout = "2s", rise = 0, fall = "3" }
     |                                                     ^^^^
