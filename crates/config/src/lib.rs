@@ -9,7 +9,7 @@
 //! - `process`, `listen`, `framing`, `liveness`, `tls`: the keys, and the rules between them
 //! - `route`, `route_path`: what becomes of the requests for a path; `request`: which of them become sessions
 //! - `proxies`: which proxies are believed; `stream`: the rules for clients, of which `access`
-//!   says which may connect, `limit` how many, `access_log` what is noted of them, and `preread` whether it is read what they ask for by TLS; `tables` with names of
+//!   says which may connect, `limit` how many, `rate` how fast they are, `access_log` what is noted of them, and `preread` whether it is read what they ask for by TLS; `tables` with names of
 //!   their own
 //! - `upstream`, `balance`, `peer_tls`, `relay`: peers that connections are relayed to; `variables`: texts that a connection completes; `uses`: what
 //!   connections must note for them
@@ -47,6 +47,7 @@ mod preread;
 mod process;
 mod proxies;
 mod proxy_version;
+mod rate;
 pub mod reference;
 mod relay;
 mod request;
@@ -88,6 +89,7 @@ pub use preread::Preread;
 pub use process::CONTROL_SOCKET;
 pub use proxies::{ForwardedHeader, Network, Proxies};
 pub use proxy_version::ProxyVersion;
+pub use rate::{BadRate, Rates, parse_rate};
 pub use request::{Origins, Pattern, RequestRules, is_subprotocol, is_token};
 pub use resolver::ResolverRules;
 pub use route::{PUBLISH_GROUP, Route, RouteKind, Routes, StaticFiles, Token};

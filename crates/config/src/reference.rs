@@ -13,7 +13,7 @@ mod web;
 
 use std::fmt::Write;
 
-use access::{ACCESS, LIMIT, LIMITS};
+use access::{ACCESS, LIMIT, LIMITS, RATE};
 use access_log::ACCESS_LOG;
 use listeners::{APP, CERTIFICATES, DELIMITER, FRAMING, LENGTH, LINE, LISTEN, RAW, TLS};
 use processes::{ENGINE, FILE, HELPERS, HOOKS, LOG, TASKS, WORKERS};
@@ -33,6 +33,7 @@ pub const SECTIONS: &[SectionReference] = &[
     LISTEN,
     ACCESS,
     LIMITS,
+    RATE,
     ROUTE,
     FILES,
     COMPRESSION,

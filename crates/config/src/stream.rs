@@ -10,6 +10,7 @@ use super::error::{Report, Reported};
 use super::limit::{self, ConnectionLimit, LimitUse};
 use super::listen::{Known, is_datagram, is_http};
 use super::preread::{self, Preread};
+use super::rate::{self, Rates};
 use super::tables::Tables;
 use super::walk::Section;
 
@@ -23,6 +24,8 @@ pub struct StreamRules {
     pub access: Access,
     /// How the hello of a TLS client is read before a peer is chosen, if it is.
     pub preread: Option<Preread>,
+    /// How fast the bytes of a session pass.
+    pub rate: Option<Rates>,
     /// Limits of connections by a key.
     pub limits: Vec<LimitUse>,
     /// The names of the logs where its connections leave a line; `None`: the engine's log.
@@ -41,6 +44,7 @@ pub(super) fn rules(
     let access_log = section.read("access_log", |field| {
         access_log::used(&field, known.access_logs)
     });
+    let rate = section.read("rate", |field| rate::rates(&field));
     match address {
         Some(address) if is_http(section, address) => section.refuse_keys(
             KEYS,
@@ -56,11 +60,19 @@ pub(super) fn rules(
         let reason =
             "belongs to listeners with `upstream`: sessions leave their lines in the engine's log";
         section.refuse_keys(&["access_log"], reason)?;
+        section.refuse_keys(&["rate"], "belongs to listeners with `upstream`")?;
+    }
+    if address.is_some_and(is_datagram) && section.has("rate") {
+        let line = section.report.line(section.span.start);
+        section.report.warn(format!(
+            "the listener of line {line}: `rate` has no effect on datagrams, which are neither split nor delayed nor dropped"
+        ));
     }
     Ok(StreamRules {
         access: access?.unwrap_or_default(),
         preread: preread?,
         limits: limits?.unwrap_or_default(),
+        rate: rate?,
         access_log: access_log?,
     })
 }

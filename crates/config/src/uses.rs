@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::variables::{Template, Variable};
-use super::{AccessLog, Balance, ConnectionLimit, Listener, Upstream};
+use super::{AccessLog, Balance, ConnectionLimit, Listener, Rates, Upstream};
 
 /// What the connections of a listener must note.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -49,7 +49,10 @@ pub(super) fn fill_in(
             used.is_some_and(|used| used.contains(&it.name))
         };
         let of_logs = access_logs.iter().filter(logged).flat_map(AccessLog::texts);
-        let texts = of_upstreams.chain(of_limits).chain(of_logs);
+        let texts = of_upstreams
+            .chain(of_limits)
+            .chain(of_logs)
+            .chain(listener.stream.rate.iter().flat_map(Rates::texts));
         let mut uses = Uses::default();
         texts
             .flat_map(Template::variables)

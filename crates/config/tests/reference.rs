@@ -133,6 +133,16 @@ fn file(title: &str, key: &str, value: Option<&str>) -> String {
             };
             format!("{with_tcp}[access_log.main]\n{path}\n{other}\n{line}")
         }
+        ("[[listen]]", "rate") => listen(&format!(
+            "{tcp}\nupstream = \"a\"\n{line}\n[upstream.a]\npeers = [\"tcp://127.0.0.1:1\"]"
+        )),
+        ("`rate`", _) => {
+            let other = ["up", "down"][usize::from(key == "up")];
+            let rate = value.map_or(format!("{other} = \"1KiB\""), |_| line);
+            listen(&format!(
+                "{tcp}\nupstream = \"a\"\nrate = {{ {rate} }}\n[upstream.a]\npeers = [\"tcp://127.0.0.1:1\"]"
+            ))
+        }
         ("[[listen]]", "limits") => {
             listen(&format!("{tcp}\n{line}\n[limit.per_client]\nkey = \"a\""))
         }

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::relay::pace::Pace;
 use crate::shared::limits::Ticket;
 use crate::upstreams::PeerAddress;
 use moorline_protocol::wire::Peer;
@@ -15,6 +16,8 @@ pub(crate) struct Notes {
     pub(crate) attempts: Option<Vec<AttemptNote>>,
     /// What it counts for until they are dropped.
     pub(crate) tickets: Vec<Ticket>,
+    /// How fast its bytes may pass, if that is limited.
+    pub(crate) pace: Option<Pace>,
 }
 
 /// An attempt to connect to a peer, and what came of it. Times are in the loop's milliseconds.

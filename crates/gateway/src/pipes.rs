@@ -83,12 +83,12 @@ impl Pipe {
         })
     }
 
-    /// Moves what a socket has into it. Zero: the socket's peer has ended.
+    /// Moves what a socket has into it, at most this number of bytes. Zero: the socket's peer has ended.
     ///
     /// # Errors
     /// The socket has nothing (`EAGAIN`), or is broken.
-    pub(crate) fn fill(&self, source: &OwnedFd) -> Result<usize, Errno> {
-        move_bytes(source, &self.write, self.room)
+    pub(crate) fn fill(&self, source: &OwnedFd, most: usize) -> Result<usize, Errno> {
+        move_bytes(source, &self.write, self.room.min(most))
     }
 
     /// Moves this number of bytes out of it, or as many as the socket takes.
@@ -154,14 +154,14 @@ mod tests {
         let (source, sink) = (OwnedFd::from(source), OwnedFd::from(sink));
         let mut pipes = Pipes::default();
         let pipe = pipes.take().expect("a pipe");
-        assert_eq!(pipe.fill(&source), Err(Errno::AGAIN));
+        assert_eq!(pipe.fill(&source, usize::MAX), Err(Errno::AGAIN));
         sender.write_all(b"hello").expect("it fits");
-        assert_eq!(pipe.fill(&source), Ok(5));
+        assert_eq!(pipe.fill(&source, usize::MAX), Ok(5));
         assert_eq!(pipe.empty(&sink, 5), Ok(5));
         let mut came = [0; 5];
         receiver.read_exact(&mut came).expect("it comes");
         assert_eq!(&came, b"hello");
         drop(sender);
-        assert_eq!(pipe.fill(&source), Ok(0));
+        assert_eq!(pipe.fill(&source, usize::MAX), Ok(0));
     }
 }

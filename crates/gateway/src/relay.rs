@@ -10,6 +10,7 @@ pub(crate) mod flow;
 pub(crate) mod greeting;
 pub(crate) mod handshake;
 pub(crate) mod inflow;
+pub(crate) mod pace;
 pub(crate) mod sealed;
 pub(crate) mod table;
 pub(crate) mod way;
@@ -26,6 +27,7 @@ use crate::ids::{ListenerId, RelayRef, RelayTag, Side};
 use crate::notes::Notes;
 use crate::poller::Readiness;
 use crate::relay::attempts::Connecting;
+use crate::relay::pace::Pace;
 use crate::relay::way::{Way, WayPhase};
 use crate::shared::admission::Counted;
 use crate::upstreams::{Attempts, PeerAddress, PeerKey, SharedUpstream};
@@ -257,7 +259,19 @@ impl Relay {
             return false;
         }
         let is_answered = self.meters.spoke_last != Some(Side::Client);
-        is_answered && self.ways.iter().all(|way| !way.has_kept())
+        let waits = [Side::Client, Side::Upstream].map(|side| self.paced_until(side).is_some());
+        is_answered && self.ways.iter().all(|way| !way.has_kept()) && waits == [false; 2]
+    }
+
+    /// Until when what this side has sent waits for its rate.
+    pub(crate) fn paced_until(&self, from: Side) -> Option<u64> {
+        let pace = self.notes.as_ref()?.pace.as_ref()?;
+        pace.waits_until(from)
+    }
+
+    /// Its rates, if it has some.
+    pub(crate) fn pace_mut(&mut self) -> Option<&mut Pace> {
+        self.notes.as_mut()?.pace.as_mut()
     }
 
     /// The side that is gone.

@@ -13,6 +13,7 @@ use crate::relay::connecting::{
     Reached, ask_another, connect, forget_deadline, hear, keep_alive, look,
 };
 use crate::relay::flow::{Flow, LastWords, break_off, end, pump};
+use crate::relay::pace::set_rates;
 use crate::relay::sealed::say_farewell;
 use crate::relay::way::WayPhase;
 use crate::relay::{Cause, Fault, Relay, RelayEnd, RelayMeters, RelayPhase, RelaySide, RelayStage};
@@ -40,7 +41,6 @@ impl Loop {
             give_up((listener, client), arrival, &tools.cx);
             return None;
         };
-        let now = tools.cx.clock.ms;
         tools.welcome(&mut arrival, (listener, &client));
         let Arrival {
             received,
@@ -57,7 +57,7 @@ impl Loop {
             let shared = tools.cx.clock.shared_ms();
             let meters = RelayMeters {
                 begun_at: unix_ms(),
-                active_at: now,
+                active_at: tools.cx.clock.ms,
                 spoke_last: (!received.is_empty()).then_some(Side::Client),
             };
             let mut relay = Relay {
@@ -82,6 +82,7 @@ impl Loop {
             relay
         });
         let relay = &mut self.relays[key];
+        set_rates(relay, tools);
         tools.memory.hold(Class::Queued, held);
         tools.cx.count(LoopCounter::RelaysBegun, 1);
         let socket = relay.side(Side::Client).socket.as_ref();
@@ -160,7 +161,8 @@ impl Loop {
             moved = pump(relay, side.other(), tools).map(|other| flow.and(other));
         }
         let way = relay.way(side);
-        let is_read_later = way.phase == WayPhase::Open && way.has_kept();
+        let is_held = way.has_kept() || relay.paced_until(side).is_some();
+        let is_read_later = way.phase == WayPhase::Open && is_held;
         let is_news = relay.broken() != Some(side) && !is_read_later && !relay.is_over();
         if readiness.has_failed() && moved == Ok(Flow::Waits) && is_news {
             // Nothing is read there or sent there, so nothing else would say so.
@@ -269,6 +271,20 @@ impl Loop {
         self.relays.looks.set(key, tools.cx.clock.ms + LINGER_MS);
         if moved == Ok(Flow::More) {
             self.relays.schedule(key);
+        }
+    }
+
+    /// More bytes of a relay may pass.
+    pub(crate) fn resume_pace(&mut self, name: RelayRef) {
+        let now = self.tools.cx.clock.ms;
+        if let Some(relay) = self.relays.named_mut(name)
+            && let Some(pace) = relay.pace_mut()
+        {
+            pace.resume(now);
+            // One that asks another peer goes on once that one has answered.
+            if let RelayStage::Joined(_) = relay.stage {
+                self.go_on_relaying(name.key);
+            }
         }
     }
 
@@ -409,6 +425,9 @@ fn take_last_words(relay: &mut Relay, fault: Fault, tools: &mut Tools) -> LastWo
         return LastWords::Read;
     }
     relay.side_mut(fault.side).is_readable = true;
+    if let Some(pace) = relay.pace_mut() {
+        pace.lift(fault.side);
+    }
     match pump(relay, fault.side, tools) {
         Ok(Flow::Waits) if !relay.way(fault.side).has_kept() => LastWords::Read,
         Ok(_) => LastWords::Left,
@@ -426,7 +445,12 @@ fn pump_both(relay: &mut Relay, tools: &mut Tools) -> Result<Flow, Fault> {
 /// When a relay has been idle for too long, in the loop's milliseconds.
 fn idle_at(relay: &Relay, cx: &Cx) -> Option<u64> {
     let timeout = cx.listener(relay.listener).idle_timeout?;
-    Some(relay.meters.active_at + timeout.as_millis() as u64)
+    let held = [Side::Client, Side::Upstream].map(|side| relay.paced_until(side));
+    let active_at = held
+        .into_iter()
+        .flatten()
+        .fold(relay.meters.active_at, u64::max);
+    Some(active_at + timeout.as_millis() as u64)
 }
 
 /// One line for each relay, under the target of those for sessions.

@@ -43,6 +43,8 @@ pub(crate) enum Alarm {
     Linger(SessionRef),
     /// The attempt of this relay to connect has taken too long, or must be repeated.
     Connect(RelayRef),
+    /// More bytes of this relay may pass.
+    Pace(RelayRef),
     /// Accept from this listener again.
     Accept(ListenerId),
     /// Tasks that waited for one slot may go to any slot now.
@@ -140,6 +142,7 @@ impl Alarm {
             | Alarm::HalfClose(name)
             | Alarm::Linger(name) => Some(name),
             Alarm::Connect(_)
+            | Alarm::Pace(_)
             | Alarm::Accept(_)
             | Alarm::Tasks
             | Alarm::Requests

@@ -11,6 +11,7 @@ mod hello;
 mod limits;
 mod names;
 mod peer_tls;
+mod rates;
 mod relaying;
 mod reload;
 mod resolving;

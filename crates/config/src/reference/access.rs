@@ -87,3 +87,28 @@ pub(super) const LIMITS: SectionReference = SectionReference {
         ),
     ],
 };
+
+pub(super) const RATE: SectionReference = SectionReference {
+    title: "`rate`",
+    heading: "`rate`",
+    about: "In bytes a second, for each connection: a size, or a number, also with `k`, `m` or `g` behind it. `\"0\"` or an empty text is \
+            no limit. The first second's bytes pass at once. Datagrams are never held up.",
+    keys: &[
+        key(
+            "up",
+            "text with variables",
+            Words("no limit"),
+            r#""64KiB""#,
+            NewConnections,
+            "From the client to the peer.",
+        ),
+        key(
+            "down",
+            "text with variables",
+            Words("no limit"),
+            r#""${listener}""#,
+            NewConnections,
+            "From the peer to the client.",
+        ),
+    ],
+};

@@ -341,6 +341,14 @@ pub(super) const LISTEN: SectionReference = SectionReference {
             "Limits of connections by any key, shared between listeners: see [`limits`](#limits). On listeners as `access`.",
         ),
         key(
+            "rate",
+            "table",
+            Words("none"),
+            r#"{ down = "1MiB" }"#,
+            NewConnections,
+            "How fast the bytes of each relayed connection pass: see [`rate`](#rate). Only with `upstream`.",
+        ),
+        key(
             "access_log",
             "list of names",
             Words("the engine's log"),

@@ -168,6 +168,38 @@ path = 5
 /c/a.toml:35:8: `path` is an integer, not a string
   hint: write path = "…""#,
     ),
+    (
+        r#"[[listen]]
+address = "tcp://127.0.0.1:1"
+upstream = "a"
+rate = "1MiB"
+[[listen]]
+address = "tcp://127.0.0.1:2"
+upstream = "a"
+rate = {}
+[[listen]]
+address = "tcp://127.0.0.1:3"
+upstream = "a"
+rate = { up = "fast", down = 100, both = "1MiB" }
+[[listen]]
+address = "tcp://127.0.0.1:4"
+rate = { up = "1MiB" }
+[upstream.a]
+peers = ["tcp://10.0.0.1:1"]
+"#,
+        r#"/c/a.toml:4:8: `rate` is a string, not a table
+  hint: write rate = { up = "1MiB", down = "${map.NAME}" }, in bytes a second
+/c/a.toml:8:8: `rate` says neither `up` nor `down`
+  hint: write rate = { up = "1MiB", down = "${map.NAME}" }, in bytes a second
+/c/a.toml:12:15: `up`: "fast" is no rate
+  hint: write rate = { up = "1MiB", down = "${map.NAME}" }, in bytes a second
+/c/a.toml:12:30: `down` is an integer, not a string
+  hint: write down = "…"
+/c/a.toml:12:35: unknown key `both` in `rate`
+  hint: known here: `up`, `down`
+/c/a.toml:15:1: `rate` belongs to listeners with `upstream`
+  hint: remove it"#,
+    ),
 ];
 
 #[test]

@@ -101,6 +101,10 @@ impl Loop {
 fn can_go_on(relay: &Relay, from: Side) -> bool {
     let source: &RelaySide = &relay.sides[from as usize];
     let way = &relay.ways[from as usize];
+    if relay.paced_until(from).is_some() {
+        // An alarm is set.
+        return false;
+    }
     match way.phase {
         WayPhase::Over => false,
         _ if way.has_kept() => false,

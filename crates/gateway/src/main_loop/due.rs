@@ -69,6 +69,7 @@ impl Loop {
                 }
             }
             Alarm::Connect(name) => self.look_at_attempt(name),
+            Alarm::Pace(name) => self.resume_pace(name),
             Alarm::Accept(listener) => self.resume_accepting(listener),
             Alarm::Requests => self.exchanges.timer_is_due(&mut self.tools),
             Alarm::Tasks => self.tasks.timer_is_due(&mut self.tools),

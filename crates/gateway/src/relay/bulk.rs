@@ -8,7 +8,7 @@ use crate::relay::way::WayPhase;
 use crate::relay::{Fault, Relay};
 use crate::tools::Tools;
 
-/// Moves what this side has sent, unless a side is encrypted, no pipe is free, or urgent data is in the way. `None`: the caller
+/// Moves what this side has sent, at most this number of bytes, unless a side is encrypted, no pipe is free, or urgent data is in the way. `None`: the caller
 /// must read it.
 ///
 /// # Errors
@@ -16,6 +16,7 @@ use crate::tools::Tools;
 pub(crate) fn splice(
     relay: &mut Relay,
     from: Side,
+    most: usize,
     tools: &mut Tools,
 ) -> Result<Option<Inflow>, Fault> {
     let (source, way, sink) = relay.parts(from);
@@ -30,7 +31,7 @@ pub(crate) fn splice(
     let Some(pipe) = pipes.take() else {
         return Ok(None);
     };
-    let filled = match pipe.fill(source_socket) {
+    let filled = match pipe.fill(source_socket, most) {
         // Or it is urgent data that holds it up, of which an event tells.
         Err(Errno::AGAIN) => {
             pipes.put_back(pipe);
@@ -57,6 +58,6 @@ pub(crate) fn splice(
     }
     way.bytes += filled as u64;
     count(from, filled, tools);
-    note_activity(relay, from, tools);
+    note_activity(relay, from, filled, tools);
     Ok(Some(Inflow::Moved))
 }

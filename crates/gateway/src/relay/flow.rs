@@ -6,6 +6,7 @@ use crate::ids::Side;
 use crate::memory::Class;
 use crate::relay::bulk::splice;
 use crate::relay::inflow::{Inflow, count, note_activity, receive};
+use crate::relay::pace::allowance;
 use crate::relay::sealed::{open_received, say_farewell, seal};
 use crate::relay::way::{Delivery, WayPhase};
 use crate::relay::{Cause, Fault, Relay};
@@ -73,7 +74,10 @@ pub(crate) fn pump(relay: &mut Relay, from: Side, tools: &mut Tools) -> Result<F
         if way.is_bulk() && tools.budget.is_spent() {
             return Ok(Flow::More);
         }
-        match take_in(relay, from, tools)? {
+        let Some(most) = allowance(relay, from, tools) else {
+            return Ok(Flow::Waits);
+        };
+        match take_in(relay, from, most, tools)? {
             Inflow::Nothing => return Ok(Flow::Waits),
             Inflow::Moved => {}
             Inflow::End if from == Side::Upstream && relay.may_retry(tools.cx.clock.ns) => {
@@ -107,22 +111,22 @@ fn deliver_kept(relay: &mut Relay, from: Side, tools: &mut Tools) -> Result<bool
     Ok(taken == Delivery::All)
 }
 
-/// Takes what a side has sent: moves it on if it is much, or else reads it.
-fn take_in(relay: &mut Relay, from: Side, tools: &mut Tools) -> Result<Inflow, Fault> {
+/// Takes what a side has sent, at most this number of bytes: moves it on if it is much, or else reads it.
+fn take_in(relay: &mut Relay, from: Side, most: usize, tools: &mut Tools) -> Result<Inflow, Fault> {
     if relay.way(from).is_bulk()
-        && let Some(moved) = splice(relay, from, tools)?
+        && let Some(moved) = splice(relay, from, most, tools)?
     {
         return Ok(moved);
     }
-    read(relay, from, tools).map_err(|error| Fault::broken(from, error))
+    read(relay, from, most, tools).map_err(|error| Fault::broken(from, error))
 }
 
-/// Reads from a side into the loop's buffer.
-fn read(relay: &mut Relay, from: Side, tools: &mut Tools) -> Result<Inflow, Errno> {
-    let most = match tools.memory.is_tight(&tools.cx) {
+/// Reads from a side into the loop's buffer, at most this number of bytes.
+fn read(relay: &mut Relay, from: Side, most: usize, tools: &mut Tools) -> Result<Inflow, Errno> {
+    let most = most.min(match tools.memory.is_tight(&tools.cx) {
         true => READ_NEAR_LIMIT,
         false => SCRATCH,
-    };
+    });
     if relay.side(from).tls.is_some() {
         return open_received(relay, from, most, tools);
     }
@@ -159,7 +163,7 @@ pub(crate) fn end(relay: &mut Relay, from: Side, tools: &mut Tools) {
 
 /// Passes bytes at the front of the loop's buffer on to the other side.
 fn pass(relay: &mut Relay, from: Side, bytes: usize, tools: &mut Tools) -> Result<(), Fault> {
-    note_activity(relay, from, tools);
+    note_activity(relay, from, bytes, tools);
     tools.budget.spend(bytes);
     relay.way_mut(from).note_read(bytes);
     let to = from.other();

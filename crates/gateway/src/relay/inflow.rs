@@ -37,8 +37,11 @@ pub(crate) fn receive(socket: &OwnedFd, buffer: &mut [u8]) -> Result<usize, Errn
     }
 }
 
-/// A side has sent something.
-pub(crate) fn note_activity(relay: &mut Relay, from: Side, tools: &Tools) {
+/// A side has sent this number of bytes.
+pub(crate) fn note_activity(relay: &mut Relay, from: Side, bytes: usize, tools: &Tools) {
+    if let Some(pace) = relay.pace_mut() {
+        pace.charge(from, bytes);
+    }
     relay.meters.active_at = tools.cx.clock.ms;
     relay.meters.spoke_last = Some(from);
 }
