@@ -7,6 +7,7 @@
 //! - `server`: one server
 //! - `access`, `limit`, `ssl`: which clients may connect, how many, and TLS with them
 //! - `peers`, `peer_ssl`: settings towards peers
+//! - `resolver`: DNS servers
 //! - `map`: variables that follow from others; `log`: logs of connections
 //! - `upstream`: peers and how one is chosen
 //! - `listen`: where a server listens
@@ -25,6 +26,7 @@ mod log;
 mod map;
 mod peer_ssl;
 mod peers;
+mod resolver;
 mod scope;
 mod server;
 mod ssl;

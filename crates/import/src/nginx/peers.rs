@@ -4,7 +4,9 @@ use std::net::IpAddr;
 
 use super::context::Context;
 use super::peer_ssl;
+use super::resolver;
 use super::scope::Scope;
+use super::variables::has_variables;
 use crate::note::Reported;
 use crate::toml::{Entry, Value};
 use crate::unit;
@@ -40,6 +42,9 @@ pub(super) fn settings(
     if let Some((true, directive)) = scope.flag("proxy_protocol", cx) {
         let version = Value::Number(1);
         entries.push(Entry::new("proxy_protocol", version, &directive.place));
+    }
+    if has_variables(host) {
+        entries.extend(resolver::resolver(scope, cx)?);
     }
     entries.extend(peer_ssl::tls(scope, host, cx)?);
     Ok(entries)

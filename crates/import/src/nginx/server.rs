@@ -10,7 +10,7 @@ use super::scope::Scope;
 use super::ssl;
 use super::tree::Directive;
 use super::upstream::To;
-use super::value::host_port;
+use super::value::{host_port, size};
 use super::variables::{has_variables, template};
 use crate::note::{Place, Reported};
 use crate::toml::{Entry, Value};
@@ -124,6 +124,7 @@ fn common(scope: Scope<'_>, cx: &mut Context<'_>) -> Vec<Entry> {
     entries.extend(set(scope, cx));
     entries.extend(access::access(scope, cx));
     entries.extend(limit::limits(scope, cx));
+    entries.extend(rate(scope, cx));
     if let Some((time, directive)) = scope.time("proxy_timeout", cx) {
         match time {
             0 => {
@@ -145,6 +146,29 @@ fn common(scope: Scope<'_>, cx: &mut Context<'_>) -> Vec<Entry> {
         cx.report.remark(&directive.place, text);
     }
     entries
+}
+
+/// How fast bytes pass.
+fn rate(scope: Scope<'_>, cx: &mut Context<'_>) -> Option<Entry> {
+    let mut table = Vec::new();
+    let mut place = None;
+    for (name, key) in [("proxy_upload_rate", "up"), ("proxy_download_rate", "down")] {
+        let Some(directive) = scope.one(name, cx) else {
+            continue;
+        };
+        let Ok(text) = directive.one(&mut cx.report) else {
+            continue;
+        };
+        if !has_variables(text) && size(text).is_none() {
+            directive.refuse(&mut cx.report, "takes a size, such as 16k or 1m");
+            continue;
+        }
+        if let Ok(text) = template(text, &directive.place, cx) {
+            table.push((key.to_owned(), Value::text(text)));
+            place.get_or_insert(&directive.place);
+        }
+    }
+    Some(Entry::new("rate", Value::Table(table), place?))
 }
 
 /// The variables that the server sets.

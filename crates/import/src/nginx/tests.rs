@@ -6,6 +6,7 @@ mod datagrams;
 mod limits;
 mod logs;
 mod peer_ssl;
+mod resolving;
 mod ssl;
 mod syntax;
 mod transport;

@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 
 use super::context::Context;
 use super::directives::{self, Block};
+use super::resolver;
+use super::scope::Scope;
 use super::tree::Directive;
 use super::value::{self, host_port, number};
 use super::variables::template;
@@ -39,40 +41,38 @@ pub(super) fn upstreams(stream: &[Directive], cx: &mut Context<'_>) -> BTreeMap<
             directive.refuse(&mut cx.report, format!("{name} is written twice"));
             continue;
         }
-        if let Ok(upstream) = upstream(directive, cx) {
+        if let Ok(upstream) = upstream(directive, stream, cx) {
             found.insert(name, upstream);
         }
     }
     found
 }
 
-fn upstream(directive: &Directive, cx: &mut Context<'_>) -> Result<Upstream, Reported> {
+fn upstream(
+    directive: &Directive,
+    stream: &[Directive],
+    cx: &mut Context<'_>,
+) -> Result<Upstream, Reported> {
     let block = directive.block(&mut cx.report)?;
     directives::check(Block::Upstream, block, &mut cx.report);
     let mut entries = Vec::new();
-    let balances = block.iter().filter(|it| {
-        matches!(
-            &it.name[..],
-            "least_conn" | "hash" | "random" | "least_time"
-        )
-    });
-    let mut result = Ok(());
-    for (at, balance_directive) in balances.enumerate() {
-        if at > 0 {
-            let why = "is a second way of balancing in this upstream";
-            result = Err(balance_directive.refuse(&mut cx.report, why));
-        }
-        match balance(balance_directive, cx) {
-            Ok(value) => entries.push(Entry::new("balance", value, &balance_directive.place)),
-            Err(reported) => result = Err(reported),
-        }
-    }
+    let mut result = balances(block, &mut entries, cx);
     let servers = block.iter().filter(|it| it.name == "server");
     let servers: Vec<_> = servers.map(|it| (server(it, cx), it)).collect();
     if servers.is_empty() {
         return Err(directive.refuse(&mut cx.report, "has no server"));
     }
     let is_single = servers.len() == 1;
+    if servers
+        .iter()
+        .any(|(server, _)| matches!(server, Ok(server) if server.resolves))
+    {
+        let scope = Scope {
+            outer: stream,
+            inner: block,
+        };
+        entries.extend(resolver::resolver(scope, cx)?);
+    }
     let mut peers = Vec::new();
     let mut slow_start = None;
     for (server, directive) in servers {
@@ -103,6 +103,28 @@ fn upstream(directive: &Directive, cx: &mut Context<'_>) -> Result<Upstream, Rep
         place: directive.place.clone(),
         entries,
     })
+}
+
+/// The way of balancing, of which there is one.
+fn balances(
+    block: &[Directive],
+    entries: &mut Vec<Entry>,
+    cx: &mut Context<'_>,
+) -> Result<(), Reported> {
+    const WAYS: &[&str] = &["least_conn", "hash", "random", "least_time"];
+    let mut result = Ok(());
+    let ways = block.iter().filter(|it| WAYS.contains(&&it.name[..]));
+    for (at, directive) in ways.enumerate() {
+        if at > 0 {
+            let why = "is a second way of balancing in this upstream";
+            result = Err(directive.refuse(&mut cx.report, why));
+        }
+        match balance(directive, cx) {
+            Ok(value) => entries.push(Entry::new("balance", value, &directive.place)),
+            Err(reported) => result = Err(reported),
+        }
+    }
+    result
 }
 
 fn balance(directive: &Directive, cx: &mut Context<'_>) -> Result<Value, Reported> {
@@ -168,8 +190,12 @@ fn time_of(
 
 /// `server` of an upstream.
 struct Server {
-    /// `address`.
-    address: Value,
+    /// As Moorline writes it.
+    address: String,
+    /// The name of a service stands in its place.
+    service: bool,
+    /// Names are to be looked up again and again.
+    resolves: bool,
     weight: Option<u64>,
     max_conns: Option<u64>,
     max_fails: Option<u64>,
@@ -203,12 +229,14 @@ impl Server {
         let written = optional
             .into_iter()
             .filter_map(|(key, value)| Some((key.to_owned(), value?)));
-        let entries: Vec<_> = [("address".to_owned(), self.address)]
+        let key = if self.service { "service" } else { "address" };
+        let address = Value::text(self.address);
+        let entries: Vec<_> = [(key.to_owned(), address)]
             .into_iter()
             .chain(written)
             .collect();
         match &entries[..] {
-            [(_, address)] => address.clone(),
+            [(key, address)] if key == "address" => address.clone(),
             _ => Value::Table(entries),
         }
     }
@@ -218,9 +246,11 @@ fn server(directive: &Directive, cx: &mut Context<'_>) -> Result<Server, Reporte
     let Some((address, words)) = directive.arguments.split_first() else {
         return Err(directive.refuse(&mut cx.report, "has no address"));
     };
-    let address = peer_address(address, directive, cx);
+    let mut service = None;
     let mut server = Server {
-        address: Value::text(""),
+        address: String::new(),
+        service: false,
+        resolves: false,
         weight: None,
         max_conns: None,
         max_fails: None,
@@ -241,8 +271,13 @@ fn server(directive: &Directive, cx: &mut Context<'_>) -> Result<Server, Reporte
             ("slow_start", _, Some(time)) => server.slow_start = Some(time),
             ("backup", ..) if value.is_empty() => server.backup = true,
             ("down", ..) if value.is_empty() => server.down = true,
-            // Names are always looked up again.
-            ("resolve", ..) if value.is_empty() => {}
+            ("resolve", ..) if value.is_empty() => server.resolves = true,
+            // Others are no names of services (RFC 2782).
+            ("service", ..)
+                if !value.is_empty() && value.starts_with('_') == value.contains('.') =>
+            {
+                service = Some(value);
+            }
             _ => {
                 let why = format!("has a parameter that is not imported: `{word}`");
                 result = Err(directive.refuse(&mut cx.report, why));
@@ -253,9 +288,20 @@ fn server(directive: &Directive, cx: &mut Context<'_>) -> Result<Server, Reporte
         // Failures are counted in no time.
         server.max_fails = Some(0);
     }
-    result?;
-    server.address = Value::text(address?);
-    Ok(server)
+    server.address = match service {
+        Some(service) => service_name(service, address),
+        None => peer_address(address, directive, cx)?,
+    };
+    server.service = service.is_some();
+    result.map(|()| server)
+}
+
+/// The name whose SRV records are asked for.
+fn service_name(service: &str, host: &str) -> String {
+    match service.starts_with('_') {
+        true => format!("{service}.{host}"),
+        false => format!("_{service}._tcp.{host}"),
+    }
 }
 
 /// The address of a peer, as Moorline writes it.

@@ -150,6 +150,10 @@ fn a_wrong_upstream_is_refused() {
             "`server` has a parameter that is not imported: `weight=0`",
         ),
         (
+            "server a.example:1 service=a.b;",
+            "`server` has a parameter that is not imported: `service=a.b`",
+        ),
+        (
             "server 10.0.0.1:1 drain;",
             "`server` has a parameter that is not imported: `drain`",
         ),
