@@ -95,6 +95,11 @@ fn settings_of_servers_become_keys() {
         ("proxy_buffer_size 16k;", ""),
         ("proxy_protocol on;", "proxy_protocol = 1"),
         ("proxy_protocol off;", ""),
+        ("proxy_upload_rate 16k;", "rate = { up = \"16k\" }"),
+        (
+            "proxy_download_rate $server_port; proxy_upload_rate 0;",
+            "rate = { up = \"0\", down = \"${server.port}\" }",
+        ),
         ("ssl_preread on;", "preread = {}"),
         (
             "ssl_preread on; preread_buffer_size 8k; preread_timeout 5s;",
@@ -129,6 +134,10 @@ fn wrong_values_are_refused() {
             "`proxy_timeout` takes a time, such as 10s or 500ms",
         ),
         ("proxy_timeout 0;", "`proxy_timeout` is zero"),
+        (
+            "proxy_upload_rate x;",
+            "`proxy_upload_rate` takes a size, such as 16k or 1m",
+        ),
         ("proxy_timeout 1s 2s;", "`proxy_timeout` takes one argument"),
         (
             "proxy_connect_timeout 0;",
