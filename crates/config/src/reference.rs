@@ -5,6 +5,7 @@
 
 mod access;
 mod access_log;
+mod framing;
 mod listeners;
 mod processes;
 mod tls;
@@ -15,7 +16,8 @@ use std::fmt::Write;
 
 use access::{ACCESS, LIMIT, LIMITS, RATE};
 use access_log::ACCESS_LOG;
-use listeners::{APP, CERTIFICATES, DELIMITER, FRAMING, LENGTH, LINE, LISTEN, RAW, TLS};
+use framing::{DELIMITER, FRAMING, LENGTH, LINE, RAW};
+use listeners::{APP, CERTIFICATES, LISTEN, TLS};
 use processes::{ENGINE, FILE, HELPERS, HOOKS, LOG, TASKS, WORKERS};
 use tls::{PEER_TLS, PREREAD};
 use upstreams::{BALANCE, CHECK, NEXT, PEER, RESOLVER, UPSTREAM};
