@@ -154,13 +154,17 @@ fn path(field: &Field<'_>, base: &Path) -> Result<AccessLogPath, Reported> {
         // What stands there for itself must not begin a variable.
         false => format!("{}/{text}", base.display().to_string().replace('$', "$$")),
     };
-    Ok(AccessLogPath::File(variables::parse(field, &absolute)?))
+    Ok(AccessLogPath::File(variables::parse(
+        field,
+        &absolute,
+        &[],
+    )?))
 }
 
 fn line(section: &Section<'_>, table: &Field<'_>) -> Result<AccessLogLine, Reported> {
     let format = section.read("format", |field| {
         // Also with tabs and the like.
-        variables::parse(&field, field.string()?)
+        variables::any_template(&field, &[])
     });
     let fields = section.read("fields", |field| fields(&field));
     let escape = section.read("escape", |field| {
@@ -209,7 +213,7 @@ fn named(field: &Field<'_>, name: &str) -> Result<(String, Template), Reported> 
         let message = format!("`{}`: {name:?} is no name of a variable", field.key);
         return Err(field.refuse(message, FORMAT_HINT));
     }
-    let template = variables::parse(field, &format!("${{{name}}}"))?;
+    let template = variables::parse(field, &format!("${{{name}}}"), &[])?;
     Ok((name.to_owned(), template))
 }
 

@@ -5,6 +5,8 @@ use std::fmt;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
+use super::names::Names;
+
 /// Everything that is wrong with a configuration, in the order of the file. Never empty.
 ///
 /// Displayed as `check` prints it: each error with its place, the line with a caret under the faulty part, and a hint.
@@ -98,6 +100,8 @@ pub(super) struct Report<'a> {
     /// Each with the place where it begins, for the order.
     errors: RefCell<Vec<(usize, ConfigError)>>,
     warnings: RefCell<Vec<String>>,
+    /// What texts refer to.
+    pub(super) names: Names,
 }
 
 impl<'a> Report<'a> {
@@ -107,6 +111,7 @@ impl<'a> Report<'a> {
             text,
             errors: RefCell::default(),
             warnings: RefCell::default(),
+            names: Names::default(),
         }
     }
 

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use super::host::Host;
 use super::load::{load_on, run_dir_in};
-use super::{Config, ConfigError, ConfigErrors};
+use super::{Config, ConfigError, ConfigErrors, Destination, Map, UpstreamPeer};
 
 /// The placeholder of a reason.
 const LOST: &str = "reason was lost";
@@ -42,7 +42,15 @@ pub fn config(data: &[u8]) {
 fn assert_sensible(config: &Config) {
     // In the form in which it travels to the processes.
     let sent = postcard::to_stdvec(config).expect("a configuration can be sent");
-    assert_eq!(postcard::from_bytes::<Config>(&sent).as_ref(), Ok(config));
+    let without_maps = Config {
+        maps: Vec::new(),
+        ..config.clone()
+    };
+    assert_eq!(postcard::from_bytes::<Config>(&sent), Ok(without_maps));
+    for map in &config.maps {
+        let sent = postcard::to_stdvec(map).expect("a map can be sent");
+        assert_eq!(postcard::from_bytes::<Map>(&sent).as_ref(), Ok(map));
+    }
     assert!(config.engine.run_dir.is_absolute());
     assert!((1..=64).contains(&config.engine.gateway_loops) && config.workers.count > 0);
     assert!(!config.listeners.is_empty());
@@ -51,15 +59,15 @@ fn assert_sensible(config: &Config) {
         assert!(listener.low_watermark < listener.high_watermark);
         assert!(listener.high_watermark <= listener.hard_limit);
     }
-    for relayed in config
-        .listeners
-        .iter()
-        .filter_map(|it| it.upstream.as_ref())
-    {
-        assert!(config.upstream(relayed).is_some(), "{relayed:?}");
+    for listener in &config.listeners {
+        if let Some(Destination::Upstream(name)) = &listener.destination {
+            let upstream = config.upstream(name);
+            assert!(upstream.is_some_and(|it| !it.peers.is_empty()), "{name:?}");
+        }
     }
     for upstream in &config.upstreams {
-        assert!(upstream.peers.iter().any(|peer| !peer.is_backup));
+        let is_usable = |peers: &[UpstreamPeer]| peers.iter().any(|peer| !peer.is_backup);
+        assert!(upstream.peers.is_empty() || is_usable(&upstream.peers));
         assert!(upstream.peers.iter().all(|peer| peer.weight > 0));
     }
     let app = config.app.parse::<toml::Table>();

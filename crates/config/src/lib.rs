@@ -15,6 +15,7 @@
 //!   connections must note for them
 //! - `resolver`, `service`: how peers are found by names
 //! - `datagram_relay`: what is different where datagrams are relayed
+//! - `map`: tables from one text to another; `destination`: where connections go; `names`, `naming`: what texts name
 //! - `walk` reads single keys
 //! - `error`: a mistake and its place; `near` finds slips, `later` names keys of a later version
 //! - `host`: the machine that defaults come from
@@ -29,6 +30,7 @@ mod balance;
 mod cache_control;
 mod compression;
 mod datagram_relay;
+mod destination;
 mod error;
 mod framing;
 mod host;
@@ -41,7 +43,11 @@ mod listen;
 mod live;
 mod liveness;
 mod load;
+mod map;
+mod names;
+mod naming;
 mod near;
+mod peer_address;
 mod peer_tls;
 mod preread;
 mod process;
@@ -78,12 +84,15 @@ pub use app::{check_app, check_app_text};
 pub use balance::{Balance, HashMethod, Load, TimeOf};
 pub use compression::Compression;
 pub use datagram_relay::DatagramRules;
+pub use destination::{Destination, address as destination_address};
 pub use error::{ConfigError, ConfigErrors};
 pub use host::allowed_cpus;
 pub use limit::{ConnectionLimit, LimitUse};
 pub use live::{live_change, tasks_change};
 pub use liveness::{Liveness, Ping};
 pub use load::{Loaded, load, load_text, resolved, run_dir, run_dirs};
+pub use map::{Addresses, Map, MapEntries, MapPattern, Share, TextKey};
+pub use names::NameId;
 pub use peer_tls::PeerTls;
 pub use preread::Preread;
 pub use process::CONTROL_SOCKET;
@@ -120,6 +129,9 @@ pub struct Config {
     pub limits: Vec<ConnectionLimit>,
     /// `[access_log.NAME]`, by name.
     pub access_logs: Vec<AccessLog>,
+    /// `[map.NAME]`, by name. They do not travel with the rest, because they may be large.
+    #[serde(skip)]
+    pub maps: Vec<Map>,
     /// `[app]` as TOML text, handed to the app as it is.
     pub app: String,
 }
@@ -309,9 +321,10 @@ pub struct Listener {
     pub name: String,
     /// Where it accepts. `tls://` and `https://` where it has `tls`, however it was written.
     pub address: Address,
-    /// The name of the upstream that its connections are relayed to, if they are. Then it has no framing but raw, and no
-    /// routes.
-    pub upstream: Option<String>,
+    /// Where its connections go, if they are relayed. Then it has no framing but raw, and no routes.
+    pub destination: Option<Destination>,
+    /// The variables that it sets, by name.
+    pub sets: Vec<(String, Template)>,
     /// What its connections must note for the texts that they fill in later.
     pub uses: Uses,
     /// When the sessions of datagrams that it relays end.
@@ -389,9 +402,21 @@ impl Listener {
         self.framing.max_message().min(self.hard_limit)
     }
 
+    /// The text of a variable that it sets.
+    pub fn set(&self, name: NameId) -> Option<&Template> {
+        let mut sets = self.sets.iter();
+        let found = sets.find(|(set, _)| NameId::of(set) == name);
+        found.map(|(_, text)| text)
+    }
+
+    /// Every text that its connections fill in, apart from those of its upstreams.
+    fn texts(&self) -> impl Iterator<Item = &Template> {
+        self.destination.iter().filter_map(Destination::text)
+    }
+
     /// Whether its connections are relayed to peers, and no worker has a part in them.
     pub fn is_relay(&self) -> bool {
-        self.upstream.is_some()
+        self.destination.is_some()
     }
 
     /// One word for its protocol: `raw`, `length`, `delimiter`, `line`, `websocket`, `http` (without WebSocket), `static`

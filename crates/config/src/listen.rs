@@ -9,6 +9,7 @@ use moorline_net::{Address, AddressError, Framing, HostPort};
 use super::error::Reported;
 use super::liveness::liveness;
 use super::process::{self, DEFAULT_ATTEMPTS, MAX_ATTEMPTS, Names};
+use super::relay::Relaying;
 use super::upstream::Upstreams;
 use super::walk::{Field, Section};
 use super::{
@@ -94,7 +95,7 @@ fn listener(
     });
     let name = name(&section, address.as_ref().ok(), taken);
     let content = content(&section, address.as_ref().ok(), base);
-    let upstream = relay::upstream(&section, address.as_ref().ok(), known.upstreams);
+    let relaying = relay::relaying(&section, address.as_ref().ok(), known.upstreams);
     let tls = tls_of(&section, address.as_ref().ok(), base);
     let sizes = watermarks(&section);
     let times = times(&section);
@@ -117,12 +118,13 @@ fn listener(
 
     let (content, sizes, tls, times) = (content?, sizes?, tls?, times?);
     let (limits, (on_crash, on_error)) = (limits?, failures?);
-    let upstream = upstream?;
-    let relayed_idle = upstream.as_ref().map(|_| relay::DEFAULT_IDLE_TIMEOUT);
+    let Relaying { destination, sets } = relaying?;
+    let relayed_idle = destination.as_ref().map(|_| relay::DEFAULT_IDLE_TIMEOUT);
     Ok(Listener {
         name: name?,
         address: with_tls(address?, tls.is_some()),
-        upstream,
+        destination,
+        sets,
         uses: Uses::default(),
         datagrams: rules?,
         tls,

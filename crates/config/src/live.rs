@@ -65,6 +65,7 @@ fn refusals(old: &Config, new: &Config) -> Vec<String> {
         // So do the counts of limits.
         limits: _,
         access_logs: _,
+        maps: _,
         app: _,
     } = old;
     let mut refused = Refused::default();

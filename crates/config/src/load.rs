@@ -14,7 +14,9 @@ use super::host::Host;
 use super::listen::Known;
 use super::stream::warn_of_unused_rules;
 use super::walk::{Field, Section};
-use super::{Config, Dispatch, access_log, limit, listen, process, upstream, uses};
+use super::{
+    Config, Dispatch, access_log, destination, limit, listen, map, naming, process, upstream, uses,
+};
 
 /// A configuration as it was loaded.
 #[derive(Debug, Clone, PartialEq)]
@@ -189,6 +191,7 @@ fn parse(report: &Report<'_>, text: &str, path: &Path, host: &Host) -> Result<Co
     let dispatch = workers
         .as_ref()
         .map_or(Dispatch::Sticky, |workers| workers.dispatch);
+    let maps = map::maps(&root);
     let upstreams = upstream::upstreams(&root, base);
     let limits = limit::limits(&root);
     let access_logs = access_log::access_logs(&root, base);
@@ -205,9 +208,24 @@ fn parse(report: &Report<'_>, text: &str, path: &Path, host: &Host) -> Result<Co
         warn_of_unused_rules(report, listeners, &limits, &access_logs);
     }
 
-    let (mut listeners, upstreams, limits) = (listeners?, upstreams.parsed?, limits.parsed?);
+    let named = naming::check(report);
+    let filled = match &listeners {
+        Ok(listeners) => upstreams.refuse_empty(report, listeners),
+        Err(Reported) => Ok(()),
+    };
+    let (mut listeners, maps) = (listeners?, maps?);
+    let destinations = listeners.iter().filter_map(|it| it.destination.as_ref());
+    let fits = destination::check_maps(report, destinations, &maps, &upstreams.names);
+    let (upstreams, limits) = (upstreams.parsed?, limits.parsed?);
     let access_logs = access_logs.parsed?;
-    uses::fill_in(&mut listeners, &upstreams, &limits, &access_logs);
+    let needs = uses::MapNeeds::of(&maps);
+    needs
+        .refuse_circles(report, &listeners)
+        .and(named)
+        .and(fits)
+        .and(filled)?;
+    needs.fill_in(&mut listeners, &upstreams, &limits, &access_logs);
+    drop(needs);
     Ok(Config {
         name: name(path),
         engine: engine?,
@@ -218,6 +236,7 @@ fn parse(report: &Report<'_>, text: &str, path: &Path, host: &Host) -> Result<Co
         upstreams,
         limits,
         access_logs,
+        maps,
         app: app?.unwrap_or_default(),
     })
 }

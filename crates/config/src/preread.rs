@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::destination;
 use super::error::Reported;
 use super::walk::{Field, Section};
 
@@ -37,8 +38,8 @@ impl Default for Preread {
 /// Reads the key of a listener.
 pub(super) fn preread(section: &Section<'_>) -> Result<Option<Preread>, Reported> {
     let preread = section.read("preread", |field| read(&field))?;
-    if !section.has("upstream") {
-        section.refuse_keys(&["preread"], "has no effect without `upstream`")?;
+    if !destination::is_written(section) {
+        section.refuse_keys(&["preread"], "has no effect without `upstream` or `return`")?;
     }
     if section.has("tls") {
         section.refuse_keys(

@@ -64,7 +64,7 @@ pub(super) fn rates(field: &Field<'_>) -> Result<Rates, Reported> {
 }
 
 fn rate(field: &Field<'_>) -> Result<Template, Reported> {
-    let template = variables::parse(field, field.string()?)?;
+    let template = variables::any_template(field, &[])?;
     if let Some(text) = template.constant()
         && parse_rate(text).is_err()
     {

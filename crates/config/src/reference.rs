@@ -7,6 +7,7 @@ mod access;
 mod access_log;
 mod framing;
 mod listeners;
+mod maps;
 mod processes;
 mod tls;
 mod upstreams;
@@ -18,6 +19,7 @@ use access::{ACCESS, LIMIT, LIMITS, RATE};
 use access_log::ACCESS_LOG;
 use framing::{DELIMITER, FRAMING, LENGTH, LINE, RAW};
 use listeners::{APP, CERTIFICATES, LISTEN, TLS};
+use maps::MAP;
 use processes::{ENGINE, FILE, HELPERS, HOOKS, LOG, TASKS, WORKERS};
 use tls::{PEER_TLS, PREREAD};
 use upstreams::{BALANCE, CHECK, NEXT, PEER, RESOLVER, UPSTREAM};
@@ -56,6 +58,7 @@ pub const SECTIONS: &[SectionReference] = &[
     NEXT,
     CHECK,
     RESOLVER,
+    MAP,
     APP,
 ];
 

@@ -1,6 +1,7 @@
 //! `[upstream.NAME]`: sets of servers that connections are relayed to.
 
 use std::net::IpAddr;
+use std::ops::Range;
 use std::path::Path;
 use std::time::Duration;
 
@@ -10,7 +11,10 @@ use serde::{Deserialize, Serialize};
 use super::Listener;
 use super::balance::{self, Balance, HashMethod};
 use super::datagram_relay::{self, Checked};
+use super::destination::Destination;
 use super::error::{Report, Reported};
+use super::naming::check_name;
+use super::peer_address;
 use super::peer_tls::{self, PeerTls};
 use super::proxy_version::{ProxyVersion, proxy_version};
 use super::resolver::{self, ResolverRules};
@@ -35,7 +39,6 @@ pub const MOST_PEERS: usize = 1024;
 const MOST_WEIGHT: u64 = 65_535;
 /// The weights of an upstream with `ketama`: each has 160 points of 8 bytes.
 const MOST_KETAMA_WEIGHT: u64 = 4096;
-const LONGEST_NAME: usize = 64;
 /// Any larger number of attempts, failures, checks or connections is a slip.
 const MOST: u64 = 10_000_000;
 
@@ -72,7 +75,7 @@ pub struct Upstream {
     pub tls: Option<PeerTls>,
     /// Which servers know the names of peers. Default: the system's resolver.
     pub resolver: Option<ResolverRules>,
-    /// As written; not empty.
+    /// As written. Empty where only the settings are used, for addresses that a text names.
     pub peers: Vec<UpstreamPeer>,
 }
 
@@ -81,6 +84,50 @@ impl Upstream {
     pub fn is_datagram(&self) -> bool {
         let mut peers = self.peers.iter();
         peers.any(|peer| datagram_relay::is_udp(&peer.address))
+    }
+}
+
+impl Upstream {
+    /// The upstream of one address: with the settings of another one, or else with those of an upstream without any.
+    pub fn of_address(name: String, address: Address, like: Option<&Self>) -> Self {
+        let address = match address {
+            Address::Tls(host_port) => Address::Tcp(host_port),
+            address => address,
+        };
+        let peers = vec![UpstreamPeer {
+            address,
+            weight: 1,
+            max_connections: None,
+            max_fails: DEFAULT_MAX_FAILS,
+            fail_timeout: DEFAULT_FAIL_TIMEOUT,
+            is_backup: false,
+            is_down: false,
+        }];
+        match like {
+            Some(like) => Self {
+                name,
+                balance: Balance::default(),
+                check: None,
+                peers,
+                ..like.clone()
+            },
+            None => Self {
+                name,
+                balance: Balance::default(),
+                connect_timeout: DEFAULT_CONNECT_TIMEOUT,
+                next: Next {
+                    tries: None,
+                    timeout: DEFAULT_NEXT_TIMEOUT,
+                },
+                slow_start: None,
+                check: None,
+                bind: None,
+                proxy_protocol: None,
+                tls: None,
+                resolver: None,
+                peers,
+            },
+        }
     }
 }
 
@@ -172,6 +219,8 @@ pub(super) struct Upstreams {
     pub(super) names: Vec<String>,
     /// The line of each.
     lines: Vec<usize>,
+    /// Those with an empty list of peers, and where that is.
+    empty: Vec<(String, Range<usize>)>,
     /// By name.
     pub(super) parsed: Result<Vec<Upstream>, Reported>,
 }
@@ -191,6 +240,7 @@ pub(super) fn upstreams(root: &Section<'_>, base: &Path) -> Upstreams {
             return Upstreams {
                 names: Vec::new(),
                 lines: Vec::new(),
+                empty: Vec::new(),
                 parsed: Err(Reported),
             };
         }
@@ -201,10 +251,16 @@ pub(super) fn upstreams(root: &Section<'_>, base: &Path) -> Upstreams {
         .iter()
         .map(|(name, _)| root.report.line(name.span().start));
     let lines = lines.collect();
+    let empty = entries.iter().filter_map(|(name, field)| {
+        let peers = field.value.get_ref().as_table()?.get("peers")?;
+        let is_empty = peers.get_ref().as_array()?.is_empty();
+        is_empty.then(|| (name.get_ref().to_string(), peers.span()))
+    });
+    let empty = empty.collect();
     let parsed: Vec<_> = entries
         .iter()
         .map(|(name, field)| {
-            let named = check_name(field.report, name.get_ref(), name.span());
+            let named = check_name(field.report, "an upstream", name.get_ref(), name.span());
             let upstream = upstream(field, name.get_ref(), base);
             named.and(upstream)
         })
@@ -216,6 +272,7 @@ pub(super) fn upstreams(root: &Section<'_>, base: &Path) -> Upstreams {
     Upstreams {
         names,
         lines,
+        empty,
         parsed,
     }
 }
@@ -227,33 +284,36 @@ impl Upstreams {
         parsed.iter().find(|upstream| upstream.name == name)
     }
 
+    /// Refuses an upstream without peers whose settings no listener uses, or that one relays to.
+    pub(super) fn refuse_empty(
+        &self,
+        report: &Report<'_>,
+        listeners: &[Listener],
+    ) -> Result<(), Reported> {
+        let mut result = Ok(());
+        let destinations = || listeners.iter().filter_map(|it| it.destination.as_ref());
+        for (name, place) in &self.empty {
+            let is_relayed_to = |it: &Destination| *it == Destination::Upstream(name.clone());
+            if destinations().any(is_relayed_to)
+                || !destinations().any(|it| it.like() == Some(name))
+            {
+                result = Err(report.error(place.clone(), "`peers` is empty", PEERS_HINT));
+            }
+        }
+        result
+    }
+
     /// Warns of upstreams that no listener has.
     pub(super) fn warn_of_unused(&self, report: &Report<'_>, listeners: &[Listener]) {
         for (name, line) in self.names.iter().zip(&self.lines) {
-            let uses = |it: &Listener| it.upstream.as_ref() == Some(name);
-            if !listeners.iter().any(uses) {
+            let mut destinations = listeners.iter().filter_map(|it| it.destination.as_ref());
+            if !destinations.any(|it| it.may_reach(name) || it.like() == Some(name)) {
                 report.warn(format!(
                     "upstream {name:?} (line {line}): no listener relays to it"
                 ));
             }
         }
     }
-}
-
-/// Commands name a peer as `NAME/ADDRESS`.
-fn check_name(
-    report: &Report<'_>,
-    name: &str,
-    span: std::ops::Range<usize>,
-) -> Result<(), Reported> {
-    let is_fit = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
-    if !name.is_empty() && name.len() <= LONGEST_NAME && name.chars().all(is_fit) {
-        return Ok(());
-    }
-    let message = format!("{name:?} is no name of an upstream");
-    let hint =
-        format!("write at most {LONGEST_NAME} letters, digits, hyphens, underscores and dots");
-    Err(report.error(span, message, hint))
 }
 
 fn upstream(field: &Field<'_>, name: &str, base: &Path) -> Result<Upstream, Reported> {
@@ -447,7 +507,8 @@ struct Passive {
 fn peers(field: &Field<'_>, passive: Passive) -> Result<Vec<UpstreamPeer>, Reported> {
     let fields = field.array(PEERS_HINT)?;
     if fields.len() == 0 {
-        return Err(field.refuse("`peers` is empty", PEERS_HINT));
+        // Those whose settings alone are used: `refuse_empty` looks at it.
+        return Ok(Vec::new());
     }
     if fields.len() > MOST_PEERS {
         let message = format!("`peers` has over {MOST_PEERS} entries");
@@ -517,23 +578,15 @@ fn peer_address(field: &Field<'_>) -> Result<Address, Reported> {
             error.hint(),
         )
     })?;
-    match &address {
-        Address::Tcp(host_port) | Address::Tls(host_port) | Address::Udp(host_port)
-            if host_port.port == 0 =>
-        {
-            Err(field.refuse(
-                "the peer's address has port 0, to which nothing can connect",
-                "write the port that the peer listens on",
-            ))
+    match peer_address::unfit(&address) {
+        None => Ok(address),
+        Some(problem) => {
+            let hint = match address.host_port() {
+                Some(host_port) if host_port.port == 0 => "write the port that the peer listens on",
+                _ => PEER_HINT,
+            };
+            Err(field.refuse(problem, hint))
         }
-        Address::Tcp(_) | Address::Tls(_) | Address::Unix(_) | Address::Udp(_) => Ok(address),
-        other => Err(field.refuse(
-            format!(
-                "`{}` is not a peer's address in this version",
-                other.scheme()
-            ),
-            PEER_HINT,
-        )),
     }
 }
 

@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::error::Reported;
+use super::names::{NameId, Named};
 use super::near;
 use super::walk::Field;
 
@@ -114,12 +115,23 @@ pub enum TemplatePart {
     Text(String),
     /// A connection fills it in.
     Variable(Variable),
+    /// `${map.NAME}`: what the map of this name makes of the connection.
+    Map(NameId),
+    /// `${set.NAME}`: what the connection's listener sets; empty if that sets nothing of this name.
+    Set(NameId),
+    /// `${name}`, `${1}`: what this group of the pattern has found. Only in values of maps.
+    Group(u16),
 }
 
 impl Template {
     /// Its pieces, in order.
     pub fn parts(&self) -> &[TemplatePart] {
         &self.0
+    }
+
+    /// A variable alone.
+    pub(super) fn of(variable: Variable) -> Self {
+        Self(vec![TemplatePart::Variable(variable)])
     }
 
     /// The text, if no connection changes it.
@@ -135,17 +147,31 @@ impl Template {
     pub fn variables(&self) -> impl Iterator<Item = Variable> {
         self.0.iter().filter_map(|part| match part {
             TemplatePart::Variable(variable) => Some(*variable),
-            TemplatePart::Text(_) => None,
+            _ => None,
         })
     }
 }
 
 /// A text of printable characters, not empty. `$$` is a dollar sign.
 pub(super) fn template(field: &Field<'_>) -> Result<Template, Reported> {
-    parse(field, field.text()?)
+    field.text()?;
+    any_template(field, &[])
 }
 
-pub(super) fn parse(field: &Field<'_>, mut rest: &str) -> Result<Template, Reported> {
+/// Any text, in which these groups of a pattern may stand as well.
+pub(super) fn any_template(
+    field: &Field<'_>,
+    groups: &[Option<&str>],
+) -> Result<Template, Reported> {
+    parse(field, field.string()?, groups)
+}
+
+/// This text, of a field that has it or a part of it.
+pub(super) fn parse(
+    field: &Field<'_>,
+    mut rest: &str,
+    groups: &[Option<&str>],
+) -> Result<Template, Reported> {
     let (mut parts, mut text) = (Vec::new(), String::new());
     while let Some((before, after)) = rest.split_once('$') {
         text.push_str(before);
@@ -164,7 +190,7 @@ pub(super) fn parse(field: &Field<'_>, mut rest: &str) -> Result<Template, Repor
         if !text.is_empty() {
             parts.push(TemplatePart::Text(std::mem::take(&mut text)));
         }
-        parts.push(TemplatePart::Variable(variable(field, name)?));
+        parts.push(part(field, name, groups)?);
         rest = after;
     }
     text.push_str(rest);
@@ -176,6 +202,26 @@ pub(super) fn parse(field: &Field<'_>, mut rest: &str) -> Result<Template, Repor
         return Err(field.refuse(message, "write fewer variables"));
     }
     Ok(Template(parts))
+}
+
+fn part(field: &Field<'_>, name: &str, groups: &[Option<&str>]) -> Result<TemplatePart, Reported> {
+    let group = groups.iter().position(|it| *it == Some(name));
+    let group = group.or_else(|| name.parse().ok().filter(|at| *at < groups.len()));
+    if let Some(group) = group.and_then(|at| u16::try_from(at).ok()) {
+        return Ok(TemplatePart::Group(group));
+    }
+    let named = |what, name: &str| {
+        let place = field.value.span();
+        field.report.names.name(what, name, place);
+        NameId::of(name)
+    };
+    if let Some(name) = name.strip_prefix("map.") {
+        return Ok(TemplatePart::Map(named(Named::Map, name)));
+    }
+    if let Some(name) = name.strip_prefix("set.") {
+        return Ok(TemplatePart::Set(named(Named::Set, name)));
+    }
+    variable(field, name).map(TemplatePart::Variable)
 }
 
 fn variable(field: &Field<'_>, name: &str) -> Result<Variable, Reported> {

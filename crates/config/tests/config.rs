@@ -6,6 +6,8 @@ mod datagrams;
 mod entry;
 #[path = "config/errors.rs"]
 mod errors;
+#[path = "config/maps.rs"]
+mod maps;
 #[path = "config/peer_tls.rs"]
 mod peer_tls;
 #[path = "config/preread.rs"]
@@ -20,10 +22,10 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use moorline_config::{
-    Balance, Check, CheckKind, Config, CpuAffinity, Dispatch, Engine, Helper, Hooks, Listener,
-    Liveness, Load, Log, LogFormat, Next, OnCrash, OnError, Ping, ProxyVersion, Route, RouteKind,
-    RoutePath, Routes, StaticFiles, Tasks, TimeOf, Upstream, UpstreamPeer, Workers, check_app_text,
-    live_change, load, load_text, run_dir,
+    Balance, Check, CheckKind, Config, CpuAffinity, Destination, Dispatch, Engine, Helper, Hooks,
+    Listener, Liveness, Load, Log, LogFormat, Next, OnCrash, OnError, Ping, ProxyVersion, Route,
+    RouteKind, RoutePath, Routes, StaticFiles, Tasks, TimeOf, Upstream, UpstreamPeer, Workers,
+    check_app_text, live_change, load, load_text, run_dir,
 };
 use moorline_net::{Address, Counts, Endian, Framing, HostPort, Length};
 use proptest::prelude::*;
@@ -82,7 +84,8 @@ fn listener(name: &str, address: Address, framing: Framing) -> Listener {
     Listener {
         name: name.into(),
         address,
-        upstream: None,
+        destination: None,
+        sets: Vec::new(),
         uses: moorline_config::Uses::default(),
         datagrams: Default::default(),
         tls: None,
@@ -229,6 +232,7 @@ fn the_sketch_loads() {
         upstreams: vec![],
         limits: vec![],
         access_logs: vec![],
+        maps: Vec::new(),
         app: "greeting = \"ahoy\"\n".into(),
     };
     assert_eq!(loaded.config, expected);
@@ -334,7 +338,8 @@ peers = ["tcp://10.0.0.1:1"]
     assert_eq!(config.upstream("mysql"), Some(&mysql));
     let listener = &config.listeners[0];
     assert_eq!(listener.kind_word(), "relay");
-    assert_eq!(listener.upstream.as_deref(), Some("mysql"));
+    let relayed = Destination::Upstream("mysql".to_owned());
+    assert_eq!(listener.destination, Some(relayed));
     assert_eq!(listener.idle_timeout, Some(Duration::from_secs(600)));
 }
 

@@ -102,6 +102,43 @@ fn file(title: &str, key: &str, value: Option<&str>) -> String {
         ("[[listen]]", "upstream") => listen(&format!(
             "{tcp}\n{line}\n[upstream.mysql]\npeers = [\"tcp://127.0.0.1:1\"]"
         )),
+        ("[[listen]]", "upstream_like") => {
+            let like = value.unwrap_or("\"other\"").trim_matches('"');
+            let other = if like == "other" {
+                ""
+            } else {
+                "[upstream.other]\npeers = [\"tcp://127.0.0.1:1\"]\n"
+            };
+            listen(&format!(
+                "{tcp}\nupstream = \"127.0.0.1:1\"\n{line}\n{other}[upstream.{like}]\npeers = [\"tcp://127.0.0.1:1\"]"
+            ))
+        }
+        ("[[listen]]", "set") => listen(&format!("{tcp}\nreturn = \"x\"\n{line}")),
+        ("[map.NAME]", _) => {
+            let values = match value {
+                _ if key == "values" => "",
+                Some("\"network\"") => "values = { \"::1\" = \"a\" }",
+                _ => "values = { a = \"b\" }",
+            };
+            let from = if key == "from" && value.is_some() {
+                ""
+            } else {
+                "from = \"${client.port}\""
+            };
+            let is_network = key == "from" && value.is_none();
+            let from = if is_network {
+                "kind = \"network\""
+            } else {
+                from
+            };
+            let values = if is_network {
+                "values = { \"::1\" = \"a\" }"
+            } else {
+                values
+            };
+            let listener = listen(&format!("{tcp}\nreturn = \"${{map.a}}\""));
+            format!("{listener}[map.a]\n{from}\n{values}\n{line}\n")
+        }
         ("[[listen]]", "preread") => listen(&format!(
             "{tcp}\nupstream = \"a\"\n{line}\n[upstream.a]\npeers = [\"tcp://127.0.0.1:1\"]"
         )),

@@ -83,7 +83,7 @@ impl Change {
         })
     }
 
-    /// Prepares the TLS state of the listeners; an unchanged one keeps its session tickets.
+    /// Prepares the TLS state of the listeners; an unchanged one keeps its session tickets. The maps join their configuration.
     pub(crate) fn ready(
         mut self,
         before: &Credentials,
@@ -93,6 +93,7 @@ impl Change {
         self.tls = tls.map_err(io::Error::other)?;
         let peer_tls = self.credentials.ready_for_peers(before);
         self.peer_tls = peer_tls.map_err(io::Error::other)?;
+        self.config.maps = self.credentials.take_maps();
         Ok(self)
     }
 }

@@ -6,8 +6,8 @@ use std::os::fd::OwnedFd;
 use std::sync::OnceLock;
 use std::time::Duration;
 
-use moorline_config::{Balance, Template, Variable};
-use moorline_proxy::{Facts, Text};
+use moorline_config::{Balance, NameId, Template, Variable};
+use moorline_proxy::{Facts, Maps, Text};
 use rustix::net::SocketAddrAny;
 
 use crate::cx::{Cx, unix_ms};
@@ -116,6 +116,15 @@ impl ConnectionFacts<'_> {
 }
 
 impl Facts for ConnectionFacts<'_> {
+    fn maps(&self) -> &Maps {
+        &self.cx.maps
+    }
+
+    fn set(&self, name: NameId) -> Option<&Template> {
+        let listener = self.cx.config.listeners.get(self.listener.index());
+        listener?.set(name)
+    }
+
     fn write(&self, variable: Variable, text: &mut Text) {
         match variable {
             Variable::ClientAddress => write_address(self.client, text),

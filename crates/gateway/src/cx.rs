@@ -14,12 +14,15 @@ use crate::shared::admission::Counted;
 use moorline_config::{Config, Listener};
 use moorline_protocol::control::{Limit, LoopCounter};
 use moorline_protocol::wire::{CloseReason, Peer};
+use moorline_proxy::Maps;
 
 /// The environment of a loop. Lent as `&Cx`: no step on a session changes it.
 pub(crate) struct Cx {
     /// The loop's number.
     pub(crate) index: u8,
     pub(crate) config: Arc<Config>,
+    /// The maps that its texts mean.
+    pub(crate) maps: Arc<Maps>,
     pub(crate) shared: Arc<Shared>,
     pub(crate) clock: Clock,
     pub(crate) counters: Scoreboard,

@@ -81,6 +81,9 @@ impl Refusal {
     /// Its TLS handshake has failed.
     pub(crate) const HANDSHAKE: Self = Self::new(500, "handshake");
 
+    /// Its destination does not exist.
+    pub(crate) const MISDIRECTED: Self = Self::new(500, "misdirected");
+
     const fn new(status: u16, reason: &'static str) -> Self {
         Self { status, reason }
     }
@@ -149,7 +152,7 @@ pub(crate) fn note_tickets(notes: &mut Option<Box<Notes>>, tickets: Vec<Ticket>)
 }
 
 impl Newcomer<'_> {
-    fn facts<'a>(&'a self, refusal: Option<Refusal>, cx: &'a Cx) -> ConnectionFacts<'a> {
+    pub(crate) fn facts<'a>(&'a self, refusal: Option<Refusal>, cx: &'a Cx) -> ConnectionFacts<'a> {
         ConnectionFacts {
             cx,
             listener: self.listener,

@@ -100,6 +100,7 @@ impl Loop {
             cx: Cx {
                 index: parts.index,
                 config: parts.config,
+                maps: Arc::default(),
                 shared: parts.shared,
                 clock: Clock::new(),
                 counters: parts.counters,
@@ -130,7 +131,8 @@ impl Loop {
             unchecked_turns: 0,
             tools,
         };
-        this.relays.upstreams = this.tools.cx.shared.upstreams.targets();
+        this.relays.targets = this.tools.cx.shared.upstreams.targets();
+        this.tools.cx.maps = this.relays.targets.maps.clone();
         this.show(parts.tls);
         for (listener, socket) in parts.sockets {
             this.listen(listener, socket)?;

@@ -37,6 +37,7 @@
 //! - `tls`: bytes from a socket, decrypted
 //! - `timeouts`: the timers that watch a session
 //! - `tools`: the tools of a step on one session
+//! - `connection_facts`: what a connection fills into texts
 //! - `throttle`: which sessions are throttled near the memory limit
 //! - `agenda`: what a loop does next
 //! - `processes`: processes, slots and dispatch
@@ -44,14 +45,13 @@
 //! - `wheel`: when each of many sessions is looked at again
 //! - `session`: a session, its parts and their phases, its output queue, the table
 //! - `memory`: the one place that counts buffered bytes
+//! - `utc`: dates in logs
 //! - `cx`: the environment of a loop
 //! - `commands`: the messages between the main thread and the loops
 //! - `exchange`: a plain request and its answer, between the main thread and a loop
-//! - `connection_facts`: what a connection fills into texts
 //! - `arrival`: how far a connection has got before it becomes a session
-//! - `shared`: the state that the loops share
 //! - `notes`: what a relay notes for its texts
-//! - `utc`: dates in logs
+//! - `shared`: the state that the loops share
 //! - `history`: the last events of groups
 //! - `upstreams`: the peers of relays
 //! - `peer_tls`: TLS towards peers

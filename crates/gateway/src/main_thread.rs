@@ -130,12 +130,14 @@ pub(crate) struct Joined {
 impl Gateway {
     fn start(start: GatewayStart) -> io::Result<Self> {
         let control = ControlChannel::new(start.control)?;
-        let config = Arc::new(start.config);
+        let (mut config, mut credentials) = (start.config, start.credentials);
+        config.maps = credentials.take_maps();
+        let config = Arc::new(config);
         let count = usize::from(config.engine.gateway_loops);
         raise_descriptors();
         let (loops, outlets) = inboxes(count)?;
         let board = start.scoreboard.row(main_row(count));
-        let mut gateway = Self::new(control, config.clone(), start.credentials, loops, board)?;
+        let mut gateway = Self::new(control, config.clone(), credentials, loops, board)?;
         let (mut sockets, mut folders) = (Vec::new(), Vec::new());
         for listener in start.listeners {
             sockets.push((ListenerId(listener.place), listener.socket));

@@ -6,6 +6,7 @@
 pub(crate) mod attempts;
 mod bulk;
 pub(crate) mod connecting;
+pub(crate) mod destination;
 pub(crate) mod flow;
 pub(crate) mod greeting;
 pub(crate) mod handshake;
@@ -78,6 +79,8 @@ pub(crate) enum RelayStage {
     /// A peer is being connected to.
     Connecting(Box<Connecting>),
     Joined(JoinedPeer),
+    /// There is no peer: the client gets a text, and then the end.
+    Answered,
 }
 
 /// A relay whose peer is connected.
@@ -162,6 +165,8 @@ pub(crate) enum RelayEnd {
     Unreachable,
     /// The engine stops, or drains its connections.
     Stopped,
+    /// Its destination is neither an upstream nor an address.
+    Misdirected,
     /// `memory_limit` is reached.
     Memory,
 }
@@ -175,6 +180,7 @@ impl RelayEnd {
             RelayEnd::Idle => "idle",
             RelayEnd::Unreachable => "unreachable",
             RelayEnd::Stopped => "stopped",
+            RelayEnd::Misdirected => "misdirected",
             RelayEnd::Memory => "memory",
         }
     }
@@ -187,7 +193,7 @@ impl RelayEnd {
             | RelayEnd::Upstream
             | RelayEnd::Idle
             | RelayEnd::Stopped => 200,
-            RelayEnd::Memory => 500,
+            RelayEnd::Misdirected | RelayEnd::Memory => 500,
             RelayEnd::Unreachable => 502,
         }
     }
@@ -279,6 +285,7 @@ impl Relay {
         match &self.stage {
             RelayStage::Joined(joined) => joined.broken,
             RelayStage::Connecting(_) => None,
+            RelayStage::Answered => Some(Side::Upstream),
         }
     }
 
@@ -298,10 +305,12 @@ impl Relay {
 
     /// Why it has ended, if nothing is left to be done.
     pub(crate) fn reason(&self) -> RelayEnd {
-        let RelayStage::Joined(joined) = &self.stage else {
-            return RelayEnd::Unreachable;
+        let broken = match &self.stage {
+            RelayStage::Connecting(_) => return RelayEnd::Unreachable,
+            RelayStage::Joined(joined) => joined.broken,
+            RelayStage::Answered => None,
         };
-        match joined.broken {
+        match broken {
             None => RelayEnd::Finished,
             Some(Side::Client) => RelayEnd::Client,
             Some(Side::Upstream) => RelayEnd::Upstream,
@@ -353,6 +362,7 @@ impl Relay {
         match &self.stage {
             RelayStage::Connecting(connecting) => connecting.made(),
             RelayStage::Joined(joined) => joined.attempts,
+            RelayStage::Answered => 0,
         }
     }
 }

@@ -12,6 +12,7 @@ use crate::relay::attempts::Connecting;
 use crate::relay::connecting::{
     Reached, ask_another, connect, forget_deadline, hear, keep_alive, look,
 };
+use crate::relay::destination::{Aim, aim, answer, first_upstream};
 use crate::relay::flow::{Flow, LastWords, break_off, end, pump};
 use crate::relay::pace::set_rates;
 use crate::relay::sealed::say_farewell;
@@ -20,6 +21,7 @@ use crate::relay::{Cause, Fault, Relay, RelayEnd, RelayMeters, RelayPhase, Relay
 use crate::tools::Tools;
 use moorline_protocol::control::LoopCounter;
 use moorline_protocol::wire::{CloseReason, Peer};
+use moorline_proxy::Text;
 use rustix::io::Errno;
 
 /// How long a relay waits, after one side has broken, for the other one to take what is left, in milliseconds: as long
@@ -37,7 +39,8 @@ impl Loop {
         mut arrival: Arrival,
     ) -> Option<RelayRef> {
         let tools = &mut self.tools;
-        let Some(upstream) = self.relays.upstream(listener).cloned() else {
+        let (settings, at) = (tools.cx.listener(listener), listener.index());
+        let Some(upstream) = first_upstream(settings, at, &self.relays.targets) else {
             give_up((listener, client), arrival, &tools.cx);
             return None;
         };
@@ -93,9 +96,49 @@ impl Loop {
             return None;
         }
         let name = relay.name;
-        let reached = connect(relay, &self.poller, tools);
-        self.after_attempt(key, reached);
+        self.direct_relay(key);
         Some(name)
+    }
+
+    /// A new relay goes where its listener or its own text says.
+    fn direct_relay(&mut self, key: RelayKey) {
+        let (relays, tools) = (&mut self.relays, &mut self.tools);
+        let facts = relays[key].facts(None, &tools.cx);
+        match aim(&facts, &relays.targets) {
+            None => {}
+            Some(Aim::Upstream(upstream)) => relays[key].upstream = upstream,
+            Some(Aim::Answer(text)) => return self.answer_relay(key, &text),
+            Some(Aim::Nowhere(why)) => return self.misdirect_relay(key, &why),
+        }
+        let reached = connect(&mut self.relays[key], &self.poller, tools);
+        self.after_attempt(key, reached);
+    }
+
+    /// The client of a relay gets a text, and then the end.
+    fn answer_relay(&mut self, key: RelayKey, text: &Text) {
+        let (relay, tools) = (&mut self.relays[key], &mut self.tools);
+        // A client that does not end is not waited for any longer.
+        let until = tools.cx.clock.ms + LINGER_MS;
+        let answered = answer(relay, text, tools);
+        self.relays.looks.set(key, until);
+        match answered {
+            Ok(()) => self.go_on_relaying(key),
+            Err(fault) => self.break_relay(key, fault),
+        }
+    }
+
+    /// The destination of a relay does not exist.
+    fn misdirect_relay(&mut self, key: RelayKey, why: &str) {
+        let relay = &self.relays[key];
+        let Tools { cx, refusals, .. } = &mut self.tools;
+        cx.count(LoopCounter::RelaysFailed, 1);
+        if let Some(unlogged) = refusals.tells(relay.listener, cx.clock.ms) {
+            tracing::warn!(
+                listener = %cx.listener(relay.listener).name, client = %relay.client, unlogged,
+                "connection closed: {why}"
+            );
+        }
+        self.end_relay(key, RelayEnd::Misdirected);
     }
 
     /// Goes on where attempts to connect have got to.
@@ -400,6 +443,7 @@ impl Loop {
                 let (shared, lasted) = (clock.shared_ms(), clock.since(joined.since));
                 relay.upstream.closed(joined.peer, shared, lasted);
             }
+            RelayStage::Answered => {}
         }
         let cx = &tools.cx;
         cx.shared
@@ -463,7 +507,7 @@ fn log_access(relay: &Relay, end: RelayEnd, cx: &Cx) {
     }
     let peer = match &relay.stage {
         RelayStage::Joined(joined) => Some(&joined.address),
-        RelayStage::Connecting(_) => None,
+        RelayStage::Connecting(_) | RelayStage::Answered => None,
     };
     let meters = &relay.meters;
     tracing::info!(

@@ -1,28 +1,55 @@
 //! The upstreams of relays: their peers, shared by the loops.
 
+mod implicit;
+
 use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
-use moorline_config::{Balance, Config, ProxyVersion, ResolverRules};
-use moorline_net::HostPort;
+use moorline_config::{Balance, Config, Destination, Map, ProxyVersion, ResolverRules};
 use moorline_net::tls::client::ClientTls;
+use moorline_net::{Address, HostPort};
 pub(crate) use moorline_proxy::{Attempts, Choice, Failure, NoPeer, PeerAddress, PeerKey};
-use moorline_proxy::{Found, NoSuchPeer, Probe, State, Turn, Unplaced, Upstream, UpstreamSeen};
+use moorline_proxy::{
+    Found, Maps, NoSuchPeer, Probe, State, Turn, Unplaced, Upstream, UpstreamSeen,
+};
 use rustc_hash::FxHashMap;
 use tokio::sync::Notify;
 
 use crate::peer_tls::PeerTls;
+use implicit::Implicit;
+pub(crate) use implicit::NoDestination;
 use moorline_protocol::control::PeerChange;
 
-/// The upstream of each listener that relays, by the listener's place.
-pub(crate) type Targets = Arc<[Option<Arc<SharedUpstream>>]>;
+/// What new connections are relayed to.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Targets {
+    /// The upstream of each listener that has one, by the listener's place.
+    listeners: Arc<[Option<Arc<SharedUpstream>>]>,
+    names: Arc<FxHashMap<String, Arc<SharedUpstream>>>,
+    /// The maps that texts mean.
+    pub(crate) maps: Arc<Maps>,
+}
+
+impl Targets {
+    /// The upstream that this listener's connections are relayed to.
+    pub(crate) fn of_listener(&self, at: usize) -> Option<&Arc<SharedUpstream>> {
+        self.listeners.get(at)?.as_ref()
+    }
+
+    /// The upstream of this name.
+    pub(crate) fn named(&self, name: &str) -> Option<&Arc<SharedUpstream>> {
+        self.names.get(name)
+    }
+}
 
 /// The upstreams of the gateway. They keep their state over reloads, by name.
 #[derive(Debug, Default)]
 pub(crate) struct Upstreams {
     state: Mutex<Known>,
+    /// Those of addresses that texts name.
+    implicit: Implicit,
     /// Look-ups or checks may be due.
     has_changed: Notify,
 }
@@ -34,6 +61,8 @@ struct Known {
     targets: Targets,
     /// TLS towards the peers of each, for the next change.
     tls: FxHashMap<String, Arc<PeerTls>>,
+    /// What the maps of the targets were made of.
+    maps: Vec<Map>,
 }
 
 impl Upstreams {
@@ -52,18 +81,29 @@ impl Upstreams {
                 }
                 None => {
                     let upstream = SharedUpstream::new(wanted.clone(), now);
-                    *lock(&upstream.tls) = tls;
-                    Arc::new(upstream)
+                    Arc::new(upstream.with_tls(tls))
                 }
             };
             known.upstreams.push(upstream);
         }
-        let targets = config.listeners.iter().map(|listener| {
-            let name = listener.upstream.as_ref()?;
-            let mut upstreams = known.upstreams.iter();
-            upstreams.find(|it| it.name == *name).cloned()
+        let names = known
+            .upstreams
+            .iter()
+            .map(|it| (it.name.clone(), it.clone()));
+        let names: FxHashMap<_, _> = names.collect();
+        let listeners = config.listeners.iter().map(|listener| {
+            let Some(Destination::Upstream(name)) = &listener.destination else {
+                return None;
+            };
+            names.get(name).cloned()
         });
-        known.targets = targets.collect();
+        known.targets.listeners = listeners.collect();
+        known.targets.names = Arc::new(names);
+        if known.maps != config.maps {
+            known.maps.clone_from(&config.maps);
+            known.targets.maps = Arc::new(Maps::new(&config.maps));
+        }
+        self.implicit.change(config, &known.tls, now);
         drop(known);
         self.note_change();
     }
@@ -93,10 +133,29 @@ impl Upstreams {
     /// The names and the checks that are due. They count as running from here.
     pub(crate) fn take_due(&self, now: u64) -> Due {
         let mut due = Due::default();
-        for upstream in self.all() {
+        for upstream in self.all().into_iter().chain(self.implicit.in_use(now)) {
             upstream.take_due(now, &mut due);
         }
         due
+    }
+
+    /// The upstream of the address that this text names, with the settings of another one. With the text: whether it is for datagrams.
+    ///
+    /// # Errors
+    /// It names none, or there are too many.
+    pub(crate) fn of_address(
+        &self,
+        text: (&str, bool),
+        like: Option<&moorline_config::Upstream>,
+        now: u64,
+    ) -> Result<Arc<SharedUpstream>, NoDestination> {
+        let tls = |name: &str| lock(&self.state).tls.get(name).cloned();
+        let (upstream, is_new) = self.implicit.get(text, like, tls, now)?;
+        if is_new {
+            // Its name is to be looked up.
+            self.note_change();
+        }
+        Ok(upstream)
     }
 
     /// Something else may be due.
@@ -109,7 +168,7 @@ impl Upstreams {
         self.has_changed.notified().await;
     }
 
-    /// The upstream of each listener, for new connections.
+    /// What new connections are relayed to.
     pub(crate) fn targets(&self) -> Targets {
         lock(&self.state).targets.clone()
     }
@@ -203,6 +262,29 @@ impl SharedUpstream {
             tls: Mutex::default(),
             look_ups: Mutex::default(),
         }
+    }
+
+    /// The same with TLS towards its peers.
+    fn with_tls(self, tls: Option<Arc<PeerTls>>) -> Self {
+        *lock(&self.tls) = tls;
+        self
+    }
+
+    /// One without peers, of relays that go nowhere.
+    pub(crate) fn nowhere() -> Arc<Self> {
+        static NOWHERE: OnceLock<Arc<SharedUpstream>> = OnceLock::new();
+        let make = || {
+            let path = Address::Unix(Default::default());
+            let mut config = moorline_config::Upstream::of_address(String::new(), path, None);
+            config.peers.clear();
+            Arc::new(Self::new(config, 0))
+        };
+        NOWHERE.get_or_init(make).clone()
+    }
+
+    /// Whether its peers take datagrams.
+    pub(crate) fn is_datagram(&self) -> bool {
+        self.locked().config().is_datagram()
     }
 
     /// Whether a key decides which peer a connection gets.

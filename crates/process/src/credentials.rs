@@ -1,4 +1,5 @@
-//! Certificates and keys on their way from the supervisor, which may read them, to the gateway, which uses them.
+//! Certificates and keys on their way from the supervisor, which may read them, to the gateway, which uses them. Maps travel with
+//! them, because they may be larger than a message.
 //!
 //! They travel as sealed memory: a gateway that is started again uses the files as of the last reload, not as they are
 //! on disk by then.
@@ -14,7 +15,7 @@ use moorline_net::tls::server::{ServerCredentials, ServerOptions, ServerTls};
 use rustix::fs::{MemfdFlags, SealFlags};
 use serde::{Deserialize, Serialize};
 
-use moorline_config::Config;
+use moorline_config::{Config, Map};
 
 /// More than a thousand certificates with their chains and keys.
 const MAX_BYTES: u64 = 64 << 20;
@@ -26,6 +27,8 @@ pub struct Credentials {
     listeners: Vec<Option<(ServerOptions, ServerCredentials)>>,
     /// By the name of each upstream that has TLS.
     upstreams: BTreeMap<String, (ClientOptions, ClientCredentials)>,
+    /// The maps of the configuration.
+    maps: Vec<Map>,
 }
 
 /// The same, sealed: no process can change it any more.
@@ -59,7 +62,13 @@ impl Credentials {
         Ok(Self {
             listeners,
             upstreams,
+            maps: config.maps.clone(),
         })
+    }
+
+    /// Takes the maps of the configuration out.
+    pub fn take_maps(&mut self) -> Vec<Map> {
+        std::mem::take(&mut self.maps)
     }
 
     /// Puts them into memory that cannot be changed.

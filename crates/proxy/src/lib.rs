@@ -43,6 +43,7 @@
 //! - `average`: measured times
 //! - `address`: where a peer is
 //! - `text`: texts that a connection fills in
+//! - `maps`: from one text to another
 
 #![forbid(unsafe_code)]
 
@@ -51,6 +52,7 @@ mod attempts;
 mod average;
 mod balance;
 mod checks;
+mod maps;
 mod members;
 mod membership;
 mod peer;
@@ -65,6 +67,7 @@ mod upstream;
 pub use address::PeerAddress;
 pub use attempts::Attempts;
 pub use checks::{Answer, Probe};
+pub use maps::Maps;
 pub use members::{Found, Unplaced};
 pub use peer::{Failure, Switch, Turn};
 pub use peers::PeerKey;

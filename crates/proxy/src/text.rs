@@ -1,16 +1,28 @@
 //! Texts that a connection fills in: keys of hashing, and every other template.
 
+use std::cell::Cell;
 use std::fmt;
 
-use moorline_config::{Template, TemplatePart, Variable};
+use moorline_config::{NameId, Template, TemplatePart, Variable};
+
+use super::maps::{Groups, Maps};
 
 /// A filled text has at most this number of bytes: more than any name, key or line of a log needs.
 pub const MOST_FILLED: usize = 16 * 1024;
+
+/// Maps and set variables that may be asked for one text: maps that have others twice could go on for ever.
+const MOST_STEPS: u32 = 1000;
 
 /// What a connection knows of itself.
 pub trait Facts {
     /// Appends the value of this variable, or nothing if it is not known.
     fn write(&self, variable: Variable, text: &mut Text);
+
+    /// The maps that its texts mean.
+    fn maps(&self) -> &Maps;
+
+    /// The text of this variable, if its listener sets it.
+    fn set(&self, name: NameId) -> Option<&Template>;
 }
 
 /// A filled text. What goes beyond [`MOST_FILLED`] bytes is left out.
@@ -37,14 +49,19 @@ impl Text {
         self.bytes
     }
 
-    /// Fills a template with what a connection knows, behind what is there.
+    /// Fills a template with what a connection knows, behind what is there. Maps and set variables beyond the first thousand are
+    /// empty.
     pub fn fill(&mut self, template: &Template, facts: &dyn Facts) {
-        for part in template.parts() {
-            match part {
-                TemplatePart::Text(part) => self.push(part.as_bytes()),
-                TemplatePart::Variable(variable) => facts.write(*variable, self),
-            }
-        }
+        let filling = Filling::new(facts);
+        template
+            .parts()
+            .iter()
+            .for_each(|part| filling.fill_part(part, None, self));
+    }
+
+    /// The same for a part of one.
+    pub fn fill_part(&mut self, part: &TemplatePart, facts: &dyn Facts) {
+        Filling::new(facts).fill_part(part, None, self);
     }
 }
 
@@ -53,5 +70,64 @@ impl fmt::Write for Text {
     fn write_str(&mut self, text: &str) -> fmt::Result {
         self.push(text.as_bytes());
         Ok(())
+    }
+}
+
+/// A text on its way.
+struct Filling<'a> {
+    facts: &'a dyn Facts,
+    steps: Cell<u32>,
+}
+
+impl<'a> Filling<'a> {
+    fn new(facts: &'a dyn Facts) -> Self {
+        Self {
+            facts,
+            steps: Cell::new(0),
+        }
+    }
+
+    fn fill(&self, template: &Template, groups: Option<&Groups<'_>>, text: &mut Text) {
+        for part in template.parts() {
+            self.fill_part(part, groups, text);
+        }
+    }
+
+    fn fill_part(&self, part: &TemplatePart, groups: Option<&Groups<'_>>, text: &mut Text) {
+        match part {
+            TemplatePart::Text(part) => text.push(part.as_bytes()),
+            TemplatePart::Variable(variable) => self.facts.write(*variable, text),
+            TemplatePart::Group(group) => {
+                let found = groups.and_then(|groups| groups.get(usize::from(*group)));
+                text.push(found.map_or(&[], |found| found.as_bytes()));
+            }
+            TemplatePart::Map(name) => self.fill_map(*name, text),
+            TemplatePart::Set(name) => {
+                if let Some(set) = self.facts.set(*name)
+                    && self.may_go_on()
+                {
+                    self.fill(set, None, text);
+                }
+            }
+        }
+    }
+
+    fn fill_map(&self, name: NameId, text: &mut Text) {
+        let Some(map) = self.facts.maps().get(name) else {
+            return;
+        };
+        if !self.may_go_on() {
+            return;
+        }
+        let mut from = Text::default();
+        self.fill(map.from(), None, &mut from);
+        map.look_up(from.as_bytes(), |value, groups| {
+            self.fill(value, groups, text);
+        });
+    }
+
+    fn may_go_on(&self) -> bool {
+        self.steps.set(self.steps.get() + 1);
+        self.steps.get() <= MOST_STEPS
     }
 }

@@ -39,12 +39,14 @@ pub(super) const LISTEN: SectionReference = SectionReference {
         ),
         key(
             "upstream",
-            "name of an upstream",
+            "name of an upstream, or text with variables",
             Words("none"),
             r#""mysql""#,
             NewConnections,
             "Relays each connection to a peer of this upstream: see [`[upstream.NAME]`](#upstreamname). No worker has a part in \
-             it. Keys of sessions and messages do not belong to such a listener. `idle_timeout` is 10 min unless it is written. A \
+             it. Keys of sessions and messages do not belong to such a listener. `idle_timeout` is 10 min unless it is written. \
+             A text such as `\"${map.backend}\"` gives the name of an upstream, or else an address: `host:port`, `tcp://host:port`, \
+             `unix:///path`. The connection is closed if it gives neither. A \
              `udp://` listener relays datagrams to `udp://` peers: see [UDP](../guide/proxy.md#udp).",
         ),
         key(
@@ -65,6 +67,31 @@ pub(super) const LISTEN: SectionReference = SectionReference {
             "`udp://` with `upstream`: the answers that a peer gives to each datagram. A session ends when they have come; with 0, \
              when its datagrams are passed on. Without it, only `idle_timeout` ends a session. If answers are missing when it \
              does, the peer has failed once.",
+        ),
+        key(
+            "upstream_like",
+            "name of an upstream",
+            Words("the defaults of an upstream"),
+            r#""settings""#,
+            NewConnections,
+            "The upstream whose settings hold for addresses that `upstream` gives. Its peers, balance and check do not: they may \
+             be left out by `peers = []`.",
+        ),
+        key(
+            "return",
+            "text with variables",
+            Words("none"),
+            r#""${client.address}\n""#,
+            NewConnections,
+            "Instead of `upstream`: each client gets this text, and then the end. What it sends is thrown away.",
+        ),
+        key(
+            "set",
+            "table",
+            Words("none"),
+            r#"{ shard = "${client.binary}-1" }"#,
+            NewConnections,
+            "With `upstream` or `return`: texts that others may have as `${set.NAME}`. Each is filled in where it is used.",
         ),
         key(
             "preread",

@@ -58,6 +58,14 @@ pub(super) const FILE: SectionReference = SectionReference {
             "The peers that listeners relay to.",
         ),
         key(
+            "map",
+            "tables",
+            Words("none"),
+            "[map.NAME]",
+            Yes,
+            "Tables from one text to another.",
+        ),
+        key(
             "limit",
             "tables",
             Words("none"),

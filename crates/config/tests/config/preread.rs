@@ -33,7 +33,7 @@ const WRONG: &[(&str, &str)] = &[
     ),
     (
         "preread = {}",
-        r#"3:1: `preread` has no effect without `upstream`
+        r#"3:1: `preread` has no effect without `upstream` or `return`
   3 | preread = {}
     | ^^^^^^^
   hint: remove it"#,

@@ -302,9 +302,9 @@ pub(super) fn fill_path(template: &Template, facts: &dyn Facts) -> Option<PathBu
     for part in template.parts() {
         match part {
             TemplatePart::Text(text) => path.extend_from_slice(text.as_bytes()),
-            TemplatePart::Variable(variable) => {
+            part => {
                 let mut value = Text::default();
-                facts.write(*variable, &mut value);
+                value.fill_part(part, facts);
                 path.extend(part_of_name(value.as_bytes()));
             }
         }

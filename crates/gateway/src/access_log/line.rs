@@ -23,9 +23,9 @@ fn write_text(format: &Template, escape: Escape, facts: &dyn Facts, line: &mut V
     for part in format.parts() {
         match part {
             TemplatePart::Text(text) => line.extend_from_slice(text.as_bytes()),
-            TemplatePart::Variable(variable) => {
+            part => {
                 let mut value = Text::default();
-                facts.write(*variable, &mut value);
+                value.fill_part(part, facts);
                 write_escaped(value.as_bytes(), escape, line);
             }
         }

@@ -16,7 +16,7 @@ use crate::tools::Tools;
 /// Reads of one way in a turn: then others have theirs.
 const READS_PER_TURN: usize = 16;
 /// Reads of what comes for a side that is gone, as for a closed session.
-const DISCARDED_READS: u8 = 16;
+pub(crate) const DISCARDED_READS: u8 = 16;
 /// Bytes that are read at once while the memory limit is near: so much may have to be kept.
 const READ_NEAR_LIMIT: usize = 4 * 1024;
 
@@ -162,7 +162,12 @@ pub(crate) fn end(relay: &mut Relay, from: Side, tools: &mut Tools) {
 }
 
 /// Passes bytes at the front of the loop's buffer on to the other side.
-fn pass(relay: &mut Relay, from: Side, bytes: usize, tools: &mut Tools) -> Result<(), Fault> {
+pub(crate) fn pass(
+    relay: &mut Relay,
+    from: Side,
+    bytes: usize,
+    tools: &mut Tools,
+) -> Result<(), Fault> {
     note_activity(relay, from, bytes, tools);
     tools.budget.spend(bytes);
     relay.way_mut(from).note_read(bytes);

@@ -3,7 +3,6 @@
 use std::collections::VecDeque;
 use std::ops::{Index, IndexMut};
 use std::os::fd::OwnedFd;
-use std::sync::Arc;
 
 use slab::Slab;
 
@@ -11,7 +10,7 @@ use crate::cx::Cx;
 use crate::entry::Newcomer;
 use crate::ids::{ListenerId, RelayKey, RelayRef, RelayTag};
 use crate::relay::{Relay, number};
-use crate::upstreams::{SharedUpstream, Targets};
+use crate::upstreams::Targets;
 use crate::wheel::Wheel;
 use moorline_protocol::wire::Peer;
 
@@ -24,16 +23,11 @@ pub(crate) struct Relays {
     pub(crate) work: VecDeque<RelayRef>,
     /// When each is looked at: whether it was idle for too long, or its end takes too long.
     pub(crate) looks: Wheel<RelayKey>,
-    /// The upstream of each listener for new connections.
-    pub(crate) upstreams: Targets,
+    /// What new connections are relayed to.
+    pub(crate) targets: Targets,
 }
 
 impl Relays {
-    /// The upstream that this listener's new connections are relayed to, if they are.
-    pub(crate) fn upstream(&self, listener: ListenerId) -> Option<&Arc<SharedUpstream>> {
-        self.upstreams.get(listener.index())?.as_ref()
-    }
-
     /// A connection that may become a relay, with a number of its own.
     pub(crate) fn newcomer<'a>(
         &mut self,

@@ -173,7 +173,7 @@ fn relays_that_move_much_leave_the_others_their_turn() {
 #[test]
 fn a_connection_whose_listener_relays_no_more_is_closed_and_counted() {
     let mut bench = Bench::new("");
-    bench.script.gateway.relays.upstreams = std::sync::Arc::from([None]);
+    bench.script.gateway.relays.targets = crate::upstreams::Targets::default();
     let (mut client, socket) = UnixStream::pair().expect("a pair");
     let admissions = &bench.script.gateway.tools.cx.shared.admissions;
     let counted = admissions[0].admit(&peer(7), Counted::ADMITTED);

@@ -31,7 +31,8 @@ impl Loop {
         } = setup;
         let before = std::mem::replace(&mut self.tools.cx.config, config);
         self.show(tls);
-        self.relays.upstreams = self.tools.cx.shared.upstreams.targets();
+        self.relays.targets = self.tools.cx.shared.upstreams.targets();
+        self.tools.cx.maps = self.relays.targets.maps.clone();
         for (id, _) in (0..).map(ListenerId).zip(&before.listeners) {
             let listener = self.tools.cx.config.listeners.get(id.index());
             let is_over = listener.is_none_or(|listener| listener.is_retired);

@@ -11,11 +11,12 @@ use crate::entry::{
 use crate::event_loop::Loop;
 use crate::ids::{Side, UdpRelayKey};
 use crate::notes::Notes;
+use crate::relay::destination::{Aim, aim};
 use crate::shared::admission::Counted;
 use crate::tools::Tools;
 use crate::udp_relay::kept::Unanswered;
 use crate::udp_relay::{UdpClient, UdpMeters, UdpRelay};
-use crate::upstreams::Attempts;
+use crate::upstreams::{Attempts, SharedUpstream, Targets};
 use moorline_protocol::control::LoopCounter;
 use moorline_protocol::wire::{CloseReason, Peer};
 
@@ -29,14 +30,22 @@ impl Loop {
         let tools = &mut self.tools;
         let settings = tools.cx.listener(client.listener);
         let is_closed = settings.is_retired || tools.cx.is_stopping();
-        let upstream = self.relays.upstream(client.listener);
         let shown = Peer::Ip(client.address);
-        let admitted = match upstream.filter(|_| !is_closed) {
-            Some(upstream) => admit(&client, &shown, front, tools).map(|it| (it, upstream.clone())),
-            None => None,
+        let admitted = match is_closed {
+            false => admit(&client, &shown, front, tools),
+            true => None,
         };
-        let Some(((counted, mut notes), upstream)) = admitted else {
+        let Some((counted, mut notes)) = admitted else {
             tools.cx.count(LoopCounter::DatagramsDropped, 1);
+            return None;
+        };
+        let Some(upstream) = upstream(
+            &newcomer(&client, &shown, front),
+            &self.relays.targets,
+            tools,
+        ) else {
+            tools.cx.count(LoopCounter::DatagramsDropped, 1);
+            tools.cx.shared.release(client.listener, &shown, counted);
             return None;
         };
         let cx = &tools.cx;
@@ -75,6 +84,42 @@ impl Loop {
     }
 }
 
+/// A client that has no relay so far.
+fn newcomer<'a>(client: &UdpClient, shown: &'a Peer, front: &'a OwnedFd) -> Newcomer<'a> {
+    Newcomer {
+        listener: client.listener,
+        client: shown,
+        socket: Some(front),
+        local: client.local,
+        number: 0,
+    }
+}
+
+/// The upstream that a new client's datagrams go to.
+fn upstream(
+    newcomer: &Newcomer<'_>,
+    targets: &Targets,
+    tools: &mut Tools,
+) -> Option<Arc<SharedUpstream>> {
+    let Tools { cx, refusals, .. } = tools;
+    let listener = newcomer.listener;
+    let why = match aim(&newcomer.facts(None, cx), targets) {
+        None => return targets.of_listener(listener.index()).cloned(),
+        Some(Aim::Upstream(upstream)) => return Some(upstream),
+        Some(Aim::Answer(_)) => return None,
+        Some(Aim::Nowhere(why)) => why,
+    };
+    log_refusal(newcomer, Refusal::MISDIRECTED, cx);
+    cx.count(LoopCounter::RelaysFailed, 1);
+    if let Some(unlogged) = refusals.tells(listener, cx.clock.ms) {
+        tracing::warn!(
+            listener = %cx.listener(listener).name, client = %newcomer.client, unlogged,
+            "datagram dropped: {why}"
+        );
+    }
+    None
+}
+
 /// Counts a new client for the limits of its listener. `None`: one of them, or `access`, forbids it.
 fn admit(
     client: &UdpClient,
@@ -83,13 +128,7 @@ fn admit(
     tools: &mut Tools,
 ) -> Option<(Counted, Option<Box<Notes>>)> {
     let listener = client.listener;
-    let newcomer = Newcomer {
-        listener,
-        client: shown,
-        socket: Some(front),
-        local: client.local,
-        number: 0,
-    };
+    let newcomer = newcomer(client, shown, front);
     if !is_allowed(tools.cx.listener(listener), shown) {
         note_denied(&newcomer, tools);
         return None;

@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use super::*;
-use moorline_config::Variable;
+use moorline_config::{NameId, Template, Variable};
 use moorline_net::HostPort;
 
 const NAMED: &str = r#"peers = ["tcp://db.example:2", "tcp://10.0.0.1:1"]"#;
@@ -233,7 +233,8 @@ fn a_key_has_what_the_connection_knows() {
     let moorline_config::Balance::Hash { key, .. } = config.balance else {
         panic!("it is a hash");
     };
-    struct Known;
+    #[derive(Default)]
+    struct Known(Maps);
     impl Facts for Known {
         fn write(&self, variable: Variable, text: &mut Text) {
             match variable {
@@ -242,9 +243,17 @@ fn a_key_has_what_the_connection_knows() {
                 _ => {}
             }
         }
+
+        fn maps(&self) -> &Maps {
+            &self.0
+        }
+
+        fn set(&self, _: NameId) -> Option<&Template> {
+            None
+        }
     }
     let mut text = Text::default();
-    text.fill(&key, &Known);
+    text.fill(&key, &Known::default());
     assert_eq!(text.as_bytes(), b"$192.0.2.1: front/");
 }
 

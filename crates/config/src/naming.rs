@@ -1,0 +1,74 @@
+//! Whether names are fit, and whether there is what texts name.
+
+use std::collections::BTreeSet;
+use std::ops::Range;
+
+use super::error::{Report, Reported};
+use super::names::Named;
+use super::near;
+
+const LONGEST_NAME: usize = 64;
+
+/// Reports each name that nothing has, and warns of maps that no text has.
+pub(super) fn check(report: &Report<'_>) -> Result<(), Reported> {
+    let (defined, used) = (report.names.defined.borrow(), report.names.used.borrow());
+    let mut result = Ok(());
+    for (what, name, place) in used.iter() {
+        if !defined.contains_key(&(*what, name.clone())) {
+            let known = defined.keys().filter(|(kind, _)| kind == what);
+            let meant = near::nearest(name, known.map(|(_, name)| name.as_str()));
+            result = Err(unknown(report, *what, name, meant, place.clone()));
+        }
+    }
+    let used: BTreeSet<_> = used
+        .iter()
+        .map(|(what, name, _)| (*what, name.as_str()))
+        .collect();
+    for ((what, name), place) in defined.iter() {
+        if *what == Named::Map && !used.contains(&(*what, name.as_str())) {
+            let line = report.line(place.start);
+            report.warn(format!("map {name:?} (line {line}): no text has it"));
+        }
+    }
+    result
+}
+
+fn unknown(
+    report: &Report<'_>,
+    what: Named,
+    name: &str,
+    meant: Option<&str>,
+    place: Range<usize>,
+) -> Reported {
+    let (message, prefix, hint) = match what {
+        Named::Map => (
+            format!("there is no map {name:?}"),
+            "map",
+            format!("write a table [map.{name}]"),
+        ),
+        Named::Set => (
+            format!("no listener sets {name:?}"),
+            "set",
+            format!("write set = {{ {name} = \"…\" }} in a [[listen]]"),
+        ),
+    };
+    let hint = meant.map_or(hint, |meant| format!("did you mean ${{{prefix}.{meant}}}?"));
+    report.error(place, message, hint)
+}
+
+/// Texts and commands name it without quotes.
+pub(super) fn check_name(
+    report: &Report<'_>,
+    of: &str,
+    name: &str,
+    place: Range<usize>,
+) -> Result<(), Reported> {
+    let is_fit = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
+    if !name.is_empty() && name.len() <= LONGEST_NAME && name.chars().all(is_fit) {
+        return Ok(());
+    }
+    let message = format!("{name:?} is no name of {of}");
+    let hint =
+        format!("write at most {LONGEST_NAME} letters, digits, hyphens, underscores and dots");
+    Err(report.error(place, message, hint))
+}
