@@ -75,9 +75,11 @@ impl UdpPeer {
         }
     }
 
-    /// An address of this machine where nobody receives datagrams.
+    /// An address of this machine where nobody receives datagrams. It is one of this process, so that its port stays free.
     pub fn absent() -> SocketAddr {
-        let socket = UdpSocket::bind("127.0.0.1:0").expect("a port is free");
+        let [.., high, low] = std::process::id().to_be_bytes();
+        let own = SocketAddr::from(([127, 77, high, low], 0));
+        let socket = UdpSocket::bind(own).expect("a port is free");
         socket.local_addr().expect("it is bound")
     }
 

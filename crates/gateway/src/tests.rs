@@ -17,5 +17,6 @@ mod relay_faults;
 mod relays;
 mod script;
 mod storm;
+mod udp_relays;
 mod waits;
 mod web;
