@@ -186,3 +186,31 @@ fn lines_of_an_access_log_are_the_same() {
         "{ours}"
     );
 }
+
+#[test]
+fn texts_maps_and_shares_are_the_same() {
+    let stream = r#"stream {
+        map $remote_addr $by_text { default none; 127.0.0.1 one; ~^127\.0\.0\.(?<last>[23])$ last-$last-$1; }
+        geo $by_network { default none; 127.0.0.0/30 inner; 127.0.0.0/8 outer; 127.0.0.9 nine; }
+        geo $by_range { ranges; default none; 127.0.0.2-127.0.0.4 range; }
+        split_clients $remote_addr $share { 33.3% a; 20% b; * c; }
+        server { listen PORT0; set $mine "<$by_text>"; return "$remote_addr $mine $by_network $by_range $share $protocol\n"; } }"#;
+    let (theirs, ours) = both(stream, &[], |ports| -> String {
+        (1..=40).map(|host| names(ports[0], host, 1)).collect()
+    });
+    assert_eq!(theirs, ours);
+    assert!(ours.contains("127.0.0.3 <last-3-3> inner range "), "{ours}");
+}
+
+#[test]
+fn a_map_chooses_the_upstream_or_the_address() {
+    let stream = "stream { upstream one { server PEER0; } upstream two { server PEER1; } proxy_half_close on;
+        map $remote_addr $target { 127.0.0.1 one; 127.0.0.2 two; default PEER2; }
+        server { listen PORT0; proxy_pass $target; } server { listen PORT1; proxy_pass two; } }";
+    let (theirs, ours) = both(stream, &["a", "b", "c"], |ports| -> String {
+        let ask = |host| names(ports[0], host, 1) + &names(ports[1], host, 1);
+        (1..=3).map(ask).collect()
+    });
+    assert_eq!(theirs, ours);
+    assert_eq!(ours, "abbbcb");
+}

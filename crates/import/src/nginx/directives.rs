@@ -17,8 +17,6 @@ enum Fate {
 use Fate::{Ignored, Imported, Refused};
 
 const SIZED: &str = "tables grow as they need to";
-/// What Moorline is to have soon.
-const LATER: Fate = Refused("it is not imported by this version");
 const CIPHERS: &str =
     "all ciphers and curves that Moorline has are strong, and it prefers the best";
 const OWN_PROCESSES: &str = "Moorline has processes of its own";
@@ -80,9 +78,9 @@ const STREAM: &[(&str, Fate)] = &[
     ("variables_hash_bucket_size", Ignored(SIZED)),
     ("server_names_hash_max_size", Ignored(SIZED)),
     ("server_names_hash_bucket_size", Ignored(SIZED)),
-    ("map", LATER),
-    ("geo", LATER),
-    ("split_clients", LATER),
+    ("map", Imported),
+    ("geo", Imported),
+    ("split_clients", Imported),
     ("limit_conn_zone", Imported),
     ("log_format", Imported),
     ("map_hash_max_size", Ignored(SIZED)),
@@ -186,8 +184,8 @@ const BOTH: &[(&str, Fate)] = &[
 const SERVER: &[(&str, Fate)] = &[
     ("listen", Imported),
     ("proxy_pass", Imported),
-    ("return", LATER),
-    ("set", LATER),
+    ("return", Imported),
+    ("set", Imported),
 ];
 
 /// In `upstream`.

@@ -309,12 +309,6 @@ fn target(
     } else {
         host
     };
-    if has_variables(&text) {
-        return Err(end.refuse(
-            &mut cx.report,
-            "with variables is not imported by this version",
-        ));
-    }
     let settings = peers::settings(scope, host.trim_matches(['[', ']']), cx)?;
     let to = To {
         text,

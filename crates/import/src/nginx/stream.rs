@@ -28,13 +28,18 @@ pub(super) fn stream(block: &[Directive], cx: &mut Context<'_>) -> Document {
         logs: Logs::new(block, cx),
         upstreams: Upstreams::new(upstream::upstreams(block, cx)),
     };
-    for directive in block.iter().filter(|it| it.name == "server") {
+    let servers = block.iter().filter(|it| it.name == "server");
+    let mut servers: Vec<_> = servers.enumerate().collect();
+    // Those that name an upstream have its name before others may mean it.
+    servers.sort_by_key(|(_, server)| names_by_variable(server));
+    for (at, directive) in servers {
         // Its errors are reported, and those of the others are to be found, too.
-        let _ = listeners.add(directive, block, cx);
+        let _ = listeners.add(at, directive, block, cx);
     }
+    listeners.tables.sort_by_key(|(at, _)| *at);
     listeners.upstreams.make_unused(cx);
     let mut document = Document::default();
-    let tables = listeners.tables.into_iter();
+    let tables = listeners.tables.into_iter().map(|(_, table)| table);
     let tables = tables.chain(listeners.upstreams.tables());
     let tables = tables.chain(map::tables(block, cx));
     let tables = tables.chain(limit::tables(block, cx));
@@ -42,6 +47,13 @@ pub(super) fn stream(block: &[Directive], cx: &mut Context<'_>) -> Document {
         document.push(table);
     }
     document
+}
+
+/// Whether a server passes to what a variable names.
+fn names_by_variable(server: &Directive) -> bool {
+    let mut inner = server.block.iter().flatten();
+    let pass = inner.find(|it| it.name == "proxy_pass");
+    pass.is_some_and(|it| it.arguments.iter().any(|text| has_variables(text)))
 }
 
 /// Makes the variables known that servers set.
@@ -67,7 +79,8 @@ fn define_sets(stream: &[Directive], cx: &mut Context<'_>) {
 }
 
 struct Listeners {
-    tables: Vec<Table>,
+    /// With the number of the server that each belongs to.
+    tables: Vec<(usize, Table)>,
     /// Where each address was written.
     addresses: BTreeMap<String, Place>,
     logs: Logs,
@@ -77,6 +90,7 @@ struct Listeners {
 impl Listeners {
     fn add(
         &mut self,
+        at: usize,
         directive: &Directive,
         stream: &[Directive],
         cx: &mut Context<'_>,
@@ -99,7 +113,7 @@ impl Listeners {
             table.push(Entry::new("address", Value::text(address), &listen.place));
             table.extend(self.destination(&server, listen, cx)?);
             table.extend(server.entries(listen));
-            self.tables.push(table);
+            self.tables.push((at, table));
         }
         Ok(())
     }

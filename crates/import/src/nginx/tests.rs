@@ -5,6 +5,7 @@ mod access;
 mod datagrams;
 mod limits;
 mod logs;
+mod maps;
 mod peer_ssl;
 mod resolving;
 mod ssl;

@@ -55,15 +55,11 @@ impl Upstreams {
             Some(upstream) => (to.text.to_ascii_lowercase(), upstream.clone()),
             None => (to.text.clone(), direct(to, cx)?),
         };
-        let is_same = |one: &[Entry]| {
-            let same = one.iter().zip(settings).all(|(one, other)| one.same(other));
-            same && one.len() == settings.len()
-        };
         let mut variants = self
             .made
             .iter()
             .filter(|it| it.to == key && it.kind == kind);
-        if let Some(variant) = variants.find(|it| is_same(&it.settings)) {
+        if let Some(variant) = variants.find(|it| same(&it.settings, settings)) {
             return Ok(variant.name.clone());
         }
         let is_other = self.made.iter().any(|it| it.to == key);
@@ -103,6 +99,11 @@ impl Upstreams {
                 cx.report.error(&upstream.place, message);
             }
             self.make(key, kind, settings, name, upstream);
+        }
+        let is_it =
+            |it: &&Variant| it.to == to.text && it.kind == kind && same(&it.settings, settings);
+        if let Some(variant) = self.made.iter().find(is_it) {
+            return variant.name.clone();
         }
         let name = self.free_name(&format!("settings-{}", to.place.line));
         let upstream = Upstream {
@@ -177,6 +178,11 @@ impl Upstreams {
             table
         })
     }
+}
+
+/// Whether settings are the same, wherever they were written.
+fn same(one: &[Entry], other: &[Entry]) -> bool {
+    one.len() == other.len() && one.iter().zip(other).all(|(one, other)| one.same(other))
 }
 
 /// The same peers, for datagrams.
