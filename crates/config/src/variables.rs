@@ -50,6 +50,8 @@ pub enum Variable {
     UpstreamBytesReceived,
     /// `${status}`: 200, 400, 403, 500, 502 or 503; `000` before its end.
     Status,
+    /// `${limit.status}`: what `limits` say of it: `PASSED`, `REJECTED` or `REJECTED_DRY_RUN`; empty where it counts for none.
+    LimitStatus,
     /// `${reason}`: why it has ended, as in the engine's log; empty before its end.
     Reason,
     /// `${bytes.sent}`: bytes that the client was sent.
@@ -92,6 +94,7 @@ const VARIABLES: &[(&str, Variable)] = &[
     ("upstream.bytes_sent", Variable::UpstreamBytesSent),
     ("upstream.bytes_received", Variable::UpstreamBytesReceived),
     ("status", Variable::Status),
+    ("limit.status", Variable::LimitStatus),
     ("reason", Variable::Reason),
     ("bytes.sent", Variable::BytesSent),
     ("bytes.received", Variable::BytesReceived),

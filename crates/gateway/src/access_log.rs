@@ -29,6 +29,13 @@ struct Known {
 type LogsOfListener = Arc<[Arc<AccessLog>]>;
 
 impl AccessLogs {
+    /// Starts the thread if this configuration needs it. The main thread calls it: a loop's thread may be bound to a processor.
+    pub(crate) fn prepare(&self, config: &Config) {
+        if !config.access_logs.is_empty() {
+            self.writer.start();
+        }
+    }
+
     /// Takes those of this configuration. What was buffered is written.
     pub(crate) fn change(&self, config: &Config) {
         let logs: Vec<_> = config.access_logs.iter().cloned().map(Arc::new).collect();
@@ -38,9 +45,6 @@ impl AccessLogs {
             Some(names.iter().filter_map(named).collect())
         });
         self.locked().used = used.collect();
-        if !logs.is_empty() {
-            self.writer.start();
-        }
         self.writer.reopen(logs);
     }
 

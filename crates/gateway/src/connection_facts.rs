@@ -13,6 +13,7 @@ use rustix::net::SocketAddrAny;
 use crate::cx::{Cx, unix_ms};
 use crate::ids::ListenerId;
 use crate::notes::{AttemptNote, Notes};
+use crate::shared::limits::LimitStatus;
 use crate::upstreams::SharedUpstream;
 use crate::utc::Utc;
 use moorline_protocol::wire::Peer;
@@ -74,6 +75,17 @@ impl ConnectionFacts<'_> {
     fn connection(&self) -> &Peer {
         let noted = self.notes.and_then(|notes| notes.connection.as_ref());
         noted.unwrap_or(self.client)
+    }
+
+    /// As in nginx.
+    fn limit_status(&self) -> &'static [u8] {
+        match self.notes.map(|notes| notes.limit_status) {
+            // Only limits end a connection with it.
+            _ if self.status == Some(503) => b"REJECTED",
+            Some(LimitStatus::Passed) => b"PASSED",
+            Some(LimitStatus::OverInDryRun) => b"REJECTED_DRY_RUN",
+            Some(LimitStatus::Uncounted) | None => b"",
+        }
     }
 
     fn attempts(&self) -> &[AttemptNote] {
@@ -162,6 +174,7 @@ impl Facts for ConnectionFacts<'_> {
             | Variable::UpstreamBytesSent
             | Variable::UpstreamBytesReceived => self.write_attempts(variable, text),
             Variable::Status => put(text, format_args!("{:03}", self.status.unwrap_or(0))),
+            Variable::LimitStatus => text.push(self.limit_status()),
             Variable::Reason => text.push(self.reason.as_bytes()),
             Variable::BytesSent => {
                 write_number(self.relayed.as_ref().map_or(0, |it| it.back), text);

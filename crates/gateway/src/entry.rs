@@ -8,7 +8,7 @@ use crate::cx::{Cx, unix_ms};
 use crate::ids::ListenerId;
 use crate::notes::Notes;
 use crate::session::Session;
-use crate::shared::limits::Ticket;
+use crate::shared::limits::{LimitStatus, Ticket};
 use crate::tools::Tools;
 use moorline_config::Listener;
 use moorline_protocol::control::Limit;
@@ -43,6 +43,7 @@ pub(crate) struct Newcomer<'a> {
     pub(crate) listener: ListenerId,
     pub(crate) client: &'a Peer,
     pub(crate) socket: Option<&'a OwnedFd>,
+    pub(crate) notes: Option<&'a Notes>,
     /// The address that a datagram was sent to, where the socket has several.
     pub(crate) local: Option<IpAddr>,
     /// No other connection has it.
@@ -55,6 +56,7 @@ pub(crate) fn newcomer(session: &Session) -> Newcomer<'_> {
         listener: session.listener,
         client: &session.peer,
         socket: session.transport.socket.as_ref(),
+        notes: session.notes.as_deref(),
         local: None,
         number: session.id,
     }
@@ -105,13 +107,14 @@ pub(crate) fn log_refusal(newcomer: &Newcomer<'_>, refusal: Refusal, cx: &Cx) {
 pub(crate) fn take_tickets(
     newcomer: &Newcomer<'_>,
     tools: &mut Tools,
-) -> Result<Vec<Ticket>, Refused> {
+) -> Result<(Vec<Ticket>, LimitStatus), Refused> {
     let Tools { cx, refusals, .. } = tools;
     let settings = cx.listener(newcomer.listener);
     if settings.stream.limits.is_empty() {
-        return Ok(Vec::new());
+        return Ok((Vec::new(), LimitStatus::Uncounted));
     }
     let mut tickets = Vec::new();
+    let mut is_over = false;
     for bound in &*cx.shared.limits.of(newcomer.listener.index()) {
         let key = newcomer.facts(None, cx).filled(&bound.counts.key);
         let why = match bound.take(key.as_bytes()) {
@@ -134,6 +137,7 @@ pub(crate) fn take_tickets(
         }
         if is_dry_run {
             cx.count_limit(Limit::KeysDryRun);
+            is_over = true;
             continue;
         }
         log_refusal(newcomer, Refusal::LIMITED, cx);
@@ -141,13 +145,23 @@ pub(crate) fn take_tickets(
         cx.count_closed(CloseReason::Limit);
         return Err(Refused);
     }
-    Ok(tickets)
+    let status = match is_over {
+        true => LimitStatus::OverInDryRun,
+        false if tickets.is_empty() => LimitStatus::Uncounted,
+        false => LimitStatus::Passed,
+    };
+    Ok((tickets, status))
 }
 
 /// Keeps them with the connection that they count.
-pub(crate) fn note_tickets(notes: &mut Option<Box<Notes>>, tickets: Vec<Ticket>) {
-    if !tickets.is_empty() {
-        notes.get_or_insert_default().tickets = tickets;
+pub(crate) fn note_tickets(
+    notes: &mut Option<Box<Notes>>,
+    (tickets, status): (Vec<Ticket>, LimitStatus),
+) {
+    if status != LimitStatus::Uncounted {
+        let notes = notes.get_or_insert_default();
+        notes.tickets = tickets;
+        notes.limit_status = status;
     }
 }
 
@@ -157,7 +171,7 @@ impl Newcomer<'_> {
             cx,
             listener: self.listener,
             client: self.client,
-            notes: None,
+            notes: self.notes,
             socket: self.socket,
             local: self.local,
             number: self.number,

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::relay::pace::Pace;
-use crate::shared::limits::Ticket;
+use crate::shared::limits::{LimitStatus, Ticket};
 use crate::upstreams::PeerAddress;
 use moorline_protocol::wire::Peer;
 
@@ -16,6 +16,8 @@ pub(crate) struct Notes {
     pub(crate) attempts: Option<Vec<AttemptNote>>,
     /// What it counts for until they are dropped.
     pub(crate) tickets: Vec<Ticket>,
+    /// What the limits of its listener say of it.
+    pub(crate) limit_status: LimitStatus,
     /// How fast its bytes may pass, if that is limited.
     pub(crate) pace: Option<Pace>,
 }

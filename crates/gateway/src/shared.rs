@@ -109,6 +109,7 @@ impl Shared {
         self.keep_free(reserve);
         self.admissions.grow(config.listeners.len());
         self.upstreams.change(config, Clock::shared_now());
+        self.access_logs.prepare(config);
         let listeners = (0..).map(ListenerId).zip(&config.listeners);
         listeners
             .filter(|(id, listener)| self.admissions[id.index()].prepare(listener))

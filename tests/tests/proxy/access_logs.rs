@@ -390,3 +390,65 @@ fn sessions_of_datagrams_leave_a_line_too() {
         ]
     );
 }
+
+#[test]
+fn a_line_says_what_limits_say_of_a_connection() {
+    let peer = PeerServer::echo();
+    let rule = |most: &str| format!("limits = [{{ limit = \"one\", {most} }}]\n");
+    let listener = |name: &str, rules: &str| {
+        format!(
+            "[[listen]]\nname = \"{name}\"\naddress = \"tcp://127.0.0.1:0\"\nupstream = \"back\"\naccess_log = [\"main\"]\n{rules}"
+        )
+    };
+    let text = format!(
+        "[workers]\ncount = 1\n{}{}{}{}[upstream.back]\npeers = [\"tcp://{}\"]\n[limit.one]\nkey = \"${{client.address}}\"\n\
+         [access_log.main]\npath = \"access.log\"\nformat = \"${{listener}}:${{limit.status}}\"\n",
+        listener("holds", &rule("most = 1")),
+        listener("refuses", &rule("most = 1")),
+        listener("tells", &rule("most = 1, dry_run = true")),
+        listener("none", ""),
+        peer.address
+    );
+    let engine = Engine::start("moorline", &text);
+    let site = engine.site();
+    let ask = |at: usize| {
+        let mut client = TcpStream::connect(engine.socket_address(at)).expect("it accepts");
+        let _ = client.write_all(b"x");
+        let _ = client.read(&mut [0]);
+        client
+    };
+    let held = ask(0);
+    for (at, line) in [
+        (1, "refuses:REJECTED"),
+        (2, "tells:REJECTED_DRY_RUN"),
+        (3, "none:-"),
+    ] {
+        drop(ask(at));
+        assert_eq!(written(&site, "access.log", at)[at - 1], line);
+    }
+    drop(held);
+    assert_eq!(written(&site, "access.log", 4)[3], "holds:PASSED");
+}
+
+#[test]
+fn behind_a_proxy_a_line_has_the_client_and_the_proxy() {
+    let peer = PeerServer::echo();
+    let rules = "proxy_protocol = true\ntrusted_proxies = [\"127.0.0.1\"]\naccess = [{ deny = \"192.0.2.8\" }]\n";
+    let log = "format = \"${client.address}:${client.port} by ${connection.address} ${status}\"\n";
+    let engine = Engine::start("moorline", &logged(rules, log, peer.address));
+    let site = engine.site();
+    for (at, (client, line)) in [
+        ("192.0.2.7", "192.0.2.7:4711 by 127.0.0.1 200"),
+        ("192.0.2.8", "192.0.2.8:4711 by 127.0.0.1 403"),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let mut proxy = connect(&engine);
+        let header = format!("PROXY TCP4 {client} 198.51.100.1 4711 443\r\nx");
+        proxy.write_all(header.as_bytes()).expect("it is open");
+        let _ = proxy.read(&mut [0]);
+        drop(proxy);
+        assert_eq!(written(&site, "access.log", at + 1)[at], line);
+    }
+}

@@ -69,11 +69,14 @@ pub(crate) fn hear_proxy(session: &mut Session, tools: &mut Tools) -> Announceme
         return Announcement::Wrong;
     }
     session.meters.bytes_in += length as u64;
-    let proxies = &tools.cx.listener(session.listener).proxies;
+    let settings = tools.cx.listener(session.listener);
     if let Announced::Client(client) = origin
-        && trusts(proxies, &session.peer)
+        && trusts(&settings.proxies, &session.peer)
     {
-        session.peer = Peer::Ip(client);
+        let proxy = std::mem::replace(&mut session.peer, Peer::Ip(client));
+        if settings.uses.connection {
+            session.notes.get_or_insert_default().connection = Some(proxy);
+        }
         go_to_address(session, tools);
     }
     begin(session, origin, tools)

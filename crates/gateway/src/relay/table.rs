@@ -42,6 +42,7 @@ impl Relays {
             listener,
             client,
             socket: Some(socket),
+            notes: None,
             local: None,
             number: number(self.last_serial, cx),
         }

@@ -48,6 +48,17 @@ pub(crate) struct Ticket {
     key: Arc<[u8]>,
 }
 
+/// What the limits of a listener say of a connection.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) enum LimitStatus {
+    /// There is none for it.
+    #[default]
+    Uncounted,
+    Passed,
+    /// It would have been refused, but for `dry_run`.
+    OverInDryRun,
+}
+
 /// Why a connection is over a limit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum OverLimit {

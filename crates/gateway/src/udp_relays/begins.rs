@@ -90,6 +90,7 @@ fn newcomer<'a>(client: &UdpClient, shown: &'a Peer, front: &'a OwnedFd) -> Newc
         listener: client.listener,
         client: shown,
         socket: Some(front),
+        notes: None,
         local: client.local,
         number: 0,
     }

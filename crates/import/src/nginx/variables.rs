@@ -17,6 +17,7 @@ pub(super) const VARIABLES: &[(&str, &str)] = &[
     ("status", "status"),
     ("bytes_sent", "bytes.sent"),
     ("bytes_received", "bytes.received"),
+    ("limit_conn_status", "limit.status"),
     ("session_time", "session_time"),
     ("upstream_addr", "upstream.address"),
     ("upstream_connect_time", "upstream.connect_time"),
