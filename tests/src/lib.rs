@@ -57,6 +57,14 @@ address = "tcp://127.0.0.1:0"
 framing = { kind = "length", width = 4, endian = "big", offset = 0, counts = "payload", max = "2MiB" }
 "#;
 
+/// The size of a test: the first one, or the second one where `MOORLINE_FULL` is set, as `cargo xtask full` does.
+pub fn sized(usual: usize, full: usize) -> usize {
+    match std::env::var_os("MOORLINE_FULL") {
+        Some(_) => full,
+        None => usual,
+    }
+}
+
 /// Fails without root: a test that sees nothing must not pass. `cargo xtask test` leaves such tests out for others,
 /// and names them.
 #[track_caller]

@@ -5,6 +5,7 @@
 //! - `docs`: the pages that are written from the code, in [`pages`]
 //! - `chaos`: what is promised, while everything happens that may happen, in [`mod@chaos`]
 //! - `random`: a scripted gateway loop over many seeds, in [`mod@random`]
+//! - `full`: many relays in the size that is promised, in [`mod@full`]
 //! - `bench`: the engine beside a plain echo server, in [`mod@bench`]
 //! - `autobahn`: a WebSocket echo against the test suite of others, in [`mod@autobahn`]
 //! - `fuzz` and `miri`: what nightly finds in what comes from outside, in [`nightly`]
@@ -17,6 +18,7 @@ mod chaos;
 mod check;
 mod crates;
 mod features;
+mod full;
 mod hooks;
 mod ignored;
 mod needs;
@@ -57,6 +59,8 @@ enum Chore {
     Words,
     /// Harm an echo and a chat under load in every way, and explain every loss
     Chaos(chaos::ChaosArgs),
+    /// Run the tests of many relays in their full size
+    Full,
     /// Play through random orders of events in a gateway loop, and check its invariants after each turn
     Random(random::RandomArgs),
     /// Compare the engine with a plain echo server: CPU per request, latency, memory
@@ -78,6 +82,7 @@ fn main() -> ExitCode {
         Chore::Docs => pages::write(),
         Chore::Words => words::are_plain(),
         Chore::Chaos(args) => chaos::run(&args),
+        Chore::Full => full::run(),
         Chore::Random(args) => random::run(&args),
         Chore::Bench(args) => bench::run(args).map_err(|error| Failure(error.to_string())),
         Chore::Autobahn(args) => autobahn::run(&args),

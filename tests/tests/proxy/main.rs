@@ -6,6 +6,7 @@ mod balancing;
 mod checks;
 mod commands;
 mod destinations;
+mod endurance;
 mod failures;
 mod greeting;
 mod hello;
