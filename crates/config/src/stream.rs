@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use super::Listener;
 use super::access::{self, Access};
 use super::access_log::{self, AccessLog};
+use super::destination;
 use super::error::{Report, Reported};
 use super::limit::{self, ConnectionLimit, LimitUse};
 use super::listen::{Known, is_datagram, is_http};
@@ -56,10 +57,12 @@ pub(super) fn rules(
         )?,
         _ => {}
     }
-    if !section.has("upstream") {
+    if !destination::is_written(section) {
         let reason =
             "belongs to listeners with `upstream`: sessions leave their lines in the engine's log";
         section.refuse_keys(&["access_log"], reason)?;
+    }
+    if !section.has("upstream") {
         section.refuse_keys(&["rate"], "belongs to listeners with `upstream`")?;
     }
     if address.is_some_and(is_datagram) && section.has("rate") {
