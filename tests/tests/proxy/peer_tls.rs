@@ -109,7 +109,8 @@ fn a_peer_whose_handshake_fails_is_passed_over() {
     for (wrong, why) in [
         (stalls.address, None),
         (garbage.address, Some("no TLS")),
-        (closes.address, Some("")),
+        // Its end may be a reset.
+        (closes.address, None),
         (stranger.address(), Some("no trusted issuer")),
         (
             misnamed.address(),
