@@ -66,6 +66,7 @@ mod tables;
 #[cfg(test)]
 mod tests;
 mod tls;
+mod tls_variables;
 mod upstream;
 mod uses;
 mod variables;
@@ -104,6 +105,7 @@ pub use resolver::ResolverRules;
 pub use route::{PUBLISH_GROUP, Route, RouteKind, Routes, StaticFiles, Token};
 pub use route_path::{BadPath, RoutePath, WrongPath};
 pub use stream::StreamRules;
+pub use tls_variables::TlsVariable;
 pub use upstream::{Check, CheckKind, Exchange, MOST_PEERS, Next, Upstream, UpstreamPeer};
 pub use uses::Uses;
 pub use variables::{Template, TemplatePart, Variable};

@@ -4,12 +4,11 @@ use std::path::Path;
 
 use moorline_net::Address;
 use moorline_net::tls::client::{ClientCredentials, ClientOptions};
-use moorline_net::tls::{ClientCertificate, Pem, Roots, Versions};
+use moorline_net::tls::{ClientCertificate, Pem, Roots};
 use serde::{Deserialize, Serialize};
 
-use super::UpstreamPeer;
 use super::error::Reported;
-use super::tls::{alpn, remedy};
+use super::tls::{alpn, remedy, versions};
 use super::variables::{Template, template};
 use super::walk::{Field, Section};
 
@@ -33,6 +32,10 @@ pub(super) fn peer_tls(field: &Field<'_>, base: &Path) -> Result<PeerTls, Report
     let server_name = section.read("server_name", |field| template(&field));
     let sends_name = section.read("send_server_name", |field| field.flag());
     let certificate = certificate(&section, base);
+    let passwords = section.read("password_file", |field| field.path(base));
+    if section.has("password_file") && !section.has("key") {
+        section.refuse_keys(&["password_file"], "has no effect without `key`")?;
+    }
     let alpn = section.read("alpn", |field| alpn(&field));
     let versions = section.read("versions", |field| versions(&field));
     let resumes = section.read("reuse", |field| field.flag());
@@ -44,6 +47,7 @@ pub(super) fn peer_tls(field: &Field<'_>, base: &Path) -> Result<PeerTls, Report
     options.roots = roots?.unwrap_or_default();
     options.crl = crl?;
     options.certificate = certificate?;
+    options.password_file = passwords?;
     options.alpn = alpn?.unwrap_or_default();
     options.versions = versions?.unwrap_or_default();
     options.sends_name = sends_name?.unwrap_or(true);
@@ -64,16 +68,16 @@ pub(super) fn peer_tls(field: &Field<'_>, base: &Path) -> Result<PeerTls, Report
     }
 }
 
-/// TLS of an upstream whose peers are these, and their addresses without it: `tls://` says so, too.
+/// TLS of an upstream whose peers have these addresses, which lose it: `tls://` says so, too.
 pub(super) fn encrypted(
     section: &Section<'_>,
     tls: Option<PeerTls>,
-    mut peers: Vec<UpstreamPeer>,
-) -> Result<(Option<PeerTls>, Vec<UpstreamPeer>), Reported> {
-    let encrypted = |peer: &UpstreamPeer| matches!(peer.address, Address::Tls(_));
+    peers: &mut [&mut Address],
+) -> Result<Option<PeerTls>, Reported> {
+    let is_encrypted = |peer: &&mut Address| matches!(peer, Address::Tls(_));
     let tls = match tls {
-        None if !peers.iter().any(encrypted) => return Ok((None, peers)),
-        None if peers.iter().all(encrypted) => default(section)?,
+        None if !peers.iter().any(is_encrypted) => return Ok(None),
+        None if peers.iter().all(is_encrypted) => default(section)?,
         None => {
             return Err(section.report.error(
                 section.place("peers"),
@@ -83,16 +87,13 @@ pub(super) fn encrypted(
         }
         Some(tls) => tls,
     };
-    if peers
-        .iter()
-        .any(|peer| matches!(peer.address, Address::Udp(_)))
-    {
+    if peers.iter().any(|peer| matches!(peer, Address::Udp(_))) {
         section.refuse_keys(
             &["tls"],
             "has no effect on udp:// peers: datagrams are not encrypted",
         )?;
     }
-    let is_unix = |peer: &UpstreamPeer| matches!(peer.address, Address::Unix(_));
+    let is_unix = |peer: &&mut Address| matches!(peer, Address::Unix(_));
     if tls.options.verifies && tls.server_name.is_none() && peers.iter().any(is_unix) {
         return Err(section.report.error(
             section.place("tls"),
@@ -100,12 +101,12 @@ pub(super) fn encrypted(
             r#"write tls = { server_name = "db.example" }, or verify = false"#,
         ));
     }
-    for peer in &mut peers {
-        if let Address::Tls(host_port) = &peer.address {
-            peer.address = Address::Tcp(host_port.clone());
+    for peer in peers {
+        if let Address::Tls(host_port) = peer {
+            **peer = Address::Tcp(host_port.clone());
         }
     }
-    Ok((Some(tls), peers))
+    Ok(Some(tls))
 }
 
 /// TLS of peers whose addresses alone say that they have it.
@@ -151,28 +152,5 @@ fn check_unverified(section: &Section<'_>, verifies: Option<bool>) -> Result<(),
             "has no effect with `verify = false`: nothing is verified",
         ),
         _ => Ok(()),
-    }
-}
-
-/// The versions of TLS that are spoken.
-pub(super) fn versions(field: &Field<'_>) -> Result<Versions, Reported> {
-    const HINT: &str = r#"write ["1.2", "1.3"], or one of them; older ones are not spoken"#;
-    let (mut old, mut new) = (false, false);
-    for field in field.array(HINT)? {
-        match field.text()? {
-            "1.2" => old = true,
-            "1.3" => new = true,
-            other => {
-                let message =
-                    format!("`versions` has {other:?}, which is none of TLS that is spoken");
-                return Err(field.refuse(message, HINT));
-            }
-        }
-    }
-    match (old, new) {
-        (true, true) => Ok(Versions::Both),
-        (true, false) => Ok(Versions::Tls12),
-        (false, true) => Ok(Versions::Tls13),
-        (false, false) => Err(field.refuse("`versions` is empty", HINT)),
     }
 }

@@ -18,10 +18,10 @@ use std::fmt::Write;
 use access::{ACCESS, LIMIT, LIMITS, RATE};
 use access_log::ACCESS_LOG;
 use framing::{DELIMITER, FRAMING, LENGTH, LINE, RAW};
-use listeners::{APP, CERTIFICATES, LISTEN, TLS};
+use listeners::{APP, LISTEN};
 use maps::MAP;
 use processes::{ENGINE, FILE, HELPERS, HOOKS, LOG, TASKS, WORKERS};
-use tls::{PEER_TLS, PREREAD};
+use tls::{CERTIFICATES, PEER_TLS, PREREAD, TLS};
 use upstreams::{BALANCE, CHECK, NEXT, PEER, RESOLVER, UPSTREAM};
 use web::{COMPRESSION, FILES, ROUTE};
 

@@ -3,9 +3,9 @@
 use std::path::Path;
 
 use moorline_net::tls::server::{
-    ClientCertificates, Oldest, ServerCertificate, ServerCredentials, ServerOptions,
+    ClientCertificates, ServerCertificate, ServerCredentials, ServerOptions,
 };
-use moorline_net::tls::{FileErrorKind, Pem};
+use moorline_net::tls::{FileErrorKind, Pem, Versions};
 
 use super::error::Reported;
 use super::walk::{Field, Section};
@@ -22,6 +22,7 @@ const MAX_PROTOCOL: usize = 255;
 enum Asks {
     Off,
     Optional,
+    Unverified,
     Required,
 }
 
@@ -36,15 +37,17 @@ pub(super) fn tls(
     let certificates = certificates(&section, base);
     let client_certificates = client_certificates(&section, base);
     let alpn = section.read("alpn", |field| alpn(&field));
-    let oldest = section.read("min_version", |field| {
-        field.choice(&[("1.2", Oldest::Tls12), ("1.3", Oldest::Tls13)])
-    });
+    let versions = spoken(&section);
+    let rejects = section.read("reject_unknown_names", |field| field.flag());
+    let resumes = section.read("reuse", |field| field.flag());
     section.finish()?;
     let protocols = || protocols.iter().map(|&name| name.to_owned()).collect();
     let options = ServerOptions::new(certificates?)
         .client_certificates(client_certificates?)
         .alpn(alpn?.unwrap_or_else(protocols))
-        .oldest(oldest?.unwrap_or(Oldest::Tls12));
+        .versions(versions?)
+        .rejects_unknown_names(rejects?.unwrap_or(false))
+        .resumes(resumes?.unwrap_or(true));
     match ServerCredentials::load_files(&options) {
         Ok(_) => Ok(options),
         Err(error) => {
@@ -55,6 +58,18 @@ pub(super) fn tls(
             })
         }
     }
+}
+
+/// The versions of TLS that are spoken: all of them, or from one on.
+fn spoken(section: &Section<'_>) -> Result<Versions, Reported> {
+    let oldest = section.read("min_version", |field| {
+        field.choice(&[("1.2", Versions::Both), ("1.3", Versions::Tls13)])
+    });
+    let versions = section.read("versions", |field| versions(&field));
+    if section.has("versions") {
+        section.refuse_keys(&["min_version"], "has no effect with `versions`")?;
+    }
+    Ok(versions?.or(oldest?).unwrap_or_default())
 }
 
 /// The remedy for an unusable file, where the error leaves it open.
@@ -89,8 +104,9 @@ fn certificates(section: &Section<'_>, base: &Path) -> Result<Vec<ServerCertific
             .map(|field| {
                 let section = field.section("an entry of `certificates`", MORE_HINT)?;
                 let files = files(&section, base, MORE_HINT);
+                let names = section.read("names", |field| names(&field));
                 section.finish()?;
-                files
+                Ok(files?.names(names?.unwrap_or_default()))
             })
             .collect()
     });
@@ -99,7 +115,7 @@ fn certificates(section: &Section<'_>, base: &Path) -> Result<Vec<ServerCertific
         Some(several) => {
             // Read here, so that they are known keys; with both forms at once it would be open which certificate is the
             // first.
-            for key in ["certificate", "key"] {
+            for key in ["certificate", "key", "password_file"] {
                 section.read(key, |field| {
                     Err::<(), _>(field.refuse(
                         format!("`{key}` stands beside `certificates`"),
@@ -115,7 +131,32 @@ fn certificates(section: &Section<'_>, base: &Path) -> Result<Vec<ServerCertific
 fn files(section: &Section<'_>, base: &Path, hint: &str) -> Result<ServerCertificate, Reported> {
     let certificate = section.require("certificate", hint, |field| field.path(base));
     let key = section.require("key", hint, |field| field.path(base));
-    Ok(ServerCertificate::new(certificate?, key?))
+    let passwords = section.read("password_file", |field| field.path(base));
+    Ok(ServerCertificate::new(certificate?, key?).password_file(passwords?))
+}
+
+/// Hosts, with a wildcard at one end.
+fn names(field: &Field<'_>) -> Result<Vec<String>, Reported> {
+    const HINT: &str = r#"write hosts, as in ["a.example", "*.b.example", ".c.example", "mail.*"]"#;
+    let fields = field.array(HINT)?;
+    if fields.len() == 0 {
+        return Err(field.refuse("`names` is empty", HINT));
+    }
+    fields
+        .map(|field| {
+            let name = field.text()?;
+            let bare = name.strip_prefix("*.").or_else(|| name.strip_prefix('.'));
+            let bare = bare.or_else(|| name.strip_suffix(".*")).unwrap_or(name);
+            let is_host = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
+            match !bare.is_empty() && bare.chars().all(is_host) {
+                true => Ok(name.to_owned()),
+                false => {
+                    let message = format!("`names`: {name:?} is no host, and no pattern of hosts");
+                    Err(field.refuse(message, HINT))
+                }
+            }
+        })
+        .collect()
 }
 
 fn client_certificates(section: &Section<'_>, base: &Path) -> Result<ClientCertificates, Reported> {
@@ -123,12 +164,14 @@ fn client_certificates(section: &Section<'_>, base: &Path) -> Result<ClientCerti
         field.choice(&[
             ("off", Asks::Off),
             ("optional", Asks::Optional),
+            ("optional-no-ca", Asks::Unverified),
             ("required", Asks::Required),
         ])
     });
     let issuers = section.read("client_issuers", |field| field.path(base).map(Pem::File));
     match (asks?.unwrap_or(Asks::Off), issuers?) {
         (Asks::Off, None) => Ok(ClientCertificates::Off),
+        (Asks::Unverified, issuers) => Ok(ClientCertificates::Unverified { issuers }),
         (Asks::Optional, Some(issuers)) => Ok(ClientCertificates::Optional { issuers }),
         (Asks::Required, Some(issuers)) => Ok(ClientCertificates::Required { issuers }),
         (Asks::Off, Some(_)) => Err(section.report.error(
@@ -156,4 +199,27 @@ pub(super) fn alpn(field: &Field<'_>) -> Result<Vec<String>, Reported> {
             }
         })
         .collect()
+}
+
+/// The versions of TLS that are spoken.
+pub(super) fn versions(field: &Field<'_>) -> Result<Versions, Reported> {
+    const HINT: &str = r#"write ["1.2", "1.3"], or one of them; older ones are not spoken"#;
+    let (mut old, mut new) = (false, false);
+    for field in field.array(HINT)? {
+        match field.text()? {
+            "1.2" => old = true,
+            "1.3" => new = true,
+            other => {
+                let message =
+                    format!("`versions` has {other:?}, which is none of TLS that is spoken");
+                return Err(field.refuse(message, HINT));
+            }
+        }
+    }
+    match (old, new) {
+        (true, true) => Ok(Versions::Both),
+        (true, false) => Ok(Versions::Tls12),
+        (false, true) => Ok(Versions::Tls13),
+        (false, false) => Err(field.refuse("`versions` is empty", HINT)),
+    }
 }

@@ -345,18 +345,22 @@ fn upstream(field: &Field<'_>, name: &str, base: &Path) -> Result<Upstream, Repo
         }
         Err(Reported) => Ok(()),
     };
-    let encrypted = match (&tls, &peers) {
-        (Ok(tls), Ok(peers)) => peer_tls::encrypted(&section, tls.clone(), peers.clone()),
+    let mut peers = peers;
+    let tls = match (tls, &mut peers) {
+        (Ok(tls), Ok(peers)) => {
+            let mut addresses: Vec<_> = peers.iter_mut().map(|peer| &mut peer.address).collect();
+            peer_tls::encrypted(&section, tls, &mut addresses)
+        }
         _ => Err(Reported),
     };
-    let checked = match (&encrypted, &check) {
-        (Ok((tls, _)), Ok(Some(check))) => check_encrypted(&section, tls.is_some(), check),
+    let checked = match (&tls, &check) {
+        (Ok(tls), Ok(Some(check))) => check_encrypted(&section, tls.is_some(), check),
         _ => Ok(()),
     };
     section.finish()?;
     fits.and(checked)?;
     max_fails.and(fail_timeout.map(drop))?;
-    let (tls, peers) = encrypted?;
+    let (tls, peers) = (tls?, peers?);
     Ok(Upstream {
         name: name.to_owned(),
         balance: balance?.unwrap_or_default(),

@@ -17,6 +17,8 @@ pub struct Uses {
     pub connection: bool,
     /// Each attempt to connect to a peer, and its times.
     pub attempts: bool,
+    /// What a TLS client asks for, before anything is decrypted.
+    pub hello: bool,
 }
 
 impl Uses {
@@ -29,6 +31,7 @@ impl Uses {
             | Variable::UpstreamSessionTime
             | Variable::UpstreamBytesSent
             | Variable::UpstreamBytesReceived => self.attempts = true,
+            Variable::Tls(variable) if variable.is_of_hello() => self.hello = true,
             _ => {}
         }
     }
@@ -156,6 +159,14 @@ impl<'a> MapNeeds<'a> {
                 }
             }
             listener.uses = uses;
+            if uses.hello
+                && listener.is_relay()
+                && listener.tls.is_none()
+                && !listener.is_datagram()
+            {
+                // Where TLS passes through, the hello tells.
+                listener.stream.preread.get_or_insert_default();
+            }
         }
     }
 }

@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use super::error::Reported;
 use super::names::{NameId, Named};
 use super::near;
+use super::tls_variables::{TLS_VARIABLES, TlsVariable};
 use super::walk::Field;
 
 /// Parts of one text: more than any reader could follow.
@@ -72,6 +73,8 @@ pub enum Variable {
     Hostname,
     /// `${engine.version}`: the version of Moorline.
     EngineVersion,
+    /// What TLS tells.
+    Tls(TlsVariable),
 }
 
 /// Every variable, as it is written.
@@ -228,11 +231,16 @@ fn part(field: &Field<'_>, name: &str, groups: &[Option<&str>]) -> Result<Templa
 }
 
 fn variable(field: &Field<'_>, name: &str) -> Result<Variable, Reported> {
-    let known = VARIABLES.iter().find(|(known, _)| *known == name);
-    if let Some((_, variable)) = known {
-        return Ok(*variable);
+    let of_tls = || {
+        TLS_VARIABLES
+            .iter()
+            .map(|(name, it)| (*name, Variable::Tls(*it)))
+    };
+    let all = || VARIABLES.iter().copied().chain(of_tls());
+    if let Some((_, variable)) = all().find(|(known, _)| *known == name) {
+        return Ok(variable);
     }
-    let names = || VARIABLES.iter().map(|(name, _)| *name);
+    let names = || all().map(|(name, _)| name);
     let hint = match near::nearest(name, names()) {
         Some(meant) => format!("did you mean ${{{meant}}}?"),
         None => "the page \"Stream proxy\" lists all variables".to_owned(),

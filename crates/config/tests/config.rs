@@ -6,6 +6,8 @@ mod datagrams;
 mod entry;
 #[path = "config/errors.rs"]
 mod errors;
+#[path = "config/listener_tls.rs"]
+mod listener_tls;
 #[path = "config/maps.rs"]
 mod maps;
 #[path = "config/peer_tls.rs"]

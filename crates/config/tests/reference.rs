@@ -148,6 +148,9 @@ fn file(title: &str, key: &str, value: Option<&str>) -> String {
         ("`tls` of an upstream", "key") if value.is_some() => upstream(format!(
             "peers = [\"tcp://127.0.0.1:1\"]\ntls = {{ certificate = \"cert.pem\"{inline} }}"
         )),
+        ("`tls` of an upstream", "password_file") => upstream(format!(
+            "peers = [\"tcp://127.0.0.1:1\"]\ntls = {{ certificate = \"cert.pem\", key = \"key.pem\"{inline} }}"
+        )),
         ("`tls` of an upstream", _) => upstream(format!(
             "peers = [\"tcp://127.0.0.1:1\"]\ntls = {{ {line} }}"
         )),
@@ -279,8 +282,11 @@ fn file(title: &str, key: &str, value: Option<&str>) -> String {
             ))
         }
         ("an entry of `certificates`", _) => {
-            let other = ["certificate = \"cert.pem\"", "key = \"key.pem\""]
-                [usize::from(key == "certificate")];
+            let other = match key {
+                "certificate" => "key = \"key.pem\"",
+                "key" => "certificate = \"cert.pem\"",
+                _ => "certificate = \"cert.pem\", key = \"key.pem\"",
+            };
             listen(&format!(
                 "{tcp}\ntls = {{ certificates = [{{ {other}{inline} }}] }}"
             ))

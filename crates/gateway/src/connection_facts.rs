@@ -7,6 +7,7 @@ use std::sync::OnceLock;
 use std::time::Duration;
 
 use moorline_config::{Balance, NameId, Template, Variable};
+use moorline_net::tls::TlsRecords;
 use moorline_proxy::{Facts, Maps, Text};
 use rustix::net::SocketAddrAny;
 
@@ -14,6 +15,7 @@ use crate::cx::{Cx, unix_ms};
 use crate::ids::ListenerId;
 use crate::notes::{AttemptNote, Notes};
 use crate::shared::limits::LimitStatus;
+use crate::tls_facts::TlsFacts;
 use crate::upstreams::SharedUpstream;
 use crate::utc::Utc;
 use moorline_protocol::wire::Peer;
@@ -37,6 +39,8 @@ pub(crate) struct ConnectionFacts<'a> {
     /// In milliseconds since the Unix epoch.
     pub(crate) begun_at: u64,
     pub(crate) relayed: Option<Relayed<'a>>,
+    /// Its TLS, where that ends here.
+    pub(crate) tls: Option<&'a TlsRecords>,
     /// How it has ended, as in nginx.
     pub(crate) status: Option<u16>,
     /// Why it has ended.
@@ -116,6 +120,14 @@ impl ConnectionFacts<'_> {
         }
     }
 
+    /// What TLS tells.
+    fn tls(&self) -> TlsFacts<'_> {
+        TlsFacts {
+            hello: self.notes.and_then(|notes| notes.hello.as_deref()),
+            tls: self.tls,
+        }
+    }
+
     /// The local address of the client's connection.
     fn server(&self) -> Option<SocketAddrAny> {
         let bound = rustix::net::getsockname(self.socket?).ok()?;
@@ -191,6 +203,7 @@ impl Facts for ConnectionFacts<'_> {
             Variable::TimeMsec => write_time(Some(Duration::from_millis(unix_ms())), text),
             Variable::Pid => write_number(std::process::id().into(), text),
             Variable::Hostname => text.push(hostname().as_bytes()),
+            Variable::Tls(variable) => self.tls().write(variable, text),
             Variable::EngineVersion => text.push(env!("CARGO_PKG_VERSION").as_bytes()),
         }
     }

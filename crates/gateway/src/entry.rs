@@ -174,6 +174,7 @@ impl Newcomer<'_> {
             notes: self.notes,
             socket: self.socket,
             local: self.local,
+            tls: None,
             number: self.number,
             begun_at: unix_ms(),
             relayed: None,

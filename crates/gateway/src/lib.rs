@@ -38,6 +38,7 @@
 //! - `timeouts`: the timers that watch a session
 //! - `tools`: the tools of a step on one session
 //! - `connection_facts`: what a connection fills into texts
+//! - `tls_facts`: what TLS tells of a client, for texts
 //! - `throttle`: which sessions are throttled near the memory limit
 //! - `agenda`: what a loop does next
 //! - `processes`: processes, slots and dispatch
@@ -144,6 +145,7 @@ mod throttle;
 mod timeouts;
 mod timers;
 mod tls;
+mod tls_facts;
 mod tools;
 mod transfer;
 mod turnover;

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::client_hello::ClientHello;
 use crate::relay::pace::Pace;
 use crate::shared::limits::{LimitStatus, Ticket};
 use crate::upstreams::PeerAddress;
@@ -12,6 +13,8 @@ use moorline_protocol::wire::Peer;
 pub(crate) struct Notes {
     /// The address that the connection itself comes from, if that is not the client's.
     pub(crate) connection: Option<Peer>,
+    /// What a TLS client asks for, where TLS passes through.
+    pub(crate) hello: Option<Box<ClientHello>>,
     /// Attempts to connect to a peer, if some text has them. The last one may be the present one.
     pub(crate) attempts: Option<Vec<AttemptNote>>,
     /// What it counts for until they are dropped.

@@ -12,6 +12,7 @@ pub(crate) mod greeting;
 pub(crate) mod handshake;
 pub(crate) mod inflow;
 pub(crate) mod pace;
+pub(crate) mod peer_handshake;
 pub(crate) mod sealed;
 pub(crate) mod table;
 pub(crate) mod way;
@@ -231,6 +232,7 @@ impl Relay {
             notes: self.notes.as_deref(),
             socket: self.side(Side::Client).socket.as_ref(),
             local: None,
+            tls: self.side(Side::Client).tls.as_deref(),
             number: number(self.name.serial, cx),
             begun_at: self.meters.begun_at,
             relayed: Some(Relayed {

@@ -426,7 +426,7 @@ impl Loop {
         let memory = &mut tools.memory;
         for side in [Side::Client, Side::Upstream] {
             memory.release(Class::Queued, relay.way(side).held());
-            if let Some(tls) = relay.side_mut(side).tls.take() {
+            if let Some(tls) = &relay.side(side).tls {
                 memory.release(Class::Received, tls.unfinished());
                 memory.release(Class::Tls, TLS_BYTES);
             }

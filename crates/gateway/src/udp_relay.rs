@@ -160,6 +160,7 @@ impl UdpRelay {
             notes: self.notes.as_deref(),
             socket: Some(&self.front),
             local: self.client.local,
+            tls: None,
             number: self.name.serial * LOOPS + u64::from(cx.index),
             begun_at: self.meters.begun_at,
             relayed: Some(Relayed {

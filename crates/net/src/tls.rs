@@ -12,6 +12,8 @@
 #[cfg(not(feature = "tls"))]
 mod absent;
 #[cfg(feature = "tls")]
+mod asked;
+#[cfg(feature = "tls")]
 mod authority;
 #[cfg(feature = "tls")]
 mod certificate;
@@ -25,16 +27,24 @@ mod connector;
 mod der;
 #[cfg(feature = "tls")]
 mod distinguished_name;
+#[cfg(feature = "tls")]
+mod encrypted_key;
 mod error;
+#[cfg(feature = "tls")]
+mod facts;
 #[cfg(feature = "tls")]
 mod key_pair;
 mod options;
+#[cfg(feature = "tls")]
+mod passwords;
 #[cfg(feature = "tls")]
 mod pem;
 #[cfg(feature = "tls")]
 mod proof;
 #[cfg(feature = "tls")]
 mod records;
+#[cfg(feature = "tls")]
+mod records_error;
 #[cfg(feature = "tls")]
 mod refusal;
 #[cfg(feature = "tls")]
@@ -63,11 +73,15 @@ pub use certificate::Fingerprint;
 pub use connector::TlsConnector;
 pub(crate) use error::HandshakeError;
 pub use error::TlsError;
+#[cfg(feature = "tls")]
+pub use facts::CertificateFacts;
 pub use options::{ClientCertificate, Pem, Roots, TlsOptions, Verification};
 #[cfg(feature = "tls")]
 pub use pem::{FileError, FileErrorKind};
 #[cfg(feature = "tls")]
-pub use records::{MAX_PLAINTEXT, Opened, RecordsError, TlsRecords};
+pub use records::{ClientVerdict, MAX_PLAINTEXT, Opened, TlsRecords};
+#[cfg(feature = "tls")]
+pub use records_error::RecordsError;
 #[cfg(feature = "tls")]
 pub use refusal::typed;
 #[cfg(feature = "tls")]

@@ -20,6 +20,7 @@ mod reload;
 mod resolving;
 mod stop;
 mod tls;
+mod tls_clients;
 mod udp;
 mod udp_failures;
 mod udp_sessions;

@@ -1,6 +1,6 @@
 //! The keys of TLS.
 
-use super::Default::{Value, Words};
+use super::Default::{Required, Value, Words};
 use super::Reload::NewConnections;
 use super::{SectionReference, key};
 
@@ -95,6 +95,14 @@ pub(super) const PEER_TLS: SectionReference = SectionReference {
             "Its private key.",
         ),
         key(
+            "password_file",
+            "path",
+            Words("none"),
+            r#""passwords""#,
+            NewConnections,
+            "The passwords of an encrypted `key`, as in [`tls`](#tls) of a listener.",
+        ),
+        key(
             "alpn",
             "list of names",
             Words("none"),
@@ -117,6 +125,148 @@ pub(super) const PEER_TLS: SectionReference = SectionReference {
             "false",
             NewConnections,
             "Sessions are kept for each peer, so that later handshakes are resumed.",
+        ),
+    ],
+};
+
+pub(super) const TLS: SectionReference = SectionReference {
+    title: "`tls`",
+    heading: "`tls`",
+    about: "Encrypts a listener: with it `tcp://` means `tls://`, and `http://` means `https://`. The supervisor reads the files, \
+            so the gateway's user needs no right to read them. `reload` reads them again and closes no session. It refuses an \
+            expired certificate, a key that does not fit, and a file that it cannot read, and names the file. Sessions are \
+            resumed with tickets until a reload brings other certificates.",
+    keys: &[
+        key(
+            "certificate",
+            "path",
+            Required,
+            r#""cert.pem""#,
+            NewConnections,
+            "A PEM file: the certificate, then those of its issuers.",
+        ),
+        key(
+            "key",
+            "path",
+            Required,
+            r#""key.pem""#,
+            NewConnections,
+            "A PEM file: the key of the certificate.",
+        ),
+        key(
+            "certificates",
+            "list of tables",
+            Words("none"),
+            r#"[{ certificate = "cert.pem", key = "key.pem" }]"#,
+            NewConnections,
+            "Instead of the two keys above. A client gets the certificate for the name it asks for, else the first.",
+        ),
+        key(
+            "password_file",
+            "path",
+            Words("none"),
+            r#""passwords""#,
+            NewConnections,
+            "A file with the passwords of an encrypted `key`, one a line; they are tried one after the other. It may be a pipe, which \
+             is read once, for at most 10 s. Keys are PKCS #8 with AES-CBC, as `openssl genpkey` and `openssl pkcs8 -topk8` write them.",
+        ),
+        key(
+            "reject_unknown_names",
+            "flag",
+            Value("false"),
+            "true",
+            NewConnections,
+            "A client that asks for no host, or for one that no certificate is for, is refused with `unrecognized_name`.",
+        ),
+        key(
+            "client_certificates",
+            r#"`"off"`, `"optional"`, `"optional-no-ca"` or `"required"`"#,
+            Value(r#""off""#),
+            r#""required""#,
+            NewConnections,
+            "Whether clients are asked for a certificate. `session.tls()` returns it to the app. `optional-no-ca`: one that no trusted \
+             issuer has signed is accepted, too; `${tls.client.verify}` tells.",
+        ),
+        key(
+            "client_issuers",
+            "path",
+            Words("none"),
+            r#""cert.pem""#,
+            NewConnections,
+            "A PEM file: the issuers whose client certificates are trusted. Required with `client_certificates`.",
+        ),
+        key(
+            "alpn",
+            "list of protocols",
+            Words("none, or `[\"http/1.1\"]` for HTTP"),
+            r#"["mqtt"]"#,
+            NewConnections,
+            "The protocols, best first.",
+        ),
+        key(
+            "min_version",
+            r#"`"1.2"` or `"1.3"`"#,
+            Value(r#""1.2""#),
+            r#""1.3""#,
+            NewConnections,
+            "The oldest TLS version.",
+        ),
+        key(
+            "versions",
+            "list of `\"1.2\"` and `\"1.3\"`",
+            Value(r#"["1.2", "1.3"]"#),
+            r#"["1.2"]"#,
+            NewConnections,
+            "The TLS versions, instead of `min_version`.",
+        ),
+        key(
+            "reuse",
+            "flag",
+            Value("true"),
+            "false",
+            NewConnections,
+            "Sessions can be resumed, by tickets and by their ids.",
+        ),
+    ],
+};
+
+pub(super) const CERTIFICATES: SectionReference = SectionReference {
+    title: "an entry of `certificates`",
+    heading: "`tls.certificates`",
+    about: "An entry of the list.",
+    keys: &[
+        key(
+            "certificate",
+            "path",
+            Required,
+            r#""cert.pem""#,
+            NewConnections,
+            "As in `tls`.",
+        ),
+        key(
+            "key",
+            "path",
+            Required,
+            r#""key.pem""#,
+            NewConnections,
+            "As in `tls`.",
+        ),
+        key(
+            "password_file",
+            "path",
+            Words("none"),
+            r#""passwords""#,
+            NewConnections,
+            "As in `tls`.",
+        ),
+        key(
+            "names",
+            "list of hosts",
+            Words("those of the certificate"),
+            r#"["a.example", "*.b.example"]"#,
+            NewConnections,
+            "The hosts that it is shown for: `a.example`, `*.b.example` (all below it), `.c.example` (that, and all below it) or \
+             `mail.*`. The exact one comes first, then the longest.",
         ),
     ],
 };

@@ -49,6 +49,9 @@ pub(crate) fn hear_hello(session: &mut Session, tools: &mut Tools) -> Result<boo
             session.input.readable = false;
             return Ok(false);
         }
+        FirstBytes::Hello(hello) if tools.cx.listener(session.listener).uses.hello => {
+            session.notes.get_or_insert_default().hello = Some(Box::new(hello));
+        }
         FirstBytes::Hello(_) | FirstBytes::Other => {}
     }
     if rustix::net::recv(socket, &mut seen[..bytes], RecvFlags::empty()).is_err() {
@@ -100,7 +103,6 @@ pub(crate) fn check_hello(session: &Session, tools: &mut Tools) -> Result<(), En
 /// A hello has no end, or none in time.
 fn refused(session: &Session, why: &str, tools: &Tools) -> End {
     tracing::info!(
-        target: "access",
         listener = %tools.cx.listener(session.listener).name, client = %session.peer, status = 400, reason = "unparsed",
         "connection closed: the hello of its TLS cannot be read: {why}"
     );

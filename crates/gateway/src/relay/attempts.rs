@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::clock::Clock;
 use crate::relay::greeting::Greeting;
-use crate::relay::handshake::PeerHandshake;
+use crate::relay::peer_handshake::PeerHandshake;
 use crate::upstreams::{Attempts, Choice, Opening, PeerAddress, PeerKey};
 
 /// The attempts to connect of one relay.

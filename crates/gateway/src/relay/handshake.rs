@@ -2,30 +2,21 @@
 
 use std::fmt;
 
-use moorline_net::tls::TlsRecords;
 use rustix::io::Errno;
 
 use crate::cx::Cx;
 use crate::ids::Side;
 use crate::memory::{Class, TLS_BYTES};
 use crate::peer_tls::{PeerTls, host_of};
-use crate::relay::attempts::Attempt;
 use crate::relay::inflow::receive;
+use crate::relay::peer_handshake::PeerHandshake;
 use crate::relay::way::send;
 use crate::relay::{Relay, RelaySide, RelayStage};
 use crate::tools::Tools;
-use crate::upstreams::{Encryption, Failure};
+use crate::upstreams::{Encryption, Failure, PeerAddress};
 
 /// Reads of one handshake without a pause: a peer whose handshake has more of them is none.
 const MOST_READS: usize = 64;
-
-/// The handshake with the peer of an attempt.
-#[derive(Debug)]
-pub(crate) struct PeerHandshake {
-    tls: Box<TlsRecords>,
-    /// What the socket has not taken.
-    unsent: Vec<u8>,
-}
 
 /// Why a handshake has failed.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -76,7 +67,10 @@ pub(crate) fn shake_hands(
     let begun = match &attempt.opening.tls {
         Encryption::None => return Ok(Some(Vec::new())),
         _ if attempt.handshake.is_some() => None,
-        Encryption::Ready(tls) => Some(begin(relay, attempt, tls, &tools.cx)?),
+        Encryption::Ready(tls) => {
+            let peer = (&*attempt.entry, &attempt.address);
+            Some(begin(relay, peer, tls, &tools.cx)?)
+        }
         // The peer must never get plaintext.
         Encryption::Missing => {
             return Err(HandshakeFault::Refused("it cannot begin".into()));
@@ -101,7 +95,7 @@ pub(crate) fn shake_hands(
 /// The first message.
 fn begin(
     relay: &Relay,
-    attempt: &Attempt,
+    (entry, address): (&str, &PeerAddress),
     tls: &PeerTls,
     cx: &Cx,
 ) -> Result<PeerHandshake, HandshakeFault> {
@@ -111,9 +105,9 @@ fn begin(
     let named = named.map(|it| String::from_utf8_lossy(&it).into_owned());
     // An empty name is none.
     let named = named.filter(|name| !name.is_empty());
-    let host = named.as_deref().or_else(|| host_of(&attempt.entry));
+    let host = named.as_deref().or_else(|| host_of(entry));
     let refused = |error: &dyn fmt::Display| HandshakeFault::Refused(error.to_string());
-    let tls = tls.of(&attempt.address).connect(host);
+    let tls = tls.of(address).connect(host);
     let mut tls = tls.map_err(|error| refused(&error))?;
     let mut unsent = Vec::new();
     tls.open(&mut [], &mut [], &mut unsent)

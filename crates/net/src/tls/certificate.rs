@@ -24,6 +24,7 @@ use super::error::TlsError;
 pub struct Fingerprint([u8; 32]);
 
 /// A certificate, read. Sequences are without their tags and lengths, as trust anchors have them.
+#[derive(Debug)]
 pub(super) struct Certificate<'a> {
     is_version_1: bool,
     serial: &'a [u8],
@@ -43,7 +44,7 @@ pub(super) struct Certificate<'a> {
 
 /// A second.
 #[derive(Debug, Clone, Copy)]
-struct Time {
+pub(super) struct Time {
     year: i64,
     month: i64,
     day: i64,
@@ -128,7 +129,7 @@ impl<'a> Certificate<'a> {
     }
 
     /// RFC 5280 §4.1.
-    fn read(der: &'a [u8]) -> Result<Self, Malformed> {
+    pub(super) fn read(der: &'a [u8]) -> Result<Self, Malformed> {
         let mut whole = Reader::new(der).expect(SEQUENCE)?.reader();
         let signed = whole.expect(SEQUENCE)?;
         let algorithm = whole.expect(SEQUENCE)?.content;
@@ -195,6 +196,21 @@ impl<'a> Certificate<'a> {
     /// Whether it is of X.509 version 1, which has no extensions: no names of hosts, and no word of what it is for.
     pub(super) fn is_version_1(&self) -> bool {
         self.is_version_1
+    }
+
+    /// Whose it is.
+    pub(super) fn subject(&self) -> DistinguishedName<'a> {
+        DistinguishedName(self.subject)
+    }
+
+    /// Who has issued it.
+    pub(super) fn issuer_name(&self) -> DistinguishedName<'a> {
+        DistinguishedName(self.issuer)
+    }
+
+    /// The first and the last second on which it holds.
+    pub(super) fn times(&self) -> [Time; 2] {
+        self.dates
     }
 
     /// The bytes of its serial number.
@@ -378,7 +394,7 @@ impl Time {
     }
 
     /// Since 1970.
-    fn seconds(self) -> i64 {
+    pub(super) fn seconds(self) -> i64 {
         // Years begin in March, so that the leap day is their last; eras have 400 of them.
         let (year, month) = match self.month {
             1 | 2 => (self.year - 1, self.month + 9),
@@ -388,6 +404,27 @@ impl Time {
         let of_year = (153 * month + 2) / 5 + self.day - 1;
         let days = era * 146_097 + of_era * 365 + of_era / 4 - of_era / 100 + of_year - 719_468;
         days * 86_400 + self.second_of_day
+    }
+}
+
+/// As OpenSSL writes it: `Nov  9 14:05:06 2026 GMT`.
+impl fmt::Display for Time {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        const MONTHS: [&str; 12] = [
+            "Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec",
+        ];
+        let month = usize::try_from(self.month - 1).ok();
+        let month = month.and_then(|at| MONTHS.get(at)).copied();
+        let (minutes, second) = (self.second_of_day / 60, self.second_of_day % 60);
+        write!(
+            f,
+            "{} {:2} {:02}:{:02}:{second:02} {} GMT",
+            month.unwrap_or_default(),
+            self.day,
+            minutes / 60,
+            minutes % 60,
+            self.year
+        )
     }
 }
 

@@ -6,6 +6,7 @@
 
 mod config;
 mod credentials;
+mod load;
 mod options;
 
 #[cfg(test)]

@@ -34,6 +34,7 @@ impl ShownCertificate {
         let files = KeyPairFiles {
             certificate: &files.certificate,
             key: &files.key,
+            passwords: None,
         };
         let pair = KeyPair::load(files, provider)?;
         Ok(Self::of(Some(pair.certified(files, provider)?)))

@@ -1,5 +1,7 @@
 //! A certificate's chain and its key, as they are read from disk and passed to the process that uses them.
 
+use std::path::Path;
+
 use rustls::crypto::CryptoProvider;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, UnixTime};
 use rustls::sign::CertifiedKey;
@@ -8,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use super::certificate::Certificate;
 use super::error::TlsError;
 use super::options::Pem;
+use super::passwords;
 use super::pem::{self, FileError, FileErrorKind, PemSource};
 
 /// A chain and its key, in DER.
@@ -22,6 +25,8 @@ pub(super) struct KeyPair {
 pub(super) struct KeyPairFiles<'a> {
     pub(super) certificate: &'a Pem,
     pub(super) key: &'a Pem,
+    /// The file of the passwords of the key.
+    pub(super) passwords: Option<&'a Path>,
 }
 
 impl KeyPair {
@@ -32,7 +37,9 @@ impl KeyPair {
     ) -> Result<Self, FileError> {
         let chain = pem::certificates(files.certificate)?;
         check_dates(files.certificate, &chain)?;
-        let key = pem::private_key(files.key)?;
+        let read = files.passwords.map(|path| move || passwords::read(path));
+        let read = read.as_ref().map(|it| it as &dyn Fn() -> _);
+        let key = pem::private_key(files.key, read)?;
         let pair = Self {
             chain: chain
                 .into_iter()

@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use rustls::pki_types::pem::{Error, PemObject};
 use rustls::pki_types::{CertificateDer, CertificateRevocationListDer, PrivateKeyDer};
 
+use super::encrypted_key::{self, Undecrypted};
 use super::error::TlsError;
 use super::options::Pem;
 
@@ -91,6 +92,16 @@ impl FileError {
         }
     }
 
+    /// The system's error for this file.
+    pub(super) fn of_system(path: &Path, error: &io::Error) -> Self {
+        let kind = match error.kind() {
+            io::ErrorKind::NotFound => FileErrorKind::Missing,
+            io::ErrorKind::PermissionDenied => FileErrorKind::Forbidden,
+            _ => FileErrorKind::Other,
+        };
+        Self::new(kind, path, error)
+    }
+
     /// What is wrong with it.
     pub fn kind(&self) -> FileErrorKind {
         self.kind
@@ -162,25 +173,50 @@ pub(super) fn crls<'a>(from: impl Into<PemSource<'a>>) -> Result<Vec<Vec<u8>>, F
     }
 }
 
-/// The first private key in a source.
+/// The first private key in a source; an encrypted one is decrypted with one of these passwords, which are read then.
 pub(super) fn private_key<'a>(
     from: impl Into<PemSource<'a>>,
+    passwords: Option<&dyn Fn() -> Result<Vec<Vec<u8>>, FileError>>,
 ) -> Result<PrivateKeyDer<'static>, FileError> {
     let from = from.into();
     let bytes = read(from)?;
-    PrivateKeyDer::from_pem_slice(&bytes).map_err(|error| match error {
-        Error::NoItemsFound if is_encrypted(&bytes) => FileError::new(
+    match (PrivateKeyDer::from_pem_slice(&bytes), passwords) {
+        (Ok(key), _) => Ok(key),
+        (Err(Error::NoItemsFound), Some(passwords)) if is_encrypted(&bytes) => {
+            decrypt(from, &bytes, &passwords()?)
+        }
+        (Err(Error::NoItemsFound), None) if is_encrypted(&bytes) => Err(FileError::new(
             FileErrorKind::NoKey,
             from,
-            "the private key in it is encrypted: write it out without a password, readable by this user alone",
-        ),
-        Error::NoItemsFound => FileError::new(
+            "the private key in it is encrypted: name a `password_file`, or write it out without a password, readable by this user alone",
+        )),
+        (Err(Error::NoItemsFound), _) => Err(FileError::new(
             FileErrorKind::NoKey,
             from,
             "there is no private key in it",
-        ),
+        )),
         // The error's words are about lines and markers, never about what stands between them.
-        error => unusable(from, error),
+        (Err(error), _) => Err(unusable(from, error)),
+    }
+}
+
+fn decrypt(
+    from: PemSource<'_>,
+    pem: &[u8],
+    passwords: &[Vec<u8>],
+) -> Result<PrivateKeyDer<'static>, FileError> {
+    let decrypted = encrypted_key::decrypt(pem, passwords);
+    decrypted.map_err(|error| match error {
+        Undecrypted::WrongPassword => FileError::new(
+            FileErrorKind::NoKey,
+            from,
+            "none of the passwords fits its private key",
+        ),
+        Undecrypted::UnknownWay => FileError::new(
+            FileErrorKind::NoKey,
+            from,
+            "its private key is encrypted in a way that is not read here: convert it by `openssl pkcs8 -topk8 -v2 aes-256-cbc`",
+        ),
     })
 }
 
@@ -197,14 +233,7 @@ fn read(from: PemSource<'_>) -> Result<Cow<'_, [u8]>, FileError> {
         PemSource::File(path) => path,
         PemSource::Text(text) => return Ok(Cow::Borrowed(text.as_bytes())),
     };
-    let wrong = |error: io::Error| {
-        let kind = match error.kind() {
-            io::ErrorKind::NotFound => FileErrorKind::Missing,
-            io::ErrorKind::PermissionDenied => FileErrorKind::Forbidden,
-            _ => FileErrorKind::Other,
-        };
-        FileError::new(kind, path, error)
-    };
+    let wrong = |error: io::Error| FileError::of_system(path, &error);
     let metadata = std::fs::metadata(path).map_err(wrong)?;
     // Opening a pipe would wait for its writer.
     if !metadata.is_file() {

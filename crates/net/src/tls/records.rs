@@ -4,6 +4,7 @@
 //! unfinished record stays here; plaintext and bytes to send never do.
 
 use std::fmt;
+use std::sync::Arc;
 
 use rustls::client::UnbufferedClientConnection;
 use rustls::server::UnbufferedServerConnection;
@@ -11,12 +12,12 @@ use rustls::unbuffered::{
     ConnectionState, EncodeError, EncodeTlsData, EncryptError, ReadTraffic, UnbufferedStatus,
     WriteTraffic,
 };
-use rustls::{
-    AlertDescription, CertificateError, CommonState, Error, HandshakeKind, ProtocolVersion,
-};
+use rustls::{CommonState, Error, HandshakeKind, ProtocolVersion};
 
-use super::error::TlsError;
-use super::server::ServerTls;
+use super::asked;
+use super::facts::openssl_name;
+use super::records_error::RecordsError;
+use super::server::{ClientVerifier, ServerTls};
 use super::session::TlsVersion;
 
 /// The most plaintext in one record, in bytes (RFC 8446 §5.1).
@@ -32,6 +33,26 @@ pub struct TlsRecords {
     /// The received part of an unfinished record, or of an unfinished message of the handshake.
     unfinished: Vec<u8>,
     phase: RecordsPhase,
+    /// Of a server's: what its client has shown and asked for.
+    client: Option<Box<ClientSeen>>,
+}
+
+/// What a client has asked for, and who judges what it has shown.
+struct ClientSeen {
+    server_name: Option<Box<str>>,
+    judge: Option<Arc<ClientVerifier>>,
+}
+
+/// What has come of the certificate that a client was asked for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ClientVerdict {
+    /// It has shown none, or was not asked.
+    None,
+    /// It is good.
+    Success,
+    /// It is not, for this reason.
+    Failed(String),
 }
 
 /// The side that this is.
@@ -74,10 +95,16 @@ impl TlsRecords {
     /// # Errors
     /// The system has no randomness left.
     pub fn server(tls: &ServerTls) -> Result<Self, RecordsError> {
-        let connection = UnbufferedServerConnection::new(tls.0.clone());
-        Ok(Self::new(Connection::Server(
-            connection.map_err(RecordsError::of_client)?,
-        )))
+        let connection = UnbufferedServerConnection::new(tls.config.clone());
+        let connection = connection.map_err(RecordsError::of_client)?;
+        let client = ClientSeen {
+            server_name: None,
+            judge: tls.judge.clone(),
+        };
+        Ok(Self {
+            client: Some(Box::new(client)),
+            ..Self::new(Connection::Server(connection))
+        })
     }
 
     /// A connection to a server whose handshake has not begun. [`open`](Self::open) of no bytes gives what must be sent first.
@@ -90,6 +117,7 @@ impl TlsRecords {
             connection,
             unfinished: Vec::new(),
             phase: RecordsPhase::Handshake,
+            client: None,
         }
     }
 
@@ -132,6 +160,10 @@ impl TlsRecords {
         answer: &mut Vec<u8>,
     ) -> Result<Opened, RecordsError> {
         self.check_phase()?;
+        if self.is_handshaking() {
+            // What another handshake has left on this thread.
+            asked::forget();
+        }
         let mut at = 0;
         let mut opened = 0;
         let result = loop {
@@ -158,6 +190,11 @@ impl TlsRecords {
                 break Ok(());
             }
         };
+        if let Some(client) = &mut self.client
+            && let Some(name) = asked::take_name()
+        {
+            client.server_name = Some(name);
+        }
         match result {
             Ok(()) => {
                 let rest = &records[at.min(records.len())..];
@@ -171,6 +208,7 @@ impl TlsRecords {
                 self.phase = RecordsPhase::Failed;
                 self.unfinished = Vec::new();
                 self.last_words(&mut records[at..], answer);
+                asked::correct(answer);
                 Err(self.failure(error))
             }
         }
@@ -216,6 +254,36 @@ impl TlsRecords {
             .peer_certificates()
             .and_then(|chain| chain.first())
             .map(AsRef::as_ref)
+    }
+
+    /// The host that the client has asked for (SNI); `None` on a client's side, too.
+    pub fn server_name(&self) -> Option<&str> {
+        self.client.as_ref()?.server_name.as_deref()
+    }
+
+    /// The cipher suite that was agreed on, as OpenSSL names it.
+    pub fn cipher(&self) -> Option<String> {
+        let suite = self.connection.common().negotiated_cipher_suite()?;
+        Some(openssl_name(suite.suite()))
+    }
+
+    /// The group of the key exchange.
+    pub fn curve(&self) -> Option<String> {
+        let group = self.connection.common().negotiated_key_exchange_group()?;
+        Some(format!("{:?}", group.name()))
+    }
+
+    /// What has come of the certificate that the client was asked for. It is verified again for that.
+    pub fn client_verdict(&self) -> ClientVerdict {
+        let chain = self.connection.common().peer_certificates();
+        let judge = self.client.as_ref().and_then(|it| it.judge.as_ref());
+        let (Some([leaf, intermediates @ ..]), Some(judge)) = (chain, judge) else {
+            return ClientVerdict::None;
+        };
+        match judge.judge(leaf, intermediates) {
+            Ok(()) => ClientVerdict::Success,
+            Err(why) => ClientVerdict::Failed(why),
+        }
     }
 
     /// Whether an earlier session was resumed; the client was verified then.
@@ -296,10 +364,7 @@ impl TlsRecords {
     fn failure(&self, error: Error) -> RecordsError {
         match self.connection {
             Connection::Server(_) => RecordsError::of_client(error),
-            Connection::Client(_) => RecordsError {
-                error,
-                peer: PeerRole::Server,
-            },
+            Connection::Client(_) => RecordsError::of_server(error),
         }
     }
 }
@@ -481,67 +546,5 @@ fn fill(
                 return Err(Error::EncryptError);
             }
         }
-    }
-}
-
-/// Why a connection's TLS cannot continue.
-#[derive(Debug, Clone)]
-pub struct RecordsError {
-    error: Error,
-    /// The other side.
-    peer: PeerRole,
-}
-
-#[derive(Debug, Clone, Copy)]
-enum PeerRole {
-    Client,
-    Server,
-}
-
-impl RecordsError {
-    fn of_client(error: Error) -> Self {
-        let peer = PeerRole::Client;
-        Self { error, peer }
-    }
-
-    /// The peer speaks no TLS at all: it is something else that has lost its way, not an attack on the keys.
-    pub fn is_plain_text(&self) -> bool {
-        matches!(self.error, Error::InvalidMessage(_))
-    }
-}
-
-impl fmt::Display for RecordsError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if let PeerRole::Server = self.peer {
-            return TlsError::from_rustls(&self.error, false).fmt(f);
-        }
-        match &self.error {
-            Error::NoCertificatesPresented => f.write_str("the client has no certificate"),
-            Error::InvalidCertificate(error) => match error {
-                CertificateError::Expired | CertificateError::ExpiredContext { .. } => {
-                    f.write_str("the client's certificate has expired")
-                }
-                CertificateError::UnknownIssuer => {
-                    f.write_str("no trusted issuer has signed the client's certificate")
-                }
-                error => write!(f, "the client's certificate: {error}"),
-            },
-            Error::NoApplicationProtocol => {
-                f.write_str("the client speaks none of the protocols spoken here (ALPN)")
-            }
-            Error::AlertReceived(AlertDescription::UnknownCA) => {
-                f.write_str("the client does not trust the issuer of our certificate")
-            }
-            Error::AlertReceived(alert) => write!(f, "the client refused: {alert:?}"),
-            Error::InvalidMessage(problem) => write!(f, "what came is no TLS: {problem:?}"),
-            Error::HandshakeNotComplete => f.write_str("the handshake has not ended"),
-            error => error.fmt(f),
-        }
-    }
-}
-
-impl std::error::Error for RecordsError {
-    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        Some(&self.error)
     }
 }

@@ -12,9 +12,10 @@ mod load;
 mod names;
 mod options;
 mod stream;
+pub(crate) use client_verifier::ClientVerifier;
 pub use config::ServerTls;
 pub use credentials::ServerCredentials;
-pub use options::{ClientCertificates, Oldest, ServerCertificate, ServerOptions};
+pub use options::{ClientCertificates, ServerCertificate, ServerOptions};
 pub use stream::{ServerStream, StreamParts};
 
 #[cfg(test)]

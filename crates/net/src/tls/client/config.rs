@@ -18,7 +18,7 @@ use super::super::pem;
 use super::super::records::TlsRecords;
 use super::super::roots;
 use super::super::verifier::{HostNames, ServerVerifier};
-use super::credentials::{ClientCredentials, pair_files};
+use super::credentials::ClientCredentials;
 use super::options::ClientOptions;
 
 /// Sessions that are kept for one server, some KiB each: up to 8 of each of 8 names.
@@ -57,7 +57,7 @@ impl ClientTls {
             },
         };
         let shown = match (&credentials.pair, &options.certificate) {
-            (Some(pair), Some(files)) => Some(pair.certified(pair_files(files), &provider)?),
+            (Some(pair), Some(files)) => Some(pair.certified(options.pair(files), &provider)?),
             _ => None,
         };
         let mut config = ClientConfig::builder_with_provider(provider)

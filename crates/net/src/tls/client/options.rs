@@ -1,7 +1,10 @@
 //! How servers are verified, and what they are shown.
 
+use std::path::PathBuf;
+
 use serde::{Deserialize, Serialize};
 
+use super::super::key_pair::KeyPairFiles;
 use super::super::options::{ClientCertificate, Pem, Roots};
 use super::super::versions::Versions;
 
@@ -17,6 +20,8 @@ pub struct ClientOptions {
     pub crl: Option<Pem>,
     /// The certificate that a server gets if it asks for one.
     pub certificate: Option<ClientCertificate>,
+    /// The passwords of its key, one a line; they are tried one after the other.
+    pub password_file: Option<PathBuf>,
     /// The protocols offered, best first (ALPN, RFC 7301). A server may ignore them.
     pub alpn: Vec<String>,
     /// The versions offered.
@@ -35,10 +40,21 @@ impl Default for ClientOptions {
             roots: Roots::System,
             crl: None,
             certificate: None,
+            password_file: None,
             alpn: Vec::new(),
             versions: Versions::Both,
             sends_name: true,
             resumes: true,
+        }
+    }
+}
+
+impl ClientOptions {
+    pub(super) fn pair<'a>(&'a self, files: &'a ClientCertificate) -> KeyPairFiles<'a> {
+        KeyPairFiles {
+            certificate: &files.certificate,
+            key: &files.key,
+            passwords: self.password_file.as_deref(),
         }
     }
 }

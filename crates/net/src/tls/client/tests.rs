@@ -329,6 +329,72 @@ fn ends(bytes: &[u8], records: usize) -> usize {
     at.clamp(1, bytes.len())
 }
 
+/// A client that takes its server's records in pieces, and sends in between.
+struct Taker {
+    client: TlsRecords,
+    came: Vec<u8>,
+    to_server: Vec<u8>,
+    has_closed: bool,
+}
+
+impl Taker {
+    fn new(tls: &ClientTls) -> Self {
+        let mut client = tls.connect(Some("a.test")).expect("a name");
+        let mut to_server = Vec::new();
+        client
+            .open(&mut [], &mut [], &mut to_server)
+            .expect("it begins");
+        Self {
+            client,
+            came: Vec::new(),
+            to_server,
+            has_closed: false,
+        }
+    }
+
+    /// Takes one piece, up to any byte or to the end of a record.
+    fn take(&mut self, to_client: &mut Vec<u8>, random: &mut fastrand::Rng) {
+        let most = random.usize(1..60_000);
+        let piece = match random.bool() {
+            true => random.usize(1..=to_client.len().min(most)),
+            false => ends(to_client, random.usize(1..6)),
+        };
+        let mut place = vec![0; 100_000];
+        let lent = self.client.lend(&mut place).expect("there is room");
+        place[lent..lent + piece].copy_from_slice(&to_client[..piece]);
+        to_client.drain(..piece);
+        let mut opened = vec![0; 100_000];
+        let records = &mut place[..lent + piece];
+        let bytes = self.client.open(records, &mut opened, &mut self.to_server);
+        let bytes = bytes.expect("good records").plaintext;
+        self.came.extend_from_slice(&opened[..bytes]);
+        if !self.client.is_handshaking() && !self.has_closed {
+            self.send(random);
+        }
+    }
+
+    fn send(&mut self, random: &mut fastrand::Rng) {
+        let before = self.client.unfinished();
+        // Less than a whole record, of either version.
+        let whole = match self.client.version() {
+            Some(TlsVersion::Tls12) => 16_413,
+            _ => 16_406,
+        };
+        assert!(before < whole, "{before}");
+        match random.u8(..10) {
+            0 => {
+                self.client.close(&mut self.to_server);
+                self.has_closed = true;
+            }
+            _ => {
+                let sealed = self.client.seal(b"hello", &mut self.to_server);
+                sealed.expect("it is open");
+            }
+        }
+        assert_eq!(self.client.unfinished(), before);
+    }
+}
+
 #[test]
 #[expect(
     clippy::too_many_lines,
@@ -342,77 +408,37 @@ fn records_pass_whole_in_pieces_of_any_size_while_the_other_way_goes_on() {
     println!("seed {seed}");
     let mut random = fastrand::Rng::with_seed(seed);
     for round in 0..300 {
-        let versions = [Versions::Tls12, Versions::Tls13][round % 2];
         let options = ClientOptions {
-            versions,
+            versions: [Versions::Tls12, Versions::Tls13][round % 2],
             ..folder.trusting("a")
         };
-        let mut client = ready(&options).connect(Some("a.test")).expect("a name");
+        let mut taker = Taker::new(&ready(&options));
         let mut server = ServerConnection::new(config.clone()).expect("randomness");
         server.set_buffer_limit(None);
-        let sent: Vec<u8> = (0..random.usize(..100_000))
-            .map(|_| random.u8(..))
-            .collect();
-        let (mut to_client, mut came, mut to_server) = (Vec::new(), Vec::new(), Vec::new());
-        client
-            .open(&mut [], &mut [], &mut to_server)
-            .expect("it begins");
-        let (mut given, mut is_closed) = (0, false);
-        while !client.is_over() {
-            let mut rest = to_server.as_slice();
+        let bytes = 0..random.usize(..100_000);
+        let sent: Vec<u8> = bytes.map(|_| random.u8(..)).collect();
+        let (mut to_client, mut given) = (Vec::new(), 0);
+        while !taker.client.is_over() {
+            let mut rest = taker.to_server.as_slice();
             while !rest.is_empty() {
                 server.read_tls(&mut rest).expect("memory");
                 server.process_new_packets().expect("good records");
             }
-            to_server.clear();
+            taker.to_server.clear();
             if !server.is_handshaking() && given < sent.len() {
-                let part = random.usize(1..=sent.len() - given);
-                server
-                    .writer()
-                    .write_all(&sent[given..given + part])
-                    .expect("memory");
-                given += part;
-            } else if !server.is_handshaking() && given == sent.len() {
+                let part = &sent[given..given + random.usize(1..=sent.len() - given)];
+                server.writer().write_all(part).expect("memory");
+                given += part.len();
+            } else if !server.is_handshaking() {
                 server.send_close_notify();
             }
             while server.wants_write() {
                 server.write_tls(&mut to_client).expect("memory");
             }
-            while !to_client.is_empty() && !client.is_over() {
-                let most = random.usize(1..60_000);
-                let piece = match random.bool() {
-                    true => random.usize(1..=to_client.len().min(most)),
-                    false => ends(&to_client, random.usize(1..6)),
-                };
-                let mut place = vec![0; 100_000];
-                let lent = client.lend(&mut place).expect("there is room");
-                place[lent..lent + piece].copy_from_slice(&to_client[..piece]);
-                to_client.drain(..piece);
-                let mut opened = vec![0; 100_000];
-                let records = &mut place[..lent + piece];
-                let bytes = client.open(records, &mut opened, &mut to_server);
-                came.extend_from_slice(&opened[..bytes.expect("good records").plaintext]);
-                if client.is_handshaking() || is_closed {
-                    continue;
-                }
-                let before = client.unfinished();
-                // Less than a whole record.
-                assert!(before < 16_406 || versions == Versions::Tls12 && before < 16_413);
-                match random.u8(..10) {
-                    0 => {
-                        client.close(&mut to_server);
-                        is_closed = true;
-                    }
-                    _ => client.seal(b"hello", &mut to_server).expect("it is open"),
-                }
-                assert_eq!(client.unfinished(), before, "round {round}");
+            while !to_client.is_empty() && !taker.client.is_over() {
+                taker.take(&mut to_client, &mut random);
             }
         }
-        assert!(
-            came == sent,
-            "round {round}: {} of {}",
-            came.len(),
-            sent.len()
-        );
+        assert!(taker.came == sent, "round {round}");
     }
 }

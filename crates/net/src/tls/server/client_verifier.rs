@@ -16,15 +16,43 @@ use super::super::verifier::VERSION_1;
 
 /// Decides whether a client may connect, by the certificate that it shows.
 #[derive(Debug)]
-pub(super) struct ClientVerifier {
+pub(crate) struct ClientVerifier {
     pub(super) authority: Authority,
     /// The names of the issuers, which clients are told.
     pub(super) subjects: Vec<DistinguishedName>,
-    /// A client without a certificate is refused.
-    pub(super) is_required: bool,
+    pub(super) demand: Demand,
+}
+
+/// What is asked of clients.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Demand {
+    /// A certificate, if they have one.
+    Optional,
+    /// The same, whoever has issued it.
+    Unverified,
+    /// A certificate.
+    Required,
 }
 
 impl ClientVerifier {
+    /// Whether a certificate is good now.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    pub(crate) fn judge(
+        &self,
+        der: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+    ) -> Result<(), String> {
+        let found = self.verify(der, intermediates, UnixTime::now());
+        found.map_err(|error| match error {
+            CertificateError::UnknownIssuer => "no trusted issuer has signed it".to_owned(),
+            CertificateError::Other(other) => other.to_string(),
+            CertificateError::Expired => "it has expired".to_owned(),
+            error => error.to_string(),
+        })
+    }
+
     fn verify(
         &self,
         der: &CertificateDer<'_>,
@@ -79,7 +107,7 @@ impl ClientCertVerifier for ClientVerifier {
     }
 
     fn client_auth_mandatory(&self) -> bool {
-        self.is_required
+        self.demand == Demand::Required
     }
 
     fn verify_client_cert(
@@ -88,9 +116,20 @@ impl ClientCertVerifier for ClientVerifier {
         intermediates: &[CertificateDer<'_>],
         now: UnixTime,
     ) -> Result<ClientCertVerified, Error> {
-        self.verify(end_entity, intermediates, now)
-            .map(|()| ClientCertVerified::assertion())
-            .map_err(Error::InvalidCertificate)
+        let found = self.verify(end_entity, intermediates, now);
+        let is_issuer = |error: &CertificateError| {
+            matches!(
+                error,
+                CertificateError::UnknownIssuer | CertificateError::Other(_)
+            )
+        };
+        match found {
+            // What is wrong with its issuers is told, and the connection goes on.
+            Err(error) if self.demand == Demand::Unverified && is_issuer(&error) => Ok(()),
+            found => found,
+        }
+        .map(|()| ClientCertVerified::assertion())
+        .map_err(Error::InvalidCertificate)
     }
 
     fn verify_tls12_signature(

@@ -5,16 +5,16 @@ use std::sync::Arc;
 
 use rustls::crypto::{CryptoProvider, aws_lc_rs};
 use rustls::pki_types::CertificateDer;
-use rustls::server::danger::ClientCertVerifier;
-use rustls::{RootCertStore, ServerConfig, SupportedProtocolVersion, version};
+use rustls::server::NoServerSessionStorage;
+use rustls::{RootCertStore, ServerConfig};
 
 use super::super::authority::Authority;
 use super::super::error::TlsError;
 use super::super::pem;
-use super::client_verifier::ClientVerifier;
+use super::client_verifier::{ClientVerifier, Demand};
 use super::credentials::ServerCredentials;
 use super::names::ShownCertificates;
-use super::options::{ClientCertificates, Oldest, ServerOptions};
+use super::options::{ClientCertificates, ServerOptions};
 
 /// A server's TLS made ready. Clones are cheap and share the keys of resumption.
 ///
@@ -22,7 +22,11 @@ use super::options::{ClientCertificates, Oldest, ServerOptions};
 /// successor made anew resumes nothing of its predecessor's, so that a client certificate is checked against
 /// the issuers that are trusted now.
 #[derive(Clone)]
-pub struct ServerTls(pub(crate) Arc<ServerConfig>);
+pub struct ServerTls {
+    pub(crate) config: Arc<ServerConfig>,
+    /// Judges what clients show, if they are asked for certificates.
+    pub(crate) judge: Option<Arc<ClientVerifier>>,
+}
 
 impl ServerTls {
     /// Makes credentials ready. Dates are not checked: a certificate that was valid when it was loaded is still shown.
@@ -32,15 +36,12 @@ impl ServerTls {
     pub fn new(options: &ServerOptions, credentials: &ServerCredentials) -> Result<Self, TlsError> {
         let provider = Arc::new(aws_lc_rs::default_provider());
         let shown = ShownCertificates::new(options, credentials, &provider)?;
-        let versions: &[&SupportedProtocolVersion] = match options.oldest {
-            Oldest::Tls12 => &[&version::TLS13, &version::TLS12],
-            Oldest::Tls13 => &[&version::TLS13],
-        };
         let config = ServerConfig::builder_with_provider(provider.clone())
-            .with_protocol_versions(versions)
+            .with_protocol_versions(options.versions.supported())
             .map_err(|error| TlsError::Options(error.to_string()))?;
-        let config = match verifier(options, credentials, &provider)? {
-            Some(verifier) => config.with_client_cert_verifier(verifier),
+        let judge = verifier(options, credentials, &provider)?;
+        let config = match &judge {
+            Some(judge) => config.with_client_cert_verifier(judge.clone()),
             None => config.with_no_client_auth(),
         };
         let mut config = config.with_cert_resolver(Arc::new(shown));
@@ -49,9 +50,18 @@ impl ServerTls {
             .iter()
             .map(|name| name.as_bytes().to_vec())
             .collect();
-        config.ticketer = aws_lc_rs::Ticketer::new()
-            .map_err(|error| TlsError::Options(format!("no keys for session tickets: {error}")))?;
-        Ok(Self(Arc::new(config)))
+        if options.resumes {
+            config.ticketer = aws_lc_rs::Ticketer::new().map_err(|error| {
+                TlsError::Options(format!("no keys for session tickets: {error}"))
+            })?;
+        } else {
+            config.session_storage = Arc::new(NoServerSessionStorage {});
+            config.send_tls13_tickets = 0;
+        }
+        Ok(Self {
+            config: Arc::new(config),
+            judge,
+        })
     }
 }
 
@@ -66,25 +76,24 @@ fn verifier(
     options: &ServerOptions,
     credentials: &ServerCredentials,
     provider: &CryptoProvider,
-) -> Result<Option<Arc<dyn ClientCertVerifier>>, TlsError> {
-    let Some(issuers) = options.client_certificates.issuers() else {
-        return Ok(None);
+) -> Result<Option<Arc<ClientVerifier>>, TlsError> {
+    let demand = match &options.client_certificates {
+        ClientCertificates::Off => return Ok(None),
+        ClientCertificates::Optional { .. } => Demand::Optional,
+        ClientCertificates::Unverified { .. } => Demand::Unverified,
+        ClientCertificates::Required { .. } => Demand::Required,
     };
     let mut roots = RootCertStore::empty();
-    for issuer in &credentials.issuers {
-        roots
-            .add(CertificateDer::from(issuer.as_slice()))
-            .map_err(|error| pem::unusable(issuers, error))?;
-    }
-    if roots.is_empty() {
-        return Err(pem::unusable(issuers, "there is no certificate in it").into());
+    if let Some(issuers) = options.client_certificates.issuers() {
+        for issuer in &credentials.issuers {
+            roots
+                .add(CertificateDer::from(issuer.as_slice()))
+                .map_err(|error| pem::unusable(issuers, error))?;
+        }
     }
     Ok(Some(Arc::new(ClientVerifier {
         subjects: roots.subjects(),
-        is_required: matches!(
-            options.client_certificates,
-            ClientCertificates::Required { .. }
-        ),
+        demand,
         authority: Authority {
             roots: Arc::new(roots),
             crls: Vec::new(),

@@ -8,6 +8,7 @@ use rustls::crypto::CryptoProvider;
 use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
 
+use super::super::asked;
 use super::super::certificate::Certificate;
 use super::super::error::TlsError;
 use super::credentials::ServerCredentials;
@@ -15,10 +16,16 @@ use super::options::ServerOptions;
 
 /// The certificates of a listener, found by the name that a client asks for (SNI, RFC 6066 §3).
 pub(super) struct ShownCertificates {
-    /// By host in lower case; several where there are keys of several kinds. A wildcard has the key `*.parent`.
+    /// By host in lower case; several where there are keys of several kinds. A wildcard for one label has the key `*.parent`.
     by_name: HashMap<String, Vec<Arc<CertifiedKey>>>,
+    /// By what hosts end with, from their first dot on: those of `*.example` and `.example`.
+    by_end: HashMap<String, Vec<Arc<CertifiedKey>>>,
+    /// By what hosts begin with, up to their last dot: those of `mail.*`.
+    by_start: HashMap<String, Vec<Arc<CertifiedKey>>>,
     /// All, in their order: a client that names no host, or an unknown one, gets the first whose key it can verify.
     all: Vec<Arc<CertifiedKey>>,
+    /// Such a client is refused.
+    rejects: bool,
 }
 
 impl ShownCertificates {
@@ -29,16 +36,24 @@ impl ShownCertificates {
     ) -> Result<Self, TlsError> {
         let mut shown = Self {
             by_name: HashMap::new(),
+            by_end: HashMap::new(),
+            by_start: HashMap::new(),
             all: Vec::new(),
+            rejects: options.rejects_unknown_names,
         };
         for (pair, files) in credentials.pairs.iter().zip(&options.certificates) {
             let certified = Arc::new(pair.certified(files.pair(), provider)?);
-            for name in names(&certified) {
-                shown
-                    .by_name
-                    .entry(name)
-                    .or_default()
-                    .push(certified.clone());
+            match files.names.is_empty() {
+                true => {
+                    for name in names(&certified) {
+                        add(&mut shown.by_name, name, &certified);
+                    }
+                }
+                false => {
+                    for name in &files.names {
+                        shown.write(&name.to_ascii_lowercase(), &certified);
+                    }
+                }
             }
             shown.all.push(certified);
         }
@@ -48,21 +63,62 @@ impl ShownCertificates {
         }
     }
 
+    /// Has a certificate shown for a name that was written for it.
+    fn write(&mut self, name: &str, certified: &Arc<CertifiedKey>) {
+        if let Some(end) = name.strip_prefix('*') {
+            add(&mut self.by_end, end.to_owned(), certified);
+        } else if let Some(domain) = name.strip_prefix('.') {
+            add(&mut self.by_end, name.to_owned(), certified);
+            add(&mut self.by_name, domain.to_owned(), certified);
+        } else if let Some(start) = name.strip_suffix(".*") {
+            add(&mut self.by_start, start.to_owned(), certified);
+        } else {
+            add(&mut self.by_name, name.to_owned(), certified);
+        }
+    }
+
     fn named(&self, host: &str) -> &[Arc<CertifiedKey>] {
         let host = host.trim_end_matches('.').to_ascii_lowercase();
         if let Some(found) = self.by_name.get(&host) {
             return found;
         }
-        // A wildcard stands for one label (RFC 9525 §6.3).
-        host.split_once('.')
-            .and_then(|(_, parent)| self.by_name.get(&format!("*.{parent}")))
-            .map_or(&[], Vec::as_slice)
+        // A wildcard of a certificate stands for one label (RFC 9525 §6.3).
+        let parent = host
+            .split_once('.')
+            .map(|(_, parent)| format!("*.{parent}"));
+        if let Some(found) = parent.and_then(|parent| self.by_name.get(&parent)) {
+            return found;
+        }
+        // The longest one that is written, as in nginx.
+        let dots = || host.match_indices('.').map(|(at, _)| at);
+        let ends = dots().find_map(|at| self.by_end.get(&host[at..]));
+        let found = ends.or_else(|| {
+            let mut starts: Vec<_> = dots().collect();
+            starts.reverse();
+            starts
+                .into_iter()
+                .find_map(|at| self.by_start.get(&host[..at]))
+        });
+        found.map_or(&[], Vec::as_slice)
     }
+}
+
+fn add(
+    to: &mut HashMap<String, Vec<Arc<CertifiedKey>>>,
+    name: String,
+    certified: &Arc<CertifiedKey>,
+) {
+    to.entry(name).or_default().push(certified.clone());
 }
 
 impl ResolvesServerCert for ShownCertificates {
     fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
         let named = hello.server_name().map_or(&[][..], |host| self.named(host));
+        let is_rejected = self.rejects && named.is_empty();
+        asked::note(hello.server_name(), is_rejected);
+        if is_rejected {
+            return None;
+        }
         let schemes = hello.signature_schemes();
         named
             .iter()

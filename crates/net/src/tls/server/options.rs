@@ -1,9 +1,12 @@
 //! What a listener shows, and what it asks for.
 
+use std::path::PathBuf;
+
 use serde::{Deserialize, Serialize};
 
 use super::super::key_pair::KeyPairFiles;
 use super::super::options::Pem;
+use super::super::versions::Versions;
 use crate::setters::setters;
 
 /// What a listener shows, and what it asks for.
@@ -16,19 +19,25 @@ pub struct ServerOptions {
     pub client_certificates: ClientCertificates,
     /// The protocols spoken (ALPN), the best one first. Empty: the client's protocols are ignored.
     pub alpn: Vec<String>,
-    /// The oldest version that is accepted.
-    pub oldest: Oldest,
+    /// The versions that are spoken.
+    pub versions: Versions,
+    /// A client that asks for no host that a certificate is for, or for none, is refused with `unrecognized_name` (RFC 6066 §3).
+    pub rejects_unknown_names: bool,
+    /// Sessions can be resumed, by tickets and by their ids.
+    pub resumes: bool,
 }
 
 impl ServerOptions {
-    /// These certificates, the default one first. Clients are asked for none, no protocols are spoken (ALPN), and TLS 1.2 is
-    /// the oldest version.
+    /// These certificates, the default one first. Clients are asked for none, no protocols are spoken (ALPN), and TLS 1.2
+    /// and 1.3 are spoken.
     pub fn new(certificates: Vec<ServerCertificate>) -> Self {
         Self {
             certificates,
             client_certificates: ClientCertificates::Off,
             alpn: Vec::new(),
-            oldest: Oldest::Tls12,
+            versions: Versions::Both,
+            rejects_unknown_names: false,
+            resumes: true,
         }
     }
 }
@@ -37,7 +46,9 @@ setters! {
     ServerOptions {
         client_certificates: ClientCertificates,
         alpn: Vec<String>,
-        oldest: Oldest,
+        versions: Versions,
+        rejects_unknown_names: bool,
+        resumes: bool,
     }
 }
 
@@ -49,6 +60,11 @@ pub struct ServerCertificate {
     pub certificate: Pem,
     /// The private key.
     pub key: Pem,
+    /// The passwords of the key, one a line; they are tried one after the other.
+    pub password_file: Option<PathBuf>,
+    /// The hosts that it is shown for: `a.example`, `*.example` (any number of labels), `.example` (that, and all below it) or
+    /// `mail.*`. Empty: those that it is for itself.
+    pub names: Vec<String>,
 }
 
 impl ServerCertificate {
@@ -57,7 +73,22 @@ impl ServerCertificate {
         Self {
             certificate: certificate.into(),
             key: key.into(),
+            password_file: None,
+            names: Vec::new(),
         }
+    }
+
+    /// The same, whose key has one of the passwords in this file.
+    pub fn password_file(self, password_file: Option<PathBuf>) -> Self {
+        Self {
+            password_file,
+            ..self
+        }
+    }
+
+    /// The same, shown for these hosts.
+    pub fn names(self, names: Vec<String>) -> Self {
+        Self { names, ..self }
     }
 }
 
@@ -66,6 +97,7 @@ impl ServerCertificate {
         KeyPairFiles {
             certificate: &self.certificate,
             key: &self.key,
+            passwords: self.password_file.as_deref(),
         }
     }
 }
@@ -81,6 +113,12 @@ pub enum ClientCertificates {
         /// The issuers that are trusted.
         issuers: Pem,
     },
+    /// They are. A client without one is accepted, and so is one whose certificate no trusted issuer has signed:
+    /// [`TlsRecords::client_verdict`](crate::tls::TlsRecords::client_verdict) tells.
+    Unverified {
+        /// The issuers that are trusted, if there are any.
+        issuers: Option<Pem>,
+    },
     /// They are. A client without one is refused.
     Required {
         /// The issuers that are trusted.
@@ -94,16 +132,7 @@ impl ClientCertificates {
         match self {
             Self::Off => None,
             Self::Optional { issuers } | Self::Required { issuers } => Some(issuers),
+            Self::Unverified { issuers } => issuers.as_ref(),
         }
     }
-}
-
-/// The oldest version of TLS that is spoken.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[non_exhaustive]
-pub enum Oldest {
-    /// TLS 1.2 and 1.3.
-    Tls12,
-    /// TLS 1.3 alone.
-    Tls13,
 }

@@ -6,7 +6,8 @@ use std::task::{Context, Poll, ready};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use super::super::records::{MAX_PLAINTEXT, RecordsError, TlsRecords};
+use super::super::records::{MAX_PLAINTEXT, TlsRecords};
+use super::super::records_error::RecordsError;
 use super::config::ServerTls;
 
 /// The size of one read from the stream.

@@ -12,7 +12,7 @@ use rustls::{ClientConfig, ClientConnection, RootCertStore, SupportedProtocolVer
 use tempfile::TempDir;
 
 use super::super::options::Pem;
-use super::super::{RecordsError, TlsRecords};
+use super::super::{RecordsError, TlsRecords, Versions};
 use super::*;
 
 /// Certificates of an own issuer, in files.
@@ -72,7 +72,9 @@ fn options(certificates: Vec<ServerCertificate>) -> ServerOptions {
         certificates,
         client_certificates: ClientCertificates::Off,
         alpn: Vec::new(),
-        oldest: Oldest::Tls12,
+        versions: Versions::Both,
+        rejects_unknown_names: false,
+        resumes: true,
     }
 }
 
@@ -354,7 +356,7 @@ fn options_of_files_and_of_text_survive_text_formats_and_binary_ones() {
     };
     let json = serde_json::to_string(&options).expect("it can be written");
     assert!(
-        json.contains(r#"{"certificate":"one.pem","key":{"pem":"-----BEGIN PRIVATE KEY-----"}}"#),
+        json.contains(r#"{"certificate":"one.pem","key":{"pem":"-----BEGIN PRIVATE KEY-----"},"password_file":null,"names":[]}"#),
         "{json}"
     );
     assert_eq!(

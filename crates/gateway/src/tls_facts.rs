@@ -1,0 +1,77 @@
+//! What TLS tells of a client's connection, for texts.
+
+use moorline_config::TlsVariable;
+use moorline_net::tls::{CertificateFacts, ClientVerdict, TlsRecords, TlsVersion};
+use moorline_proxy::Text;
+
+use crate::client_hello::ClientHello;
+
+/// What is known of it: by its hello, where TLS passes through, or by the handshake, where it ends here.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct TlsFacts<'a> {
+    pub(crate) hello: Option<&'a ClientHello>,
+    pub(crate) tls: Option<&'a TlsRecords>,
+}
+
+impl TlsFacts<'_> {
+    /// Appends the value of this variable, or nothing if it is not known.
+    pub(crate) fn write(&self, variable: TlsVariable, text: &mut Text) {
+        if let Some(hello) = self.hello {
+            match variable {
+                TlsVariable::Sni => text.push(hello.sni.as_bytes()),
+                TlsVariable::Alpn => text.push(hello.alpn.as_bytes()),
+                TlsVariable::HelloVersion => text.push(hello.version.as_bytes()),
+                _ => {}
+            }
+        }
+        if let Some(tls) = self.tls {
+            write(variable, tls, text);
+        }
+    }
+}
+
+fn write(variable: TlsVariable, tls: &TlsRecords, text: &mut Text) {
+    match variable {
+        TlsVariable::Sni | TlsVariable::ServerName => {
+            text.push(tls.server_name().unwrap_or_default().as_bytes());
+        }
+        TlsVariable::Alpn | TlsVariable::Protocol => text.push(tls.alpn().unwrap_or_default()),
+        TlsVariable::Version | TlsVariable::HelloVersion => text.push(match tls.version() {
+            Some(TlsVersion::Tls12) => b"TLSv1.2",
+            Some(TlsVersion::Tls13) => b"TLSv1.3",
+            _ => b"",
+        }),
+        TlsVariable::Cipher => text.push(tls.cipher().unwrap_or_default().as_bytes()),
+        TlsVariable::Curve => text.push(tls.curve().unwrap_or_default().as_bytes()),
+        TlsVariable::Resumed => text.push(if tls.is_resumed() { b"r" } else { b"." }),
+        TlsVariable::ClientVerify => match tls.client_verdict() {
+            ClientVerdict::None => text.push(b"NONE"),
+            ClientVerdict::Success => text.push(b"SUCCESS"),
+            ClientVerdict::Failed(why) => {
+                text.push(b"FAILED:");
+                text.push(why.as_bytes());
+            }
+            _ => {}
+        },
+        _ => {
+            if let Some(facts) = tls.peer_certificate().and_then(CertificateFacts::read) {
+                write_certificate(variable, &facts, text);
+            }
+        }
+    }
+}
+
+fn write_certificate(variable: TlsVariable, facts: &CertificateFacts<'_>, text: &mut Text) {
+    let value = match variable {
+        TlsVariable::ClientSubject => facts.subject(),
+        TlsVariable::ClientIssuer => facts.issuer(),
+        TlsVariable::ClientSerial => facts.serial(),
+        TlsVariable::ClientFingerprint => facts.fingerprint(),
+        TlsVariable::ClientStart => facts.start(),
+        TlsVariable::ClientEnd => facts.end(),
+        TlsVariable::ClientDays => facts.days().to_string(),
+        TlsVariable::ClientCertificate => facts.pem(),
+        _ => return,
+    };
+    text.push(value.as_bytes());
+}

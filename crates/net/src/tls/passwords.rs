@@ -1,0 +1,88 @@
+//! Files of passwords, one a line, also pipes that can be read only once.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::{self, Read};
+use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::fs::OFlags;
+
+use super::pem::{FileError, unusable};
+
+/// The largest file that is read, in bytes.
+const MOST: usize = 64 * 1024;
+/// How long the writer of a pipe may take.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// What was read from pipes: a second reading would wait for ever.
+static PIPES: Mutex<BTreeMap<PathBuf, Vec<u8>>> = Mutex::new(BTreeMap::new());
+
+/// The passwords in a file. Blocks on it; on a pipe at most 10 seconds, and once in a process.
+pub(super) fn read(path: &Path) -> Result<Vec<Vec<u8>>, FileError> {
+    let wrong = |error: io::Error| FileError::of_system(path, &error);
+    let metadata = std::fs::metadata(path).map_err(wrong)?;
+    let bytes = match metadata.file_type().is_fifo() {
+        true => {
+            // Nothing panics while it is locked.
+            let mut pipes = PIPES.lock().unwrap_or_else(PoisonError::into_inner);
+            match pipes.get(path) {
+                Some(bytes) => bytes.clone(),
+                None => {
+                    let bytes = read_pipe(path).map_err(wrong)?;
+                    pipes.insert(path.to_owned(), bytes.clone());
+                    bytes
+                }
+            }
+        }
+        false if metadata.is_file() => {
+            let mut bytes = Vec::new();
+            let file = File::open(path).map_err(wrong)?;
+            file.take(MOST as u64)
+                .read_to_end(&mut bytes)
+                .map_err(wrong)?;
+            bytes
+        }
+        false => return Err(unusable(path, "it is neither a file nor a pipe")),
+    };
+    let lines = bytes.split(|byte| *byte == b'\n');
+    let lines = lines.map(|line| line.strip_suffix(b"\r").unwrap_or(line));
+    let lines = lines.filter(|line| !line.is_empty());
+    Ok(lines.map(<[u8]>::to_vec).collect())
+}
+
+fn read_pipe(path: &Path) -> io::Result<Vec<u8>> {
+    let mut options = File::options();
+    let flags = OFlags::NONBLOCK.bits() as i32;
+    let mut file = options.read(true).custom_flags(flags).open(path)?;
+    let ends = Instant::now() + PATIENCE;
+    let (mut bytes, mut part) = (Vec::new(), [0; 4096]);
+    loop {
+        let left = ends.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            return Err(io::Error::new(
+                io::ErrorKind::TimedOut,
+                "nobody has written to it within 10 s",
+            ));
+        }
+        let timeout = Timespec::try_from(left).map_err(io::Error::other)?;
+        let mut ready = [PollFd::new(&file, PollFlags::IN)];
+        poll(&mut ready, Some(&timeout))?;
+        match file.read(&mut part) {
+            // Its writer has come and gone.
+            Ok(0) if !bytes.is_empty() => return Ok(bytes),
+            // No writer has come so far.
+            Ok(0) => std::thread::sleep(Duration::from_millis(10)),
+            Ok(count) => bytes.extend_from_slice(&part[..count]),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+        if bytes.len() > MOST {
+            return Err(io::Error::other("it is too large"));
+        }
+    }
+}
