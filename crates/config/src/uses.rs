@@ -15,6 +15,8 @@ use super::{AccessLog, Balance, ConnectionLimit, Listener, Map, Rates, Upstream}
 pub struct Uses {
     /// The address that the connection itself comes from.
     pub connection: bool,
+    /// The header of the PROXY protocol.
+    pub header: bool,
     /// Each attempt to connect to a peer, and its times.
     pub attempts: bool,
     /// What a TLS client asks for, before anything is decrypted.
@@ -25,6 +27,13 @@ impl Uses {
     fn note(&mut self, variable: Variable) {
         match variable {
             Variable::ConnectionAddress | Variable::ConnectionPort => self.connection = true,
+            Variable::ProxyAddress
+            | Variable::ProxyPort
+            | Variable::ProxyServerAddress
+            | Variable::ProxyServerPort
+            | Variable::ProxyTlv(_)
+            | Variable::ProxySslTlv(_)
+            | Variable::ProxySslVerify => self.header = true,
             Variable::UpstreamAddress
             | Variable::UpstreamConnectTime
             | Variable::UpstreamFirstByteTime

@@ -35,6 +35,20 @@ pub enum Variable {
     Listener,
     /// `${protocol}`: `TCP` or `UDP`.
     Protocol,
+    /// `${proxy.address}`: the client's address that the PROXY header names, be its sender trusted or not.
+    ProxyAddress,
+    /// `${proxy.port}`: its port.
+    ProxyPort,
+    /// `${proxy.server.address}`: the address that the client has connected to, as the PROXY header names it.
+    ProxyServerAddress,
+    /// `${proxy.server.port}`: its port.
+    ProxyServerPort,
+    /// `${proxy.tlv.0xea}`, and those with a name: a field of the PROXY header.
+    ProxyTlv(u8),
+    /// `${proxy.tlv.ssl.0x22}`, and those with a name: a field within the one about TLS.
+    ProxySslTlv(u8),
+    /// `${proxy.tlv.ssl.verify}`: the outcome of verifying the client's certificate; 0 is success.
+    ProxySslVerify,
     /// `${upstream.name}`: the upstream that it is relayed to.
     UpstreamName,
     /// `${upstream.address}`: the peers that were asked, in order, with `, ` between them. So are the four that follow.
@@ -89,6 +103,21 @@ const VARIABLES: &[(&str, Variable)] = &[
     ("server.port", Variable::ServerPort),
     ("listener", Variable::Listener),
     ("protocol", Variable::Protocol),
+    ("proxy.address", Variable::ProxyAddress),
+    ("proxy.port", Variable::ProxyPort),
+    ("proxy.server.address", Variable::ProxyServerAddress),
+    ("proxy.server.port", Variable::ProxyServerPort),
+    ("proxy.tlv.alpn", Variable::ProxyTlv(0x01)),
+    ("proxy.tlv.authority", Variable::ProxyTlv(0x02)),
+    ("proxy.tlv.unique_id", Variable::ProxyTlv(0x05)),
+    ("proxy.tlv.ssl", Variable::ProxyTlv(0x20)),
+    ("proxy.tlv.netns", Variable::ProxyTlv(0x30)),
+    ("proxy.tlv.ssl.verify", Variable::ProxySslVerify),
+    ("proxy.tlv.ssl.version", Variable::ProxySslTlv(0x21)),
+    ("proxy.tlv.ssl.cn", Variable::ProxySslTlv(0x22)),
+    ("proxy.tlv.ssl.cipher", Variable::ProxySslTlv(0x23)),
+    ("proxy.tlv.ssl.sig_alg", Variable::ProxySslTlv(0x24)),
+    ("proxy.tlv.ssl.key_alg", Variable::ProxySslTlv(0x25)),
     ("upstream.name", Variable::UpstreamName),
     ("upstream.address", Variable::UpstreamAddress),
     ("upstream.connect_time", Variable::UpstreamConnectTime),
@@ -240,6 +269,12 @@ fn variable(field: &Field<'_>, name: &str) -> Result<Variable, Reported> {
     if let Some((_, variable)) = all().find(|(known, _)| *known == name) {
         return Ok(variable);
     }
+    if let Some(number) = name.strip_prefix("proxy.tlv.ssl.").and_then(number) {
+        return Ok(Variable::ProxySslTlv(number));
+    }
+    if let Some(number) = name.strip_prefix("proxy.tlv.").and_then(number) {
+        return Ok(Variable::ProxyTlv(number));
+    }
     let names = || all().map(|(name, _)| name);
     let hint = match near::nearest(name, names()) {
         Some(meant) => format!("did you mean ${{{meant}}}?"),
@@ -247,4 +282,11 @@ fn variable(field: &Field<'_>, name: &str) -> Result<Variable, Reported> {
     };
     let message = format!("`{}`: there is no variable {name:?}", field.key);
     Err(field.refuse(message, hint))
+}
+
+/// The type of a field of the PROXY header: `0xea`.
+fn number(text: &str) -> Option<u8> {
+    let digits = text.strip_prefix("0x")?;
+    let are_digits = digits.bytes().all(|byte| byte.is_ascii_hexdigit());
+    u8::from_str_radix(digits, 16).ok().filter(|_| are_digits)
 }

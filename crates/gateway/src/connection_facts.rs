@@ -14,6 +14,7 @@ use rustix::net::SocketAddrAny;
 use crate::cx::{Cx, unix_ms};
 use crate::ids::ListenerId;
 use crate::notes::{AttemptNote, Notes};
+use crate::proxy_header::fields;
 use crate::shared::limits::LimitStatus;
 use crate::tls_facts::TlsFacts;
 use crate::upstreams::SharedUpstream;
@@ -97,6 +98,45 @@ impl ConnectionFacts<'_> {
         attempts.unwrap_or_default()
     }
 
+    fn write_listener(&self, text: &mut Text) {
+        let listener = self.cx.config.listeners.get(self.listener.index());
+        text.push(listener.map_or("", |it| &it.name).as_bytes());
+    }
+
+    /// What the header of the PROXY protocol says.
+    fn write_announced(&self, variable: Variable, text: &mut Text) {
+        let Some(header) = self.notes.and_then(|notes| notes.header.as_deref()) else {
+            return;
+        };
+        let client = || fields::ends(header).map(|(client, _)| client);
+        let server = || fields::ends(header).map(|(_, server)| server);
+        let (end, is_port) = match variable {
+            Variable::ProxyAddress => (client(), false),
+            Variable::ProxyPort => (client(), true),
+            Variable::ProxyServerAddress => (server(), false),
+            Variable::ProxyServerPort => (server(), true),
+            Variable::ProxyTlv(kind) => {
+                text.push(fields::field(header, kind).unwrap_or_default());
+                return;
+            }
+            Variable::ProxySslTlv(kind) => {
+                text.push(fields::ssl_field(header, kind).unwrap_or_default());
+                return;
+            }
+            _ => {
+                if let Some(outcome) = fields::ssl_verify(header) {
+                    write_number(outcome.into(), text);
+                }
+                return;
+            }
+        };
+        match end {
+            Some(end) if is_port => write_number(end.port().into(), text),
+            Some(end) => put(text, format_args!("{}", end.ip())),
+            None => {}
+        }
+    }
+
     /// What a variable of attempts says of each of them.
     fn write_attempts(&self, variable: Variable, text: &mut Text) {
         let now = self.cx.clock.ms;
@@ -163,10 +203,7 @@ impl Facts for ConnectionFacts<'_> {
                     write_number(server.port().into(), text);
                 }
             }
-            Variable::Listener => {
-                let listener = self.cx.config.listeners.get(self.listener.index());
-                text.push(listener.map_or("", |it| &it.name).as_bytes());
-            }
+            Variable::Listener => self.write_listener(text),
             Variable::Protocol => {
                 let is_datagram = self.cx.listener(self.listener).is_datagram();
                 text.push(if is_datagram { b"UDP" } else { b"TCP" });
@@ -179,6 +216,13 @@ impl Facts for ConnectionFacts<'_> {
                         .as_bytes(),
                 );
             }
+            Variable::ProxyAddress
+            | Variable::ProxyPort
+            | Variable::ProxyServerAddress
+            | Variable::ProxyServerPort
+            | Variable::ProxyTlv(_)
+            | Variable::ProxySslTlv(_)
+            | Variable::ProxySslVerify => self.write_announced(variable, text),
             Variable::UpstreamAddress
             | Variable::UpstreamConnectTime
             | Variable::UpstreamFirstByteTime

@@ -15,6 +15,8 @@ pub(crate) struct Notes {
     pub(crate) connection: Option<Peer>,
     /// What a TLS client asks for, where TLS passes through.
     pub(crate) hello: Option<Box<ClientHello>>,
+    /// The header of the PROXY protocol, if some text has a part of it.
+    pub(crate) header: Option<Box<[u8]>>,
     /// Attempts to connect to a peer, if some text has them. The last one may be the present one.
     pub(crate) attempts: Option<Vec<AttemptNote>>,
     /// What it counts for until they are dropped.

@@ -1,6 +1,7 @@
 //! The header of the PROXY protocol, versions 1 and 2, with which a proxy says whose connection this is. Read without a
 //! socket: <https://www.haproxy.org/download/2.9/doc/proxy-protocol.txt>.
 
+pub(crate) mod fields;
 pub(crate) mod writer;
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};

@@ -202,3 +202,34 @@ fn a_reload_changes_destinations_for_new_connections() {
     echo(&engine, 1);
     assert_eq!((old.connections(), new.connections()), (1, 1));
 }
+
+#[test]
+fn the_header_of_a_proxy_fills_texts() {
+    let text = "${client.address}:${client.port} ${connection.address} ${proxy.address}:${proxy.port} \
+        ${proxy.server.address}:${proxy.server.port} ${proxy.tlv.0xea} ${proxy.tlv.authority} ${proxy.tlv.ssl.verify} \
+        ${proxy.tlv.ssl.cn} ${proxy.tlv.ssl.0x21}.";
+    let keys =
+        format!("return = \"{text}\"\nproxy_protocol = true\ntrusted_proxies = [\"127.0.0.1\"]");
+    let engine = Engine::start("moorline", &config(&keys, ""));
+    let begin = |header: &[u8]| {
+        let mut client = connect(&engine);
+        client.write_all(header).expect("it is open");
+        said(&client)
+    };
+    let ends = [192, 0, 2, 1, 198, 51, 100, 2, 0xdc, 0x04, 1, 187];
+    let ssl = [
+        0x20, 0, 12, 1, 0, 0, 0, 7, 0x22, 0, 4, b'n', b'a', b'm', b'e',
+    ];
+    let fields = [&ends[..], &[0xea, 0, 2, b'v', b'1', 2, 0, 1, b'a'], &ssl].concat();
+    let signature = b"\r\n\r\n\0\r\nQUIT\n\x21\x11\0";
+    let header = [&signature[..], &[fields.len() as u8], &fields].concat();
+    let named = "192.0.2.1:56324 127.0.0.1 192.0.2.1:56324 198.51.100.2:443";
+    assert_eq!(begin(&header), format!("{named} v1 a 7 name ."));
+    let line = b"PROXY TCP4 192.0.2.1 198.51.100.2 56324 443\r\n";
+    assert_eq!(begin(line), format!("{named}     ."));
+    let unknown = begin(b"PROXY UNKNOWN\r\n");
+    assert!(
+        unknown.starts_with("127.0.0.1:") && unknown.ends_with(" 127.0.0.1 : :     ."),
+        "{unknown}"
+    );
+}

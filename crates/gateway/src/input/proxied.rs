@@ -70,6 +70,9 @@ pub(crate) fn hear_proxy(session: &mut Session, tools: &mut Tools) -> Announceme
     }
     session.meters.bytes_in += length as u64;
     let settings = tools.cx.listener(session.listener);
+    if settings.uses.header {
+        session.notes.get_or_insert_default().header = Some(seen[..length].into());
+    }
     if let Announced::Client(client) = origin
         && trusts(&settings.proxies, &session.peer)
     {
