@@ -396,10 +396,6 @@ impl Taker {
 }
 
 #[test]
-#[expect(
-    clippy::too_many_lines,
-    reason = "one conversation from its beginning to its end"
-)]
 fn records_pass_whole_in_pieces_of_any_size_while_the_other_way_goes_on() {
     let folder = Folder::new();
     folder.self_signed("a", "/CN=a", " -addext subjectAltName=DNS:a.test");
