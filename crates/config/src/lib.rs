@@ -6,7 +6,8 @@
 //! In reading order:
 //!
 //! - `load` finds and parses the file
-//! - `process`, `listen`, `framing`, `liveness`, `tls`: the keys, and the rules between them
+//! - `process`, `listen`, `framing`, `liveness`, `tls`: the keys, and the rules between them; `address_kind`: what an
+//!   address speaks; `known`: the names that listeners may refer to
 //! - `route`, `route_path`: what becomes of the requests for a path; `request`: which of them become sessions
 //! - `proxies`: which proxies are believed; `stream`: the rules for clients, of which `access`
 //!   says which may connect, `limit` how many, `rate` how fast they are, `access_log` what is noted of them, and `preread` whether it is read what they ask for by TLS; `tables` with names of
@@ -25,6 +26,7 @@
 
 mod access;
 mod access_log;
+mod address_kind;
 mod app;
 mod balance;
 mod cache_control;
@@ -37,6 +39,7 @@ mod host;
 #[cfg(any(test, fuzzing))]
 #[doc(hidden)]
 pub mod invariants;
+mod known;
 mod later;
 mod limit;
 mod listen;
@@ -396,7 +399,7 @@ impl Listener {
 
     /// Whether it takes datagrams. They have sessions only where they are relayed.
     pub fn is_datagram(&self) -> bool {
-        listen::is_datagram(&self.address)
+        address_kind::is_datagram(&self.address)
     }
 
     /// The largest message that can be sent to a session of it.

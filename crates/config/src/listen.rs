@@ -6,11 +6,12 @@ use std::time::Duration;
 use moorline_net::tls::server::ServerOptions;
 use moorline_net::{Address, AddressError, Framing, HostPort};
 
+use super::address_kind::{KEYS_OF_HTTP, is_datagram, is_http};
 use super::error::Reported;
+use super::known::Known;
 use super::liveness::liveness;
 use super::process::{self, DEFAULT_ATTEMPTS, MAX_ATTEMPTS, Names};
 use super::relay::Relaying;
-use super::upstream::Upstreams;
 use super::walk::{Field, Section};
 use super::{
     Compression, Dispatch, Listener, OnCrash, OnError, RequestRules, Route, RouteKind, Routes,
@@ -63,14 +64,6 @@ pub(super) fn listeners(
         .map(|field| listener(&field, base, dispatch, known, &mut taken))
         .collect();
     listeners.into_iter().collect()
-}
-
-/// The names of tables that listeners refer to.
-#[derive(Clone, Copy)]
-pub(super) struct Known<'a> {
-    pub(super) upstreams: &'a Upstreams,
-    pub(super) limits: &'a [String],
-    pub(super) access_logs: &'a [String],
 }
 
 /// What two listeners must not have in common.
@@ -234,11 +227,6 @@ fn failures(section: &Section<'_>) -> Result<(OnCrash, OnError), Reported> {
         OnCrash::Close | OnCrash::Redeliver => OnError::Close,
     });
     Ok((on_crash, on_error))
-}
-
-/// Whether it is one of datagrams.
-pub(super) fn is_datagram(address: &Address) -> bool {
-    matches!(address, Address::Udp(_) | Address::Unixgram(_))
 }
 
 /// Settings without a meaning for datagrams.
@@ -424,8 +412,6 @@ const HTTP_KEYS: &[&str] = &[
 ];
 const WEBSOCKET_KEYS: &[&str] = &["compression", "subprotocols"];
 const SESSION_RULES: &[&str] = &["max_message", "origins", "hosts"];
-/// Those that make a listener one of HTTP.
-const KEYS_OF_HTTP: &[&str] = &["websocket", "static", "route"];
 const SESSION_KEYS: &[&str] = &[
     "on_error",
     "idle_timeout",
@@ -533,15 +519,6 @@ fn check_engine_routes(
     Err(section
         .report
         .error(section.place("address"), message, hint))
-}
-
-/// Whether HTTP is spoken there. A Unix socket has no scheme for it, so its keys say so.
-pub(super) fn is_http(section: &Section<'_>, address: &Address) -> bool {
-    match address {
-        Address::Http(_) | Address::Https(_) => true,
-        Address::Unix(_) => KEYS_OF_HTTP.iter().any(|key| section.has(key)),
-        _ => false,
-    }
 }
 
 struct Watermarks {

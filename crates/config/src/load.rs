@@ -11,7 +11,7 @@ use toml::de::{DeTable, DeValue};
 
 use super::error::{ConfigErrors, Report, Reported};
 use super::host::Host;
-use super::listen::Known;
+use super::known::Known;
 use super::stream::warn_of_unused_rules;
 use super::walk::{Field, Section};
 use super::{
