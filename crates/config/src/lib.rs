@@ -12,7 +12,7 @@
 //! - `proxies`: which proxies are believed; `stream`: the rules for clients, of which `access`
 //!   says which may connect, `limit` how many, `rate` how fast they are, `access_log` what is noted of them, and `preread` whether it is read what they ask for by TLS; `tables` with names of
 //!   their own
-//! - `upstream`, `balance`, `peer_tls`, `relay`: peers that connections are relayed to; `variables`: texts that a connection completes; `uses`: what
+//! - `upstream`, `balance`, `peer_check`, `peer_tls`, `relay`: peers that connections are relayed to; `variables`: texts that a connection completes; `uses`: what
 //!   connections must note for them
 //! - `resolver`, `service`: how peers are found by names
 //! - `datagram_relay`: what is different where datagrams are relayed
@@ -51,6 +51,7 @@ mod names;
 mod naming;
 mod near;
 mod peer_address;
+mod peer_check;
 mod peer_tls;
 mod preread;
 mod process;
@@ -97,6 +98,7 @@ pub use liveness::{Liveness, Ping};
 pub use load::{Loaded, load, load_text, resolved, run_dir, run_dirs};
 pub use map::{Addresses, Map, MapEntries, MapPattern, Share, TextKey};
 pub use names::NameId;
+pub use peer_check::{Check, CheckKind, Exchange};
 pub use peer_tls::PeerTls;
 pub use preread::Preread;
 pub use process::CONTROL_SOCKET;
@@ -109,7 +111,7 @@ pub use route::{PUBLISH_GROUP, Route, RouteKind, Routes, StaticFiles, Token};
 pub use route_path::{BadPath, RoutePath, WrongPath};
 pub use stream::StreamRules;
 pub use tls_variables::TlsVariable;
-pub use upstream::{Check, CheckKind, Exchange, MOST_PEERS, Next, Upstream, UpstreamPeer};
+pub use upstream::{MOST_PEERS, Next, Upstream, UpstreamPeer};
 pub use uses::Uses;
 pub use variables::{Template, TemplatePart, Variable};
 

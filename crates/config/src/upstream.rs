@@ -10,11 +10,12 @@ use serde::{Deserialize, Serialize};
 
 use super::Listener;
 use super::balance::{self, Balance, HashMethod};
-use super::datagram_relay::{self, Checked};
+use super::datagram_relay;
 use super::destination::Destination;
 use super::error::{Report, Reported};
 use super::naming::check_name;
 use super::peer_address;
+use super::peer_check::{self, Check};
 use super::peer_tls::{self, PeerTls};
 use super::proxy_version::{ProxyVersion, proxy_version};
 use super::resolver::{self, ResolverRules};
@@ -27,10 +28,6 @@ const DEFAULT_CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 const DEFAULT_NEXT_TIMEOUT: Duration = Duration::from_secs(30);
 const DEFAULT_MAX_FAILS: u32 = 1;
 const DEFAULT_FAIL_TIMEOUT: Duration = Duration::from_secs(10);
-const DEFAULT_CHECK_INTERVAL: Duration = Duration::from_secs(5);
-const DEFAULT_CHECK_TIMEOUT: Duration = Duration::from_secs(1);
-const DEFAULT_RISE: u32 = 2;
-const DEFAULT_FALL: u32 = 3;
 
 const MOST_UPSTREAMS: usize = 1024;
 /// Peers of one upstream, also those that its names resolve to: each choice looks at all of them.
@@ -39,14 +36,9 @@ pub const MOST_PEERS: usize = 1024;
 const MOST_WEIGHT: u64 = 65_535;
 /// The weights of an upstream with `ketama`: each has 160 points of 8 bytes.
 const MOST_KETAMA_WEIGHT: u64 = 4096;
-/// Any larger number of attempts, failures, checks or connections is a slip.
+/// Any larger number of attempts, failures or connections is a slip.
 const MOST: u64 = 10_000_000;
 
-/// Bytes that a check sends, and bytes that it looks for in the answer.
-const MOST_SENT: usize = 4096;
-const MOST_EXPECTED: usize = 1024;
-
-const EXCHANGE_HINT: &str = r#"write check = { kind = "expect", send = "PING\r\n", expect = "+PONG" }; bytes also as [0, 255]"#;
 const HINT: &str = "write [upstream.NAME] and its keys below it";
 const PEERS_HINT: &str =
     r#"write peers = ["tcp://10.0.0.1:3306", { address = "tcp://10.0.0.2:3306", weight = 2 }]"#;
@@ -131,16 +123,6 @@ impl Upstream {
     }
 }
 
-impl CheckKind {
-    fn checked(&self) -> Checked {
-        match self {
-            Self::Connect | Self::Tls => Checked::Connecting,
-            Self::Expect(exchange) if exchange.send.is_empty() => Checked::Listening,
-            Self::Expect(_) => Checked::Asking,
-        }
-    }
-}
-
 impl UpstreamPeer {
     /// Whether its name is that of a service of the DNS.
     pub fn is_service(&self) -> bool {
@@ -156,41 +138,6 @@ pub struct Next {
     pub tries: Option<u32>,
     /// The time for all attempts together. Default 30 s.
     pub timeout: Duration,
-}
-
-/// How peers are checked while nobody uses them.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Check {
-    /// What a check does.
-    pub kind: CheckKind,
-    /// The time between two checks of a peer, more or less: they are spread by a tenth of it. Default 5 s.
-    pub interval: Duration,
-    /// Checks in a row that must succeed until the peer is used again. Default 2.
-    pub rise: u32,
-    /// Checks in a row that must fail until it is not used any more. Default 3.
-    pub fall: u32,
-    /// How long one may take. Default 1 s, and at most `interval`.
-    pub timeout: Duration,
-}
-
-/// What a check does.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub enum CheckKind {
-    /// It connects, and closes the connection.
-    Connect,
-    /// It connects, shakes hands, and closes the connection.
-    Tls,
-    /// It connects, sends something, and waits for an answer; over TLS, if the upstream has it.
-    Expect(Exchange),
-}
-
-/// What a check sends, and what it must receive.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Exchange {
-    /// Empty: the peer speaks first.
-    pub send: Vec<u8>,
-    /// The answer must have these bytes somewhere; not empty.
-    pub expect: Vec<u8>,
 }
 
 /// An entry of `peers`. A name may mean several addresses: each of them is a peer with these settings.
@@ -322,7 +269,7 @@ fn upstream(field: &Field<'_>, name: &str, base: &Path) -> Result<Upstream, Repo
     let connect_timeout = section.read("connect_timeout", |field| field.timeout());
     let next = section.read("next", |field| next(&field));
     let slow_start = section.read("slow_start", |field| field.timeout());
-    let check = section.read("check", |field| check(&field));
+    let check = section.read("check", |field| peer_check::check(&field));
     let bind = section.read("bind", |field| bind(&field));
     let proxy_protocol = section.read("proxy_protocol", |field| proxy_version(&field));
     let tls = section.read("tls", |field| peer_tls::peer_tls(&field, base));
@@ -354,7 +301,7 @@ fn upstream(field: &Field<'_>, name: &str, base: &Path) -> Result<Upstream, Repo
         _ => Err(Reported),
     };
     let checked = match (&tls, &check) {
-        (Ok(tls), Ok(Some(check))) => check_encrypted(&section, tls.is_some(), check),
+        (Ok(tls), Ok(Some(check))) => peer_check::check_encrypted(&section, tls.is_some(), check),
         _ => Ok(()),
     };
     section.finish()?;
@@ -403,92 +350,6 @@ fn next(field: &Field<'_>) -> Result<Next, Reported> {
         tries: tries?,
         timeout: timeout?.unwrap_or(DEFAULT_NEXT_TIMEOUT),
     })
-}
-
-fn check(field: &Field<'_>) -> Result<Check, Reported> {
-    let hint = r#"write check = { kind = "connect", interval = "5s" }"#;
-    let section = field.section("`check`", hint)?;
-    let kind = check_kind(&section, hint);
-    let interval = section.read("interval", |field| field.timeout());
-    let rise = section.read("rise", |field| field.number(1..=MOST));
-    let fall = section.read("fall", |field| field.number(1..=MOST));
-    let timeout = section.read("timeout", |field| field.timeout());
-    let place = section.place("timeout");
-    let report = section.report;
-    section.finish()?;
-    let interval = interval?.unwrap_or(DEFAULT_CHECK_INTERVAL);
-    let timeout = timeout?.unwrap_or(DEFAULT_CHECK_TIMEOUT.min(interval));
-    if timeout > interval {
-        let message = "`timeout` of a check is longer than its `interval`";
-        return Err(report.error(
-            place,
-            message,
-            "write a shorter one, or a longer `interval`",
-        ));
-    }
-    Ok(Check {
-        kind: kind?,
-        interval,
-        rise: rise?.unwrap_or(DEFAULT_RISE),
-        fall: fall?.unwrap_or(DEFAULT_FALL),
-        timeout,
-    })
-}
-
-/// A check of a handshake, where there is none.
-fn check_encrypted(
-    section: &Section<'_>,
-    is_encrypted: bool,
-    check: &Check,
-) -> Result<(), Reported> {
-    if is_encrypted || check.kind != CheckKind::Tls {
-        return Ok(());
-    }
-    Err(section.report.error(
-        section.place("check"),
-        "a check of kind \"tls\" of peers without TLS",
-        "write `tls` beside it, or kind = \"connect\"",
-    ))
-}
-
-fn check_kind(section: &Section<'_>, hint: &str) -> Result<CheckKind, Reported> {
-    let kind = section.require("kind", hint, |field| {
-        field.choice(&[
-            ("connect", Some(&CheckKind::Connect)),
-            ("tls", Some(&CheckKind::Tls)),
-            ("expect", None),
-        ])
-    });
-    let send = section.read("send", |field| exchanged(&field, MOST_SENT));
-    let expect = section.read("expect", |field| exchanged(&field, MOST_EXPECTED));
-    if let Some(kind) = kind? {
-        section.refuse_keys(&["send", "expect"], "belongs to checks of kind \"expect\"")?;
-        return Ok(kind.clone());
-    }
-    let (send, expect) = (send?, expect?);
-    let Some(expect) = expect else {
-        return Err(section.report.error(
-            section.place("kind"),
-            "a check of kind \"expect\" has no `expect`",
-            EXCHANGE_HINT,
-        ));
-    };
-    let send = send.unwrap_or_default();
-    Ok(CheckKind::Expect(Exchange { send, expect }))
-}
-
-/// Bytes of a check.
-fn exchanged(field: &Field<'_>, most: usize) -> Result<Vec<u8>, Reported> {
-    let bytes = field.bytes(EXCHANGE_HINT)?;
-    if bytes.is_empty() || bytes.len() > most {
-        let message = format!(
-            "`{}` has {} bytes, and it may have 1 to {most}",
-            field.key,
-            bytes.len()
-        );
-        return Err(field.refuse(message, EXCHANGE_HINT));
-    }
-    Ok(bytes)
 }
 
 fn bind(field: &Field<'_>) -> Result<IpAddr, Reported> {
