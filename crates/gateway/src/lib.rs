@@ -15,7 +15,7 @@
 //! - `invariants`: what holds between two turns
 //! - `records`: from a ring record to its effect
 //! - `events`: events on their way to all loops
-//! - `accept`: from a connection to a session; `entry`: which clients may come in
+//! - `accept`: from a connection to a session
 //! - `relays`: relayed connections: how they begin, go on and end
 //! - `udp_relays`: the same of datagrams
 //! - `relief`: what a loop does when memory runs out
@@ -36,6 +36,7 @@
 //! - `facts`: the facts of a session for processes and the operator
 //! - `tls`: bytes from a socket, decrypted
 //! - `timeouts`: the timers that watch a session
+//! - `entry`: which clients may come in
 //! - `tools`: the tools of a step on one session
 //! - `connection_facts`: what a connection fills into texts
 //! - `tls_facts`: what TLS tells of a client, for texts
@@ -52,7 +53,9 @@
 //! - `exchange`: a plain request and its answer, between the main thread and a loop
 //! - `arrival`: how far a connection has got before it becomes a session
 //! - `notes`: what a relay notes for its texts
+//! - `pace`: how many bytes of each way of a relay may pass
 //! - `shared`: the state that the loops share
+//! - `access_log`: a line for each connection, and the thread that writes it
 //! - `history`: the last events of groups
 //! - `upstreams`: the peers of relays
 //! - `peer_tls`: TLS towards peers
@@ -117,6 +120,7 @@ mod main_thread;
 mod memory;
 mod notes;
 mod output;
+mod pace;
 mod peer_tls;
 mod pipes;
 mod placement;

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::client_hello::ClientHello;
-use crate::relay::pace::Pace;
+use crate::pace::Pace;
 use crate::shared::limits::{LimitStatus, Ticket};
 use crate::upstreams::PeerAddress;
 use moorline_protocol::wire::Peer;

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::clock::Clock;
-use crate::relay::greeting::Greeting;
+use crate::relay::peer_greeting::Greeting;
 use crate::relay::peer_handshake::PeerHandshake;
 use crate::upstreams::{Attempts, Choice, Opening, PeerAddress, PeerKey};
 

@@ -5,19 +5,11 @@ use std::os::fd::OwnedFd;
 
 use rustix::io::Errno;
 
-use crate::proxy_header::writer::{Ends, write};
-use crate::relay::way::{Delivery, send};
+use crate::proxy_header::writer::Ends;
+use crate::relay::peer_greeting::Greeting;
+use crate::relay::way::Delivery;
 use crate::relay::{Relay, RelayStage};
-use moorline_config::ProxyVersion;
 use moorline_protocol::wire::Peer;
-
-/// What goes to one peer before the client's bytes.
-#[derive(Debug)]
-pub(crate) struct Greeting {
-    bytes: Vec<u8>,
-    /// How much of it the socket has taken.
-    sent: usize,
-}
 
 /// Sends it to the peer of the present attempt, whose socket is connected.
 ///
@@ -56,22 +48,4 @@ fn ends(client: &Peer, socket: &OwnedFd) -> Option<Ends> {
         client,
         server,
     })
-}
-
-impl Greeting {
-    fn new(version: ProxyVersion, ends: Option<Ends>) -> Self {
-        Self {
-            bytes: write(version, ends),
-            sent: 0,
-        }
-    }
-
-    /// A new socket has room for it, unless the system has no memory for sockets.
-    fn send(&mut self, to: &OwnedFd) -> Result<Delivery, Errno> {
-        self.sent += send(to, &self.bytes[self.sent..])?;
-        match self.sent < self.bytes.len() {
-            true => Ok(Delivery::Part),
-            false => Ok(Delivery::All),
-        }
-    }
 }
