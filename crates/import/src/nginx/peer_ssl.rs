@@ -50,6 +50,9 @@ pub(super) fn tls(
         (Some(certificate), Some(key)) => {
             push("certificate", file(certificate, cx)?);
             push("key", file(key, cx)?);
+            if let Some(passwords) = scope.one("proxy_ssl_password_file", cx) {
+                push("password_file", file(passwords, cx)?);
+            }
         }
         (Some(other), None) | (None, Some(other)) => {
             return Err(other.refuse(&mut cx.report, "has no certificate or no key beside it"));

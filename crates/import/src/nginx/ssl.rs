@@ -28,6 +28,10 @@ pub(super) fn tls(
     table.extend(certificates);
     table.extend(clients?);
     table.extend(versions?);
+    table.extend(reuse(scope, cx));
+    if let Some(passwords) = scope.one("ssl_password_file", cx) {
+        table.push(("password_file".to_owned(), file(passwords, cx)?));
+    }
     if let Some(alpn) = alpn {
         let names = alpn.arguments.iter().map(Value::text);
         table.push(("alpn".to_owned(), Value::List(names.collect())));
@@ -99,13 +103,13 @@ fn clients(scope: Scope<'_>, cx: &mut Context<'_>) -> Result<Keys, Reported> {
         "off" => return Ok(Vec::new()),
         "on" => "required",
         "optional" => "optional",
-        "optional_no_ca" => {
+        "optional_no_ca" => "optional-no-ca",
+        _ => {
             return Err(verify.refuse(
                 &mut cx.report,
-                "with `optional_no_ca` is not imported by this version",
+                "is `on`, `off`, `optional` or `optional_no_ca`",
             ));
         }
-        _ => return Err(verify.refuse(&mut cx.report, "is `on`, `off` or `optional`")),
     };
     let issuers = ["ssl_client_certificate", "ssl_trusted_certificate"];
     let issuers: Vec<_> = issuers.iter().filter_map(|it| scope.one(it, cx)).collect();
@@ -121,6 +125,20 @@ fn clients(scope: Scope<'_>, cx: &mut Context<'_>) -> Result<Keys, Reported> {
         ("client_certificates".to_owned(), Value::text(word)),
         ("client_issuers".to_owned(), file(first, cx)?),
     ])
+}
+
+/// Whether sessions are resumed: by tickets, which nginx has unless they are off, or by a cache, which it has if it is named.
+fn reuse(scope: Scope<'_>, cx: &mut Context<'_>) -> Keys {
+    let has_tickets = !matches!(scope.flag("ssl_session_tickets", cx), Some((false, _)));
+    let cache = scope.one("ssl_session_cache", cx);
+    let has_cache = cache.is_some_and(|it| {
+        let first = it.arguments.first().map_or("off", String::as_str);
+        !matches!(first, "off" | "none")
+    });
+    match has_tickets || has_cache {
+        true => Vec::new(),
+        false => vec![("reuse".to_owned(), Value::Flag(false))],
+    }
 }
 
 /// Whether TLS 1.2 and TLS 1.3 are among the versions of a directive; `None`: it is not written.
@@ -161,9 +179,8 @@ fn oldest(scope: Scope<'_>, cx: &mut Context<'_>) -> Result<Keys, Reported> {
         None | Some((true, true)) => Ok(Vec::new()),
         Some((false, _)) => Ok(vec![("min_version".to_owned(), Value::text("1.3"))]),
         Some((true, false)) => {
-            let place = scope.one("ssl_protocols", cx).map(|it| it.place.clone());
-            let message = "`ssl_protocols` without TLSv1.3 is not imported by this version";
-            Err(place.map_or(Reported, |place| cx.report.error(&place, message)))
+            let old = Value::List(vec![Value::text("1.2")]);
+            Ok(vec![("versions".to_owned(), old)])
         }
     }
 }

@@ -28,6 +28,20 @@ fn settings_of_tls_become_keys() {
         ("ssl_protocols TLSv1 TLSv1.3;", ", min_version = \"1.3\""),
         ("ssl_alpn h2 http/1.1;", ", alpn = [\"h2\", \"http/1.1\"]"),
         ("ssl_verify_client off;", ""),
+        ("ssl_protocols TLSv1.2;", ", versions = [\"1.2\"]"),
+        ("ssl_session_tickets off;", ", reuse = false"),
+        (
+            "ssl_session_tickets off; ssl_session_cache none;",
+            ", reuse = false",
+        ),
+        (
+            "ssl_session_tickets off; ssl_session_cache shared:a:1m;",
+            "",
+        ),
+        (
+            "ssl_verify_client optional_no_ca; ssl_client_certificate a.crt;",
+            ", client_certificates = \"optional-no-ca\", client_issuers = \"/etc/nginx/a.crt\"",
+        ),
         (
             "ssl_verify_client on; ssl_client_certificate a.crt;",
             ", client_certificates = \"required\", client_issuers = \"/etc/nginx/a.crt\"",
@@ -100,7 +114,7 @@ fn wrong_settings_of_tls_are_refused() {
         ),
         (
             "ssl_verify_client maybe;",
-            "`ssl_verify_client` is `on`, `off` or `optional`",
+            "`ssl_verify_client` is `on`, `off`, `optional` or `optional_no_ca`",
         ),
         (
             "ssl_verify_client on;",
