@@ -10,7 +10,7 @@ use super::address_kind::{KEYS_OF_HTTP, is_datagram, is_http};
 use super::error::Reported;
 use super::known::Known;
 use super::liveness::liveness;
-use super::process::{self, DEFAULT_ATTEMPTS, MAX_ATTEMPTS, Names};
+use super::process::{self, DEFAULT_ATTEMPTS, MAX_ATTEMPTS, TakenNames};
 use super::relay::Relaying;
 use super::walk::{Field, Section};
 use super::{
@@ -69,7 +69,7 @@ pub(super) fn listeners(
 /// What two listeners must not have in common.
 #[derive(Default)]
 struct Taken {
-    names: Names,
+    names: TakenNames,
     /// With the lines where they are written.
     addresses: Vec<(Address, usize)>,
 }

@@ -74,7 +74,7 @@ impl Map {
 }
 
 #[derive(Clone, Copy)]
-enum Kind {
+enum MapForm {
     Text,
     Network,
     Share,
@@ -110,12 +110,12 @@ fn map(field: &Field<'_>, name: &str) -> Result<Map, Reported> {
     let section = field.section("[map.NAME]", HINT)?;
     let kind = section.read("kind", |field| {
         field.choice(&[
-            ("text", Kind::Text),
-            ("network", Kind::Network),
-            ("share", Kind::Share),
+            ("text", MapForm::Text),
+            ("network", MapForm::Network),
+            ("share", MapForm::Share),
         ])
     });
-    let known = kind.unwrap_or_default().unwrap_or(Kind::Text);
+    let known = kind.unwrap_or_default().unwrap_or(MapForm::Text);
     let from = section.read("from", |field| any_template(&field, &[]));
     let default = section.read("default", |field| any_template(&field, &[]));
     let hostnames = section.read("hostnames", |field| field.flag());
@@ -123,17 +123,17 @@ fn map(field: &Field<'_>, name: &str) -> Result<Map, Reported> {
     let entries = section.require("values", VALUES_HINT, |field| {
         let entries = entries(&field)?;
         Ok(match known {
-            Kind::Text => MapEntries::Text(text::keys(&entries, has_hostnames)?),
-            Kind::Network => MapEntries::Network(network::keys(&entries)?),
-            Kind::Share => MapEntries::Share(share::keys(&entries)?),
+            MapForm::Text => MapEntries::Text(text::keys(&entries, has_hostnames)?),
+            MapForm::Network => MapEntries::Network(network::keys(&entries)?),
+            MapForm::Share => MapEntries::Share(share::keys(&entries)?),
         })
     });
     let fits = match known {
-        Kind::Text => Ok(()),
+        MapForm::Text => Ok(()),
         _ => section.refuse_keys(&["hostnames"], "belongs to maps of kind \"text\""),
     };
     let from = match (from, known) {
-        (Ok(None), Kind::Network) => Ok(Template::of(Variable::ClientAddress)),
+        (Ok(None), MapForm::Network) => Ok(Template::of(Variable::ClientAddress)),
         (Ok(None), _) => Err(section.report.error(
             section.span.clone(),
             "[map.NAME] has no `from`",

@@ -519,14 +519,14 @@ pub(super) fn helpers(root: &Section<'_>, base: &Path) -> Result<Vec<Helper>, Re
     let Some(fields) = root.read("helpers", |field| field.array(HINT))? else {
         return Ok(Vec::new());
     };
-    let mut names = Names::default();
+    let mut names = TakenNames::default();
     let helpers: Vec<_> = fields
         .map(|field| helper(&field, base, &mut names))
         .collect();
     helpers.into_iter().collect()
 }
 
-fn helper(field: &Field<'_>, base: &Path, names: &mut Names) -> Result<Helper, Reported> {
+fn helper(field: &Field<'_>, base: &Path, names: &mut TakenNames) -> Result<Helper, Reported> {
     let section = field.section("[[helpers]]", "write [[helpers]] and its keys below it")?;
     let name = section.require(
         "name",
@@ -575,9 +575,9 @@ fn argument(word: &Field<'_>) -> Result<String, Reported> {
 
 /// Names that must differ, and the lines they were first used on.
 #[derive(Default)]
-pub(super) struct Names(Vec<(String, usize)>);
+pub(super) struct TakenNames(Vec<(String, usize)>);
 
-impl Names {
+impl TakenNames {
     /// Takes a name, or reports the listener that has it.
     pub(super) fn take(
         &mut self,

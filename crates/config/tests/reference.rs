@@ -9,13 +9,7 @@ use moorline_config::{Config, live_change, load_text};
 const CURRENT: &str = include_str!("../../../docs/reference/configuration.md");
 
 /// Of an issuer of nothing: nothing is revoked.
-const CRL: &str = "-----BEGIN X509 CRL-----
-MIGkME0CAQEwCgYIKoZIzj0EAwIwDDEKMAgGA1UEAwwBYRcNMjYxMTI5MTUxNjQy
-WhgPMjEyNjExMDUxNTE2NDJaoA4wDDAKBgNVHRQEAwIBATAKBggqhkjOPQQDAgNH
-ADBEAiAosUKfoqopeYTYARDJgh4HXrMTL7eGuCl6TMWypEbTaQIgMumwSHYt1qwx
-tS+kgYk3kawPXkjIuMfJY29hHVz4TqM=
------END X509 CRL-----
-";
+const CRL: &str = include_str!("config/empty_list.pem");
 
 /// A folder with `cert.pem`, `key.pem` and `crl.pem`.
 fn folder() -> tempfile::TempDir {

@@ -16,7 +16,7 @@ use crate::commands::{Command, Report};
 use crate::cx::{Cx, unix_ms};
 use crate::ending::{Onward, act};
 use crate::entry::{
-    Refusal, Refused, is_allowed, log_refusal, note_denied, note_tickets, take_tickets,
+    EntryRefusal, EntryRefused, is_allowed, log_refusal, note_denied, note_tickets, take_tickets,
 };
 use crate::event_loop::Loop;
 use crate::event_loop::acceptor::Acceptor;
@@ -203,7 +203,7 @@ impl Loop {
         let newcomer = self
             .relays
             .newcomer((listener, peer), socket, &self.tools.cx);
-        log_refusal(&newcomer, Refusal::DENIED, &self.tools.cx);
+        log_refusal(&newcomer, EntryRefusal::DENIED, &self.tools.cx);
         let Tools { cx, refusals, .. } = &mut self.tools;
         if let Some(unlogged) = refusals.tells(listener, cx.clock.ms) {
             tracing::warn!(
@@ -225,7 +225,7 @@ impl Loop {
         let newcomer = self
             .relays
             .newcomer((listener, &peer), &socket, &self.tools.cx);
-        log_refusal(&newcomer, Refusal::LIMITED, &self.tools.cx);
+        log_refusal(&newcomer, EntryRefusal::LIMITED, &self.tools.cx);
         let Tools { cx, refusals, .. } = &mut self.tools;
         let settings = cx.listener(listener);
         if let Some(unlogged) = refusals.tells(listener, cx.clock.ms) {
@@ -275,7 +275,7 @@ impl Loop {
                 .newcomer((listener, &peer), &socket, &self.tools.cx);
             match take_tickets(&newcomer, &mut self.tools) {
                 Ok(tickets) => note_tickets(&mut arrival.notes, tickets),
-                Err(Refused) => {
+                Err(EntryRefused) => {
                     self.tools.cx.shared.release(listener, &peer, counted);
                     return;
                 }

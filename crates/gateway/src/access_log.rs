@@ -16,12 +16,12 @@ use crate::access_log::writer::{Line, Writer};
 /// The access logs of the gateway, and which of them each listener has.
 #[derive(Debug, Default)]
 pub(crate) struct AccessLogs {
-    known: Mutex<Known>,
+    known: Mutex<KnownLogs>,
     writer: Writer,
 }
 
 #[derive(Debug, Default)]
-struct Known {
+struct KnownLogs {
     /// Of each listener, by its place; `None`: its connections are told in the engine's log.
     used: Vec<Option<LogsOfListener>>,
 }
@@ -84,7 +84,7 @@ impl AccessLogs {
         true
     }
 
-    fn locked(&self) -> MutexGuard<'_, Known> {
+    fn locked(&self) -> MutexGuard<'_, KnownLogs> {
         // Code under the lock cannot panic, so a poisoned one is still consistent.
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -2,7 +2,7 @@
 
 use hyper::StatusCode;
 
-use crate::entry::{Refusal, log_refusal, newcomer};
+use crate::entry::{EntryRefusal, log_refusal, newcomer};
 use crate::input::handshake::refused;
 use crate::input::hello::check_hello;
 use crate::input::request::give_up_asking;
@@ -116,7 +116,7 @@ pub(crate) fn check_handshake(session: &mut Session, tools: &mut Tools) -> Resul
         listener = %listener.name, peer = %session.peer, reason = %CloseReason::Handshake,
         "connection closed: its handshake or request has taken longer than handshake_timeout"
     );
-    log_refusal(&newcomer(session), Refusal::UNPARSED, &tools.cx);
+    log_refusal(&newcomer(session), EntryRefusal::UNPARSED, &tools.cx);
     Err(End::Now(CloseReason::Handshake))
 }
 

@@ -123,7 +123,7 @@ fn message_length(message: &[u8]) -> Result<usize, Malformed> {
 }
 
 fn read_message(message: &[u8]) -> Result<ClientHello, Malformed> {
-    let mut rest = Fields(message);
+    let mut rest = HelloFields(message);
     let [major, minor] = *rest.chunk::<2>()?;
     let mut version = [major, minor];
     rest.chunk::<32>()?;
@@ -132,10 +132,10 @@ fn read_message(message: &[u8]) -> Result<ClientHello, Malformed> {
     rest.short_field()?;
     let mut hello = ClientHello::default();
     if !rest.is_empty() {
-        let mut extensions = Fields(rest.long_field()?);
+        let mut extensions = HelloFields(rest.long_field()?);
         while !extensions.is_empty() {
             let kind = u16::from_be_bytes(*extensions.chunk::<2>()?);
-            let content = Fields(extensions.long_field()?);
+            let content = HelloFields(extensions.long_field()?);
             match kind {
                 SERVER_NAME => hello.sni = host(content)?,
                 PROTOCOLS => hello.alpn = protocols(content)?,
@@ -148,8 +148,8 @@ fn read_message(message: &[u8]) -> Result<ClientHello, Malformed> {
     Ok(hello)
 }
 
-fn host(mut content: Fields<'_>) -> Result<Box<str>, Malformed> {
-    let mut names = Fields(content.long_field()?);
+fn host(mut content: HelloFields<'_>) -> Result<Box<str>, Malformed> {
+    let mut names = HelloFields(content.long_field()?);
     while !names.is_empty() {
         let [kind] = *names.chunk::<1>()?;
         let name = names.long_field()?;
@@ -162,8 +162,8 @@ fn host(mut content: Fields<'_>) -> Result<Box<str>, Malformed> {
     Ok(Box::default())
 }
 
-fn protocols(mut content: Fields<'_>) -> Result<Box<str>, Malformed> {
-    let mut names = Fields(content.long_field()?);
+fn protocols(mut content: HelloFields<'_>) -> Result<Box<str>, Malformed> {
+    let mut names = HelloFields(content.long_field()?);
     let mut list = Vec::new();
     while !names.is_empty() {
         list.push(names.short_field()?.escape_ascii().to_string());
@@ -172,8 +172,8 @@ fn protocols(mut content: Fields<'_>) -> Result<Box<str>, Malformed> {
 }
 
 /// The newest of the versions that are known: clients put others in between, to keep servers tolerant (RFC 8701).
-fn newest(mut content: Fields<'_>, offered: [u8; 2]) -> Result<[u8; 2], Malformed> {
-    let mut versions = Fields(content.short_field()?);
+fn newest(mut content: HelloFields<'_>, offered: [u8; 2]) -> Result<[u8; 2], Malformed> {
+    let mut versions = HelloFields(content.short_field()?);
     let mut newest = offered;
     while !versions.is_empty() {
         let version = *versions.chunk::<2>()?;
@@ -197,9 +197,9 @@ fn version_name(version: [u8; 2]) -> &'static str {
 }
 
 /// Fields one after the other.
-struct Fields<'a>(&'a [u8]);
+struct HelloFields<'a>(&'a [u8]);
 
-impl<'a> Fields<'a> {
+impl<'a> HelloFields<'a> {
     fn is_empty(&self) -> bool {
         self.0.is_empty()
     }

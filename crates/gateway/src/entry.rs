@@ -8,7 +8,7 @@ use crate::cx::{Cx, unix_ms};
 use crate::ids::ListenerId;
 use crate::notes::Notes;
 use crate::session::Session;
-use crate::shared::limits::{LimitStatus, Ticket};
+use crate::shared::limits::{LimitStatus, LimitTicket};
 use crate::tools::Tools;
 use moorline_config::Listener;
 use moorline_protocol::control::Limit;
@@ -27,7 +27,7 @@ pub(crate) fn is_allowed(settings: &Listener, client: &Peer) -> bool {
 pub(crate) fn note_denied(newcomer: &Newcomer<'_>, tools: &mut Tools) {
     let Tools { cx, refusals, .. } = tools;
     let (listener, client) = (newcomer.listener, newcomer.client);
-    log_refusal(newcomer, Refusal::DENIED, cx);
+    log_refusal(newcomer, EntryRefusal::DENIED, cx);
     if let Some(unlogged) = refusals.tells(listener, cx.clock.ms) {
         tracing::warn!(
             listener = %cx.listener(listener).name, peer = %client, reason = %CloseReason::Handshake, unlogged,
@@ -63,17 +63,17 @@ pub(crate) fn newcomer(session: &Session) -> Newcomer<'_> {
 }
 
 /// It must be closed.
-pub(crate) struct Refused;
+pub(crate) struct EntryRefused;
 
 /// Why a connection got no further, as access logs tell it.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Refusal {
+pub(crate) struct EntryRefusal {
     /// As nginx's.
     status: u16,
     reason: &'static str,
 }
 
-impl Refusal {
+impl EntryRefusal {
     /// `access` denies it, or it does not come from a trusted proxy.
     pub(crate) const DENIED: Self = Self::new(403, "denied");
     /// A limit is reached.
@@ -92,7 +92,7 @@ impl Refusal {
 }
 
 /// Leaves a line in the access logs of its listener.
-pub(crate) fn log_refusal(newcomer: &Newcomer<'_>, refusal: Refusal, cx: &Cx) {
+pub(crate) fn log_refusal(newcomer: &Newcomer<'_>, refusal: EntryRefusal, cx: &Cx) {
     let listener = newcomer.listener;
     if cx.listener(listener).stream.access_log.is_some() {
         let facts = newcomer.facts(Some(refusal), cx);
@@ -107,7 +107,7 @@ pub(crate) fn log_refusal(newcomer: &Newcomer<'_>, refusal: Refusal, cx: &Cx) {
 pub(crate) fn take_tickets(
     newcomer: &Newcomer<'_>,
     tools: &mut Tools,
-) -> Result<(Vec<Ticket>, LimitStatus), Refused> {
+) -> Result<(Vec<LimitTicket>, LimitStatus), EntryRefused> {
     let Tools { cx, refusals, .. } = tools;
     let settings = cx.listener(newcomer.listener);
     if settings.stream.limits.is_empty() {
@@ -140,10 +140,10 @@ pub(crate) fn take_tickets(
             is_over = true;
             continue;
         }
-        log_refusal(newcomer, Refusal::LIMITED, cx);
+        log_refusal(newcomer, EntryRefusal::LIMITED, cx);
         cx.count_limit(Limit::Keys);
         cx.count_closed(CloseReason::Limit);
-        return Err(Refused);
+        return Err(EntryRefused);
     }
     let status = match is_over {
         true => LimitStatus::OverInDryRun,
@@ -156,7 +156,7 @@ pub(crate) fn take_tickets(
 /// Keeps them with the connection that they count.
 pub(crate) fn note_tickets(
     notes: &mut Option<Box<Notes>>,
-    (tickets, status): (Vec<Ticket>, LimitStatus),
+    (tickets, status): (Vec<LimitTicket>, LimitStatus),
 ) {
     if status != LimitStatus::Uncounted {
         let notes = notes.get_or_insert_default();
@@ -166,7 +166,11 @@ pub(crate) fn note_tickets(
 }
 
 impl Newcomer<'_> {
-    pub(crate) fn facts<'a>(&'a self, refusal: Option<Refusal>, cx: &'a Cx) -> ConnectionFacts<'a> {
+    pub(crate) fn facts<'a>(
+        &'a self,
+        refusal: Option<EntryRefusal>,
+        cx: &'a Cx,
+    ) -> ConnectionFacts<'a> {
         ConnectionFacts {
             cx,
             listener: self.listener,

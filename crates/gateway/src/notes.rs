@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::client_hello::ClientHello;
 use crate::pace::Pace;
-use crate::shared::limits::{LimitStatus, Ticket};
+use crate::shared::limits::{LimitStatus, LimitTicket};
 use crate::upstreams::PeerAddress;
 use moorline_protocol::wire::Peer;
 
@@ -20,7 +20,7 @@ pub(crate) struct Notes {
     /// Attempts to connect to a peer, if some text has them. The last one may be the present one.
     pub(crate) attempts: Option<Vec<AttemptNote>>,
     /// What it counts for until they are dropped.
-    pub(crate) tickets: Vec<Ticket>,
+    pub(crate) tickets: Vec<LimitTicket>,
     /// What the limits of its listener say of it.
     pub(crate) limit_status: LimitStatus,
     /// How fast its bytes may pass, if that is limited.

@@ -20,7 +20,7 @@ use crate::shared::admission::{Admission, Counted};
 use crate::shared::http_memory::HttpMemory;
 use crate::shared::http_stopping::Stopping;
 use crate::shared::hub::Hub;
-use crate::shared::limits::Limits;
+use crate::shared::limits::ConnectionLimits;
 use crate::shared::places::Places;
 use crate::upstreams::Upstreams;
 use moorline_config::Config;
@@ -58,7 +58,7 @@ pub(crate) struct Shared {
     /// The peers of relays.
     pub(crate) upstreams: Upstreams,
     /// The limits of connections by a key.
-    pub(crate) limits: Limits,
+    pub(crate) limits: ConnectionLimits,
     /// The logs where connections leave a line.
     pub(crate) access_logs: AccessLogs,
     /// The HTTP connections, which the main thread has.
@@ -93,7 +93,7 @@ impl Shared {
             slots: (0..MAX_SLOTS).map(|_| SlotLoad::default()).collect(),
             last_request: AtomicU64::new(0),
             upstreams: Upstreams::default(),
-            limits: Limits::default(),
+            limits: ConnectionLimits::default(),
             access_logs: AccessLogs::default(),
             http: Stopping::default(),
             suspects: (0..MAX_SLOTS).map(|_| AtomicU32::new(0)).collect(),

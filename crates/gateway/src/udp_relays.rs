@@ -35,7 +35,7 @@ const MOST_KEPT: usize = 16 << 20;
 
 /// Whether a relay has taken a datagram of its client.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Taken {
+enum PassedUp {
     Yes,
     /// It has ended, and the datagram was not sent.
     No,
@@ -92,7 +92,7 @@ impl Loop {
     /// A client has sent a datagram.
     fn relay_datagram(&mut self, client: UdpClient, front: &Arc<OwnedFd>, datagram: &[u8]) {
         if let Some(key) = self.udp_relays.of_client(&client)
-            && self.pass_up(key, datagram) == Taken::Yes
+            && self.pass_up(key, datagram) == PassedUp::Yes
         {
             return;
         }
@@ -102,7 +102,7 @@ impl Loop {
     }
 
     /// Passes a client's datagram on to its peer.
-    fn pass_up(&mut self, key: UdpRelayKey, datagram: &[u8]) -> Taken {
+    fn pass_up(&mut self, key: UdpRelayKey, datagram: &[u8]) -> PassedUp {
         let is_kept = self.keep(key, datagram);
         let (relay, tools) = (&mut self.udp_relays[key], &mut self.tools);
         let name = relay.name;
@@ -116,14 +116,14 @@ impl Loop {
             }
             if relay.unanswered.is_none() {
                 self.end_udp_relay(key, UdpEnd::Upstream);
-                return Taken::No;
+                return PassedUp::No;
             }
         }
         relay.note(Side::Client, datagram.len(), tools);
         if sent.is_err() {
             self.reach(key);
             let Some(relay) = self.udp_relays.named_mut(name) else {
-                return Taken::Yes;
+                return PassedUp::Yes;
             };
             if !is_kept {
                 match &mut relay.peer {
@@ -134,7 +134,7 @@ impl Loop {
             }
         }
         self.after_request(key);
-        Taken::Yes
+        PassedUp::Yes
     }
 
     /// Keeps a datagram for another peer, or until there is one. False: there is no need or no room for it.

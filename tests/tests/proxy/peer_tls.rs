@@ -104,14 +104,14 @@ fn a_peer_whose_handshake_fails_is_passed_over() {
     let closes = PeerServer::new(|mut stream| {
         let _ = stream.read(&mut [0; 16]);
     });
-    let stranger = TlsPeer::echo(other.issue(&["peer.test"]).server());
+    let unknown = TlsPeer::echo(other.issue(&["peer.test"]).server());
     let misnamed = TlsPeer::echo(issuer.issue(&["other.test"]).server());
     for (wrong, why) in [
         (stalls.address, None),
         (garbage.address, Some("no TLS")),
         // Its end may be a reset.
         (closes.address, None),
-        (stranger.address(), Some("no trusted issuer")),
+        (unknown.address(), Some("no trusted issuer")),
         (
             misnamed.address(),
             Some("not for `peer.test` but for other.test"),

@@ -24,7 +24,7 @@ const MODE: u32 = 0o640;
 
 /// The files of all access logs.
 #[derive(Debug, Default)]
-pub(super) struct Files {
+pub(super) struct LogFiles {
     /// By the address of their log, which lives as long as they do.
     open: HashMap<(usize, Option<PathBuf>), LogFile>,
     /// How often one was used so far.
@@ -37,7 +37,7 @@ pub(super) struct Files {
 #[derive(Debug)]
 struct LogFile {
     log: Arc<AccessLog>,
-    place: Place,
+    place: LogPlace,
     buffer: Vec<u8>,
     lines: u64,
     /// When what is buffered must be written.
@@ -50,13 +50,13 @@ struct LogFile {
 }
 
 #[derive(Debug)]
-enum Place {
+enum LogPlace {
     Stdout,
     Stderr,
     File { path: PathBuf, file: Option<File> },
 }
 
-impl Files {
+impl LogFiles {
     /// Takes a line. It is written with the next [`flush_due`](Self::flush_due), unless its log has a buffer.
     pub(super) fn put(&mut self, log: &Arc<AccessLog>, path: Option<PathBuf>, line: &[u8]) {
         self.uses += 1;
@@ -134,9 +134,9 @@ impl Files {
 impl LogFile {
     fn new(log: &Arc<AccessLog>, filled: Option<&Path>) -> Self {
         let place = match &log.path {
-            AccessLogPath::Stdout => Place::Stdout,
-            AccessLogPath::Stderr => Place::Stderr,
-            AccessLogPath::File(path) => Place::File {
+            AccessLogPath::Stdout => LogPlace::Stdout,
+            AccessLogPath::Stderr => LogPlace::Stderr,
+            AccessLogPath::File(path) => LogPlace::File {
                 path: match filled {
                     Some(path) => path.to_owned(),
                     None => path.constant().unwrap_or_default().into(),
@@ -221,19 +221,19 @@ impl LogFile {
         };
         self.open()?;
         match &mut self.place {
-            Place::Stdout => io::stdout()
+            LogPlace::Stdout => io::stdout()
                 .write_all(bytes)
                 .and_then(|()| io::stdout().flush()),
-            Place::Stderr => io::stderr().write_all(bytes),
-            Place::File {
+            LogPlace::Stderr => io::stderr().write_all(bytes),
+            LogPlace::File {
                 file: Some(file), ..
             } => append(file, bytes),
-            Place::File { .. } => Ok(()),
+            LogPlace::File { .. } => Ok(()),
         }
     }
 
     fn open(&mut self) -> io::Result<()> {
-        if let Place::File {
+        if let LogPlace::File {
             path,
             file: file @ None,
         } = &mut self.place
@@ -247,9 +247,9 @@ impl LogFile {
     fn note_failure(&mut self, error: &io::Error) {
         if self.failed.is_none() {
             let path = match &self.place {
-                Place::Stdout => Path::new("stdout"),
-                Place::Stderr => Path::new("stderr"),
-                Place::File { path, .. } => path,
+                LogPlace::Stdout => Path::new("stdout"),
+                LogPlace::Stderr => Path::new("stderr"),
+                LogPlace::File { path, .. } => path,
             };
             tracing::error!(
                 access_log = %self.log.name, path = %path.display(), %error,
@@ -353,7 +353,7 @@ mod tests {
     fn lines_wait_for_a_full_buffer_or_for_their_time() {
         let folder = tempfile::tempdir().expect("a folder");
         let log = log(folder.path(), "a.log", "buffer = \"16B\"\nflush = \"1h\"");
-        let mut files = Files::default();
+        let mut files = LogFiles::default();
         files.put(&log, None, b"one\n");
         files.flush_due(Instant::now());
         assert_eq!(read(folder.path(), "a.log"), "");
@@ -372,7 +372,7 @@ mod tests {
     fn a_compressed_log_is_one_file_over_several_openings() {
         let folder = tempfile::tempdir().expect("a folder");
         let log = log(folder.path(), "a.gz", "gzip = 6");
-        let mut files = Files::default();
+        let mut files = LogFiles::default();
         for line in ["one\n", "two\n"] {
             files.put(&log, None, line.as_bytes());
             files.reopen(&[]);
@@ -389,7 +389,7 @@ mod tests {
     fn few_files_with_variable_names_are_open_and_none_loses_a_line() {
         let folder = tempfile::tempdir().expect("a folder");
         let log = log(folder.path(), "${listener}.log", "buffer = \"1KiB\"");
-        let mut files = Files::default();
+        let mut files = LogFiles::default();
         let name = |at: usize| format!("{at}.log");
         for round in ["one\n", "two\n"] {
             for at in 0..3 * MOST_OPEN {
@@ -408,7 +408,7 @@ mod tests {
     fn lines_for_a_file_that_cannot_be_written_are_counted() {
         let folder = tempfile::tempdir().expect("a folder");
         let log = log(folder.path(), "missing/a.log", "");
-        let mut files = Files::default();
+        let mut files = LogFiles::default();
         for _ in 0..3 {
             files.put(&log, None, b"x\n");
             files.flush_due(Instant::now());

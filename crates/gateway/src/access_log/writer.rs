@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use moorline_config::AccessLog;
 
-use crate::access_log::files::Files;
+use crate::access_log::files::LogFiles;
 
 /// Bytes that may wait for the thread: seconds of a very busy gateway.
 const MOST_WAITING: usize = 16 << 20;
@@ -34,11 +34,11 @@ pub(super) struct Line {
 /// The way to the thread, which runs once it was started.
 #[derive(Debug, Default)]
 pub(super) struct Writer {
-    shared: Arc<Shared>,
+    shared: Arc<SharedQueue>,
 }
 
 #[derive(Debug, Default)]
-struct Shared {
+struct SharedQueue {
     queue: Mutex<Queue>,
     /// Lines that were lost so far. Read by a loop in each of its turns.
     lost: AtomicU64,
@@ -55,7 +55,7 @@ struct Queue {
     is_asleep: bool,
     reopen: Option<Reopen>,
     /// Lines that found no room since that was last told.
-    untold: u64,
+    unreported: u64,
 }
 
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -98,7 +98,7 @@ impl Writer {
         let mut queue = self.shared.locked();
         let size = line.size();
         if queue.stage != Stage::Runs || queue.waiting + size > MOST_WAITING {
-            queue.untold += 1;
+            queue.unreported += 1;
             self.shared.lost.fetch_add(1, Ordering::Relaxed);
             return;
         }
@@ -162,7 +162,7 @@ impl Line {
     }
 }
 
-impl Shared {
+impl SharedQueue {
     fn locked(&self) -> MutexGuard<'_, Queue> {
         // Code under the lock cannot panic, so a poisoned one is still consistent.
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
@@ -170,7 +170,7 @@ impl Shared {
 
     /// The thread.
     fn write_all(&self) {
-        let mut files = Files::default();
+        let mut files = LogFiles::default();
         let mut present = Vec::new();
         let mut told_at = None;
         loop {
@@ -238,8 +238,8 @@ impl Shared {
         self.lost.fetch_add(unwritten, Ordering::Relaxed);
         let mut queue = self.locked();
         let is_quiet = told_at.is_none_or(|at| at.elapsed() >= TELL_EVERY);
-        if queue.untold > 0 && is_quiet {
-            let lost = std::mem::take(&mut queue.untold);
+        if queue.unreported > 0 && is_quiet {
+            let lost = std::mem::take(&mut queue.unreported);
             drop(queue);
             *told_at = Some(Instant::now());
             tracing::warn!(

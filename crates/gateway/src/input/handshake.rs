@@ -1,6 +1,6 @@
 //! TLS handshakes of sessions. One costs a thousand times what a message does, so only a few are served in one turn.
 
-use crate::entry::{Refusal, log_refusal, newcomer};
+use crate::entry::{EntryRefusal, log_refusal, newcomer};
 use crate::memory::Class;
 use crate::output::sealing::send_sealed;
 use crate::session::{End, Phase, Session};
@@ -71,6 +71,6 @@ pub(crate) fn refused(session: &Session, reason: &str, tools: &Tools) -> End {
         session = %SessionId::from(session.id), listener = %listener.name, peer = %session.peer, error = reason,
         reason = %CloseReason::Handshake, "tls handshake failed"
     );
-    log_refusal(&newcomer(session), Refusal::HANDSHAKE, &tools.cx);
+    log_refusal(&newcomer(session), EntryRefusal::HANDSHAKE, &tools.cx);
     End::Now(CloseReason::Handshake)
 }

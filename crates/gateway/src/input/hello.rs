@@ -4,7 +4,7 @@ use rustix::io::Errno;
 use rustix::net::RecvFlags;
 
 use crate::client_hello::{self, FirstBytes};
-use crate::entry::{Refusal, log_refusal, newcomer};
+use crate::entry::{EntryRefusal, log_refusal, newcomer};
 use crate::memory::Class;
 use crate::session::{End, Session};
 use crate::timers::Alarm;
@@ -106,6 +106,6 @@ fn refused(session: &Session, why: &str, tools: &Tools) -> End {
         listener = %tools.cx.listener(session.listener).name, client = %session.peer, status = 400, reason = "unparsed",
         "connection closed: the hello of its TLS cannot be read: {why}"
     );
-    log_refusal(&newcomer(session), Refusal::UNPARSED, &tools.cx);
+    log_refusal(&newcomer(session), EntryRefusal::UNPARSED, &tools.cx);
     End::Now(CloseReason::Handshake)
 }

@@ -5,7 +5,8 @@ use rustix::io::Errno;
 use rustix::net::RecvFlags;
 
 use crate::entry::{
-    Refusal, Refused, is_allowed, log_refusal, newcomer, note_denied, note_tickets, take_tickets,
+    EntryRefusal, EntryRefused, is_allowed, log_refusal, newcomer, note_denied, note_tickets,
+    take_tickets,
 };
 use crate::forwarded::{OPEN_QUOTE, forwarded, trusts};
 use crate::host::is_host_and_port;
@@ -47,7 +48,7 @@ pub(crate) fn hear_proxy(session: &mut Session, tools: &mut Tools) -> Announceme
     };
     let (length, origin) = match header {
         ProxyHeader::Unfinished if session.transport.link.is_hung_up() => {
-            log_refusal(&newcomer(session), Refusal::UNPARSED, &tools.cx);
+            log_refusal(&newcomer(session), EntryRefusal::UNPARSED, &tools.cx);
             return Announcement::Wrong;
         }
         ProxyHeader::Unfinished => {
@@ -60,7 +61,7 @@ pub(crate) fn hear_proxy(session: &mut Session, tools: &mut Tools) -> Announceme
                 listener = %tools.cx.listener(session.listener).name, peer = %session.peer, error = why,
                 reason = %CloseReason::Handshake, "connection closed: its proxy must say whose it is, see `proxy_protocol`"
             );
-            log_refusal(&newcomer(session), Refusal::UNPARSED, &tools.cx);
+            log_refusal(&newcomer(session), EntryRefusal::UNPARSED, &tools.cx);
             tools.cx.count_closed(CloseReason::Handshake);
             return Announcement::Wrong;
         }
@@ -94,7 +95,7 @@ fn begin(session: &mut Session, origin: Announced, tools: &mut Tools) -> Announc
     }
     match take_tickets(&known, tools) {
         Ok(tickets) => note_tickets(&mut session.notes, tickets),
-        Err(Refused) => return Announcement::Wrong,
+        Err(EntryRefused) => return Announcement::Wrong,
     }
     let listener = tools.cx.listener(session.listener);
     let is_encrypted = session.transport.tls.is_some();
@@ -107,7 +108,7 @@ fn begin(session: &mut Session, origin: Announced, tools: &mut Tools) -> Announc
     let has_headers =
         is_http && origin != Announced::Unknown && trusts(&listener.proxies, &session.peer);
     if !has_headers && let Err(limit) = admit(session, Counted::Admitted, tools) {
-        log_refusal(&newcomer(session), Refusal::LIMITED, &tools.cx);
+        log_refusal(&newcomer(session), EntryRefusal::LIMITED, &tools.cx);
         tools.cx.count_closed(CloseReason::Limit);
         if is_encrypted || !is_http || !is_told(session, tools) {
             return Announcement::Wrong;

@@ -12,12 +12,12 @@ const LONGEST_KEY: usize = 255;
 
 /// The limits of the gateway, and which of them each listener has. Their counts stay over reloads, by name and key.
 #[derive(Debug, Default)]
-pub(crate) struct Limits {
-    known: Mutex<Known>,
+pub(crate) struct ConnectionLimits {
+    known: Mutex<KnownLimits>,
 }
 
 #[derive(Debug, Default)]
-struct Known {
+struct KnownLimits {
     counts: Vec<Arc<KeyCounts>>,
     /// Of each listener, by its place.
     bounds: Vec<Arc<[Bound]>>,
@@ -43,7 +43,7 @@ pub(crate) struct KeyCounts {
 
 /// A connection counts for this key until this is dropped.
 #[derive(Debug)]
-pub(crate) struct Ticket {
+pub(crate) struct LimitTicket {
     counts: Arc<KeyCounts>,
     key: Arc<[u8]>,
 }
@@ -77,7 +77,7 @@ impl OverLimit {
     }
 }
 
-impl Limits {
+impl ConnectionLimits {
     /// Takes those of this configuration.
     pub(crate) fn change(&self, config: &Config) {
         let mut known = self.locked();
@@ -114,14 +114,14 @@ impl Limits {
         self.locked().bounds.get(place).cloned().unwrap_or_default()
     }
 
-    fn locked(&self) -> MutexGuard<'_, Known> {
+    fn locked(&self) -> MutexGuard<'_, KnownLimits> {
         locked(&self.known)
     }
 }
 
 impl Bound {
     /// Counts one more connection with this key, or says why it is over the limit. `None`: an empty key is not counted.
-    pub(crate) fn take(&self, key: &[u8]) -> Result<Option<Ticket>, OverLimit> {
+    pub(crate) fn take(&self, key: &[u8]) -> Result<Option<LimitTicket>, OverLimit> {
         if key.is_empty() {
             return Ok(None);
         }
@@ -138,7 +138,7 @@ impl Bound {
         *counts.entry(key.clone()).or_default() += 1;
         drop(counts);
         let counts = self.counts.clone();
-        Ok(Some(Ticket { counts, key }))
+        Ok(Some(LimitTicket { counts, key }))
     }
 }
 
@@ -153,7 +153,7 @@ impl KeyCounts {
     }
 }
 
-impl Drop for Ticket {
+impl Drop for LimitTicket {
     fn drop(&mut self) {
         let mut counts = locked(&self.counts.counts);
         if let Entry::Occupied(mut entry) = counts.entry(self.key.clone()) {
@@ -191,7 +191,7 @@ mod tests {
 
     #[test]
     fn a_ticket_counts_until_it_is_dropped_and_leaves_nothing() {
-        let limits = Limits::default();
+        let limits = ConnectionLimits::default();
         limits.change(&config(KEY, &["{ limit = \"one\", most = 2 }"]));
         let [bound] = &*limits.of(0) else {
             panic!("there is one")
@@ -209,7 +209,7 @@ mod tests {
 
     #[test]
     fn listeners_share_the_counts_of_a_limit_and_have_bounds_of_their_own() {
-        let limits = Limits::default();
+        let limits = ConnectionLimits::default();
         let used = [
             "{ limit = \"one\", most = 1 }",
             "{ limit = \"one\", most = 20 }",
@@ -227,7 +227,7 @@ mod tests {
 
     #[test]
     fn another_key_is_refused_while_the_table_is_full() {
-        let limits = Limits::default();
+        let limits = ConnectionLimits::default();
         let full = format!("{KEY}\nmax_keys = 1");
         limits.change(&config(&full, &["{ limit = \"one\", most = 9 }"]));
         let bounds = limits.of(0);
@@ -240,7 +240,7 @@ mod tests {
 
     #[test]
     fn counts_survive_a_reload_with_the_same_name_and_key() {
-        let limits = Limits::default();
+        let limits = ConnectionLimits::default();
         let used = ["{ limit = \"one\", most = 1 }"];
         limits.change(&config(KEY, &used));
         let ticket = limits.of(0)[0].take(b"a").expect("there is room");
@@ -253,7 +253,7 @@ mod tests {
 
     #[test]
     fn the_end_of_a_long_key_does_not_count() {
-        let limits = Limits::default();
+        let limits = ConnectionLimits::default();
         limits.change(&config(KEY, &["{ limit = \"one\", most = 1 }"]));
         let bounds = limits.of(0);
         let _one = bounds[0].take(&[b'x'; 300]).expect("there is room");

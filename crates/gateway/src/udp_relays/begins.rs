@@ -6,7 +6,8 @@ use std::sync::Arc;
 use crate::burst::Burst;
 use crate::cx::unix_ms;
 use crate::entry::{
-    Newcomer, Refusal, Refused, is_allowed, log_refusal, note_denied, note_tickets, take_tickets,
+    EntryRefusal, EntryRefused, Newcomer, is_allowed, log_refusal, note_denied, note_tickets,
+    take_tickets,
 };
 use crate::event_loop::Loop;
 use crate::ids::{Side, UdpRelayKey};
@@ -110,7 +111,7 @@ fn upstream(
         Some(Aim::Answer(_)) => return None,
         Some(Aim::Nowhere(why)) => why,
     };
-    log_refusal(newcomer, Refusal::MISDIRECTED, cx);
+    log_refusal(newcomer, EntryRefusal::MISDIRECTED, cx);
     cx.count(LoopCounter::RelaysFailed, 1);
     if let Some(unlogged) = refusals.tells(listener, cx.clock.ms) {
         tracing::warn!(
@@ -140,7 +141,7 @@ fn admit(
         Ok(counted) => counted,
         Err(limit) => {
             cx.count_limit(limit);
-            log_refusal(&newcomer, Refusal::LIMITED, cx);
+            log_refusal(&newcomer, EntryRefusal::LIMITED, cx);
             if let Some(unlogged) = refusals.tells(listener, cx.clock.ms) {
                 tracing::warn!(
                     listener = %cx.listener(listener).name, peer = %shown, reason = %CloseReason::Limit, unlogged,
@@ -154,7 +155,7 @@ fn admit(
     let mut notes = None;
     match take_tickets(&newcomer, tools) {
         Ok(tickets) => note_tickets(&mut notes, tickets),
-        Err(Refused) => {
+        Err(EntryRefused) => {
             tools.cx.shared.release(listener, shown, counted);
             return None;
         }

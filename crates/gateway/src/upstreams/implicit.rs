@@ -16,9 +16,9 @@ const UNUSED_MS: u64 = 60_000;
 
 /// Upstreams of addresses, by the upstream whose settings they have, the address, and whether it is for datagrams.
 #[derive(Debug, Default)]
-pub(crate) struct Implicit(Mutex<FxHashMap<Place, Used>>);
+pub(crate) struct Implicit(Mutex<FxHashMap<DestinationKey, Used>>);
 
-type Place = (Option<String>, String, bool);
+type DestinationKey = (Option<String>, String, bool);
 
 #[derive(Debug)]
 struct Used {

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use super::check;
 use super::lines::Line;
 use super::proxy::Proxy;
-use super::server::{self, Server};
+use super::server::{self, BackendServer};
 use crate::note::{Report, Reported};
 use crate::toml::{Entry, Value};
 use crate::unit;
@@ -112,10 +112,10 @@ fn bind(proxy: Proxy<'_>, report: &mut Report) -> Result<Option<Entry>, Reported
     }
 }
 
-type Servers<'a> = Vec<(Server, &'a Line)>;
+type Servers<'a> = Vec<(BackendServer, &'a Line)>;
 
 fn servers<'a>(proxy: Proxy<'a>, report: &mut Report) -> Result<Servers<'a>, Reported> {
-    let mut defaults = Server::default();
+    let mut defaults = BackendServer::default();
     for line in proxy.inherited(&["default-server"]) {
         defaults = server::defaults(line, defaults, report)?;
     }

@@ -112,7 +112,7 @@ fn addresses(line: &Line, report: &mut Report) -> Result<Vec<String>, Reported> 
     Ok(found)
 }
 
-struct Options {
+struct BindOptions {
     both_families: bool,
 }
 
@@ -122,9 +122,9 @@ fn options(
     tls: &mut Tls,
     entries: &mut Vec<Entry>,
     report: &mut Report,
-) -> Result<Options, Reported> {
+) -> Result<BindOptions, Reported> {
     let mut words = line.words[2..].iter().map(String::as_str);
-    let mut options = Options {
+    let mut options = BindOptions {
         both_families: false,
     };
     let mut result = Ok(());

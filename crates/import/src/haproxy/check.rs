@@ -39,10 +39,10 @@ pub(super) fn check(
     Ok(Value::Table(table))
 }
 
-type Keys = Vec<(String, Value)>;
+type ExchangeKeys = Vec<(String, Value)>;
 
 /// What is sent and expected; nothing if a check only connects.
-fn exchange(proxy: Proxy<'_>, report: &mut Report) -> Result<Keys, Reported> {
+fn exchange(proxy: Proxy<'_>, report: &mut Report) -> Result<ExchangeKeys, Reported> {
     let is_redis = proxy.one(&["option", "redis-check"]).is_some();
     if is_redis {
         return Ok(keys(REDIS_PING.as_bytes(), b"+PONG"));
@@ -84,7 +84,7 @@ fn exchange(proxy: Proxy<'_>, report: &mut Report) -> Result<Keys, Reported> {
     }
 }
 
-fn keys(sent: &[u8], expected: &[u8]) -> Keys {
+fn keys(sent: &[u8], expected: &[u8]) -> ExchangeKeys {
     let mut keys = Vec::new();
     if !sent.is_empty() {
         keys.push(("send".to_owned(), bytes(sent)));

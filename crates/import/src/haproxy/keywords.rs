@@ -5,7 +5,7 @@ use crate::note::Report;
 
 /// What becomes of a line.
 #[derive(Debug, Clone, Copy)]
-enum Fate {
+enum KeywordFate {
     Imported,
     /// It has no meaning here; the remark says why.
     Ignored(&'static str),
@@ -13,7 +13,7 @@ enum Fate {
     Refused(&'static str),
 }
 
-use Fate::{Ignored, Imported, Refused};
+use KeywordFate::{Ignored, Imported, Refused};
 
 const LOGS: &str = "each relay leaves a line in the log";
 const HTTP: &str = "it belongs to HTTP, and only TCP is imported";
@@ -22,7 +22,7 @@ const OWN: &str = "Moorline has processes of its own";
 /// Keywords of `global` that change what is relayed. The others have no effect, and a remark says so.
 const GLOBAL_REFUSED: &[&str] = &["lua-load", "lua-load-per-thread", "module-load"];
 
-const PROXY: &[(&str, Fate)] = &[
+const PROXY: &[(&str, KeywordFate)] = &[
     ("mode", Imported),
     ("bind", Imported),
     ("server", Imported),

@@ -37,7 +37,7 @@ const WITH_VALUES: &[&str] = &[
 
 /// A server with its options.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Server {
+pub(super) struct BackendServer {
     pub(super) address: String,
     pub(super) weight: Option<u64>,
     pub(super) max_connections: Option<u64>,
@@ -59,7 +59,7 @@ pub(super) struct Times {
     pub(super) fall: Option<u64>,
 }
 
-impl Server {
+impl BackendServer {
     /// Its entry of `peers`.
     pub(super) fn peer(&self) -> Value {
         let optional = [
@@ -90,9 +90,9 @@ impl Server {
 /// Reads a line `server NAME ADDRESS …`, or `server-template NAME COUNT ADDRESS …`. `defaults`: of lines `default-server`.
 pub(super) fn server(
     line: &Line,
-    defaults: &Server,
+    defaults: &BackendServer,
     report: &mut Report,
-) -> Result<Server, Reported> {
+) -> Result<BackendServer, Reported> {
     let mut server = defaults.clone();
     let address = peer_address(line, line.word(2), report);
     let options = options(line, 3, &mut server, report);
@@ -103,9 +103,9 @@ pub(super) fn server(
 /// What lines `default-server` say of the servers below them.
 pub(super) fn defaults(
     line: &Line,
-    mut so_far: Server,
+    mut so_far: BackendServer,
     report: &mut Report,
-) -> Result<Server, Reported> {
+) -> Result<BackendServer, Reported> {
     options(line, 1, &mut so_far, report).map(|()| so_far)
 }
 
@@ -126,7 +126,7 @@ fn peer_address(line: &Line, text: &str, report: &mut Report) -> Result<String, 
 fn options(
     line: &Line,
     from: usize,
-    server: &mut Server,
+    server: &mut BackendServer,
     report: &mut Report,
 ) -> Result<(), Reported> {
     let mut words = line.words.iter().skip(from).map(String::as_str);
@@ -176,7 +176,7 @@ fn options(
 }
 
 /// An option without a value. False: it is another one.
-fn flag(word: &str, server: &mut Server) -> bool {
+fn flag(word: &str, server: &mut BackendServer) -> bool {
     match word {
         "check" => server.check = true,
         "no-check" => server.check = false,

@@ -25,7 +25,7 @@ pub(super) struct Listen {
 
 /// The options behind an address.
 #[derive(Default)]
-struct Options {
+struct ListenOptions {
     ssl: bool,
     udp: bool,
     proxy_protocol: bool,
@@ -79,8 +79,8 @@ fn options(
     directive: &Directive,
     words: &[String],
     report: &mut Report,
-) -> Result<Options, Reported> {
-    let mut options = Options::default();
+) -> Result<ListenOptions, Reported> {
+    let mut options = ListenOptions::default();
     let mut result = Ok(());
     for word in words {
         let (name, value) = match word.split_once('=') {

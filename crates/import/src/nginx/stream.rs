@@ -13,7 +13,7 @@ use super::server::{self, Server, Target};
 use super::tree::Directive;
 use super::upstream;
 use super::variables::{has_variables, template};
-use super::variants::{Kind, Upstreams};
+use super::variants::{Upstreams, VariantKind};
 use crate::note::{Place, Reported};
 use crate::toml::{Document, Entry, Table, Value};
 
@@ -134,8 +134,8 @@ impl Listeners {
             }
         };
         let kind = match listen.udp {
-            true => Kind::Datagrams,
-            false => Kind::Connections,
+            true => VariantKind::Datagrams,
+            false => VariantKind::Connections,
         };
         if !has_variables(&to.text) {
             let name = self.upstreams.name(to, kind, settings, cx)?;

@@ -189,7 +189,7 @@ fn time_of(
 }
 
 /// `server` of an upstream.
-struct Server {
+struct UpstreamServer {
     /// As Moorline writes it.
     address: String,
     /// The name of a service stands in its place.
@@ -205,7 +205,7 @@ struct Server {
     down: bool,
 }
 
-impl Server {
+impl UpstreamServer {
     /// nginx never takes out a server that is alone.
     fn peer(self, is_single: bool) -> Value {
         let max_fails = match is_single {
@@ -242,12 +242,12 @@ impl Server {
     }
 }
 
-fn server(directive: &Directive, cx: &mut Context<'_>) -> Result<Server, Reported> {
+fn server(directive: &Directive, cx: &mut Context<'_>) -> Result<UpstreamServer, Reported> {
     let Some((address, words)) = directive.arguments.split_first() else {
         return Err(directive.refuse(&mut cx.report, "has no address"));
     };
     let mut service = None;
-    let mut server = Server {
+    let mut server = UpstreamServer {
         address: String::new(),
         service: false,
         resolves: false,

@@ -13,7 +13,7 @@ const LONGEST_NAME: usize = 64;
 
 /// What upstreams carry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Kind {
+pub(super) enum VariantKind {
     Connections,
     Datagrams,
 }
@@ -29,7 +29,7 @@ pub(super) struct Upstreams {
 struct Variant {
     /// What the servers pass to.
     to: String,
-    kind: Kind,
+    kind: VariantKind,
     settings: Vec<Entry>,
     name: String,
     upstream: Upstream,
@@ -47,7 +47,7 @@ impl Upstreams {
     pub(super) fn name(
         &mut self,
         to: &To,
-        kind: Kind,
+        kind: VariantKind,
         settings: &[Entry],
         cx: &mut Context<'_>,
     ) -> Result<String, Reported> {
@@ -83,7 +83,7 @@ impl Upstreams {
     pub(super) fn like(
         &mut self,
         to: &To,
-        kind: Kind,
+        kind: VariantKind,
         settings: &[Entry],
         cx: &mut Context<'_>,
     ) -> String {
@@ -117,7 +117,7 @@ impl Upstreams {
     fn make(
         &mut self,
         to: String,
-        kind: Kind,
+        kind: VariantKind,
         settings: &[Entry],
         name: String,
         upstream: Upstream,
@@ -158,7 +158,7 @@ impl Upstreams {
             let message = format!("no server passes to upstream {key}");
             cx.report.remark(&upstream.place, message);
             let name = self.free_name(&key);
-            self.make(key, Kind::Connections, &[], name, upstream);
+            self.make(key, VariantKind::Connections, &[], name, upstream);
         }
     }
 
@@ -169,7 +169,7 @@ impl Upstreams {
             table.extend(variant.settings);
             let entries = variant.upstream.entries.into_iter();
             table.extend(entries.map(|entry| match variant.kind {
-                Kind::Datagrams if entry.key == "peers" => Entry {
+                VariantKind::Datagrams if entry.key == "peers" => Entry {
                     value: of_datagrams(entry.value),
                     ..entry
                 },

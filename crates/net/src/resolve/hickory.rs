@@ -40,11 +40,11 @@ pub struct HickoryResolver {
 
 struct Question {
     name: Name,
-    wanted: Wanted,
+    wanted: WantedRecords,
 }
 
 /// What is asked for, and where the answer goes.
-enum Wanted {
+enum WantedRecords {
     Addresses(RecordType, oneshot::Sender<Result<Answer, ResolveError>>),
     Services(oneshot::Sender<Result<ServiceAnswer, ResolveError>>),
 }
@@ -119,13 +119,13 @@ impl HickoryResolver {
     ) -> impl Future<Output = Result<ServiceAnswer, ResolveError>> + Send + 'static {
         let name = Name::parse(name);
         let this = self.clone();
-        async move { this.put(name?, Wanted::Services).await }
+        async move { this.put(name?, WantedRecords::Services).await }
     }
 
     fn ask(&self, name: Name, record: RecordType) -> Lookup {
         let this = self.clone();
         Box::pin(async move {
-            this.put(name, |answer| Wanted::Addresses(record, answer))
+            this.put(name, |answer| WantedRecords::Addresses(record, answer))
                 .await
         })
     }
@@ -134,7 +134,7 @@ impl HickoryResolver {
     async fn put<T>(
         self,
         name: Name,
-        wanted: impl FnOnce(oneshot::Sender<Result<T, ResolveError>>) -> Wanted,
+        wanted: impl FnOnce(oneshot::Sender<Result<T, ResolveError>>) -> WantedRecords,
     ) -> Result<T, ResolveError> {
         let (answer, answered) = oneshot::channel();
         let failed = |reason: &str| ResolveError::Failed {
@@ -198,10 +198,10 @@ async fn answer_all(resolver: TokioResolver, mut asked: mpsc::Receiver<Question>
                 let resolver = resolver.clone();
                 running.spawn(async move {
                     match wanted {
-                        Wanted::Addresses(record, answer) => {
+                        WantedRecords::Addresses(record, answer) => {
                             give(answer, look_up(&resolver, &name, record)).await;
                         }
-                        Wanted::Services(answer) => {
+                        WantedRecords::Services(answer) => {
                             give(answer, look_up_services(&resolver, &name)).await;
                         }
                     }
@@ -216,8 +216,8 @@ async fn refuse_all(error: &NetError, mut asked: mpsc::Receiver<Question>) {
     while let Some(question) = asked.recv().await {
         let refused = failure(&question.name, error);
         let _ = match question.wanted {
-            Wanted::Addresses(_, answer) => answer.send(Err(refused)).is_ok(),
-            Wanted::Services(answer) => answer.send(Err(refused)).is_ok(),
+            WantedRecords::Addresses(_, answer) => answer.send(Err(refused)).is_ok(),
+            WantedRecords::Services(answer) => answer.send(Err(refused)).is_ok(),
         };
     }
 }

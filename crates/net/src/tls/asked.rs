@@ -10,13 +10,13 @@ const ACCESS_DENIED: u8 = 49;
 const UNRECOGNIZED_NAME: u8 = 112;
 
 #[derive(Default)]
-struct Asked {
+struct AskedName {
     name: Option<Box<str>>,
     is_rejected: bool,
 }
 
 thread_local! {
-    static ASKED: RefCell<Asked> = RefCell::default();
+    static ASKED: RefCell<AskedName> = RefCell::default();
 }
 
 /// Forgets what was noted.
@@ -27,7 +27,7 @@ pub(super) fn forget() {
 /// A client asks for this host. `is_rejected`: it is not served.
 pub(super) fn note(name: Option<&str>, is_rejected: bool) {
     let name = name.map(Into::into);
-    ASKED.replace(Asked { name, is_rejected });
+    ASKED.replace(AskedName { name, is_rejected });
 }
 
 /// The host that was asked for since it was last forgotten.

@@ -203,7 +203,7 @@ impl<'a> Certificate<'a> {
         DistinguishedName(self.subject)
     }
 
-    /// Who has issued it.
+    /// Its issuer.
     pub(super) fn issuer_name(&self) -> DistinguishedName<'a> {
         DistinguishedName(self.issuer)
     }

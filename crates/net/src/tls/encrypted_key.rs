@@ -37,7 +37,7 @@ const HMACS: &[(&[u8], pbkdf2::Algorithm)] = &[
         pbkdf2::PBKDF2_HMAC_SHA512,
     ),
 ];
-/// 2.16.840.1.101.3.4.1.2 and 42: AES in CBC mode, with keys of so many bytes.
+/// 2.16.840.1.101.3.4.1.2 and 42: AES in CBC mode, with keys of this number of bytes.
 const AES_CBC_128: &[u8] = b"\x60\x86\x48\x01\x65\x03\x04\x01\x02";
 const AES_CBC_256: &[u8] = b"\x60\x86\x48\x01\x65\x03\x04\x01\x2a";
 /// Of a key that is derived: more would keep the engine from starting.

@@ -8,7 +8,7 @@ use rustls::pki_types::UnixTime;
 
 use super::certificate::Certificate;
 
-/// A peer's certificate, to be told of.
+/// What is said of a peer's certificate.
 #[derive(Debug)]
 pub struct CertificateFacts<'a> {
     der: &'a [u8],

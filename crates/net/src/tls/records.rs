@@ -29,7 +29,7 @@ const FLIGHT: usize = 2 * 1024;
 
 /// The TLS of one connection, without its socket.
 pub struct TlsRecords {
-    connection: Connection,
+    connection: RecordsConnection,
     /// The received part of an unfinished record, or of an unfinished message of the handshake.
     unfinished: Vec<u8>,
     phase: RecordsPhase,
@@ -56,12 +56,12 @@ pub enum ClientVerdict {
 }
 
 /// The side that this is.
-enum Connection {
+enum RecordsConnection {
     Server(UnbufferedServerConnection),
     Client(UnbufferedClientConnection),
 }
 
-impl Connection {
+impl RecordsConnection {
     fn common(&self) -> &CommonState {
         match self {
             Self::Server(server) => server,
@@ -103,16 +103,16 @@ impl TlsRecords {
         };
         Ok(Self {
             client: Some(Box::new(client)),
-            ..Self::new(Connection::Server(connection))
+            ..Self::new(RecordsConnection::Server(connection))
         })
     }
 
     /// A connection to a server whose handshake has not begun. [`open`](Self::open) of no bytes gives what must be sent first.
     pub(super) fn client(connection: UnbufferedClientConnection) -> Self {
-        Self::new(Connection::Client(connection))
+        Self::new(RecordsConnection::Client(connection))
     }
 
-    fn new(connection: Connection) -> Self {
+    fn new(connection: RecordsConnection) -> Self {
         Self {
             connection,
             unfinished: Vec::new(),
@@ -169,11 +169,11 @@ impl TlsRecords {
         let result = loop {
             let (rest, phase) = (&mut records[at..], &mut self.phase);
             let (discard, next) = match &mut self.connection {
-                Connection::Server(server) => {
+                RecordsConnection::Server(server) => {
                     let status = server.process_tls_records(rest);
                     take(status, phase, plaintext, &mut opened, answer)
                 }
-                Connection::Client(client) => {
+                RecordsConnection::Client(client) => {
                     let status = client.process_tls_records(rest);
                     take(status, phase, plaintext, &mut opened, answer)
                 }
@@ -305,11 +305,11 @@ impl TlsRecords {
         let result = loop {
             let (records, phase) = (&mut unfinished[at..], &mut self.phase);
             let (discard, next) = match &mut self.connection {
-                Connection::Server(server) => {
+                RecordsConnection::Server(server) => {
                     let status = server.process_tls_records(records);
                     say(status, phase, out, room, words)
                 }
-                Connection::Client(client) => {
+                RecordsConnection::Client(client) => {
                     let status = client.process_tls_records(records);
                     say(status, phase, out, room, words)
                 }
@@ -348,10 +348,10 @@ impl TlsRecords {
         // Asked first: with nothing to say it would look at the same records again, and fail again.
         while self.connection.common().wants_write() {
             let has_said = match &mut self.connection {
-                Connection::Server(server) => {
+                RecordsConnection::Server(server) => {
                     encode_if_any(server.process_tls_records(records), answer)
                 }
-                Connection::Client(client) => {
+                RecordsConnection::Client(client) => {
                     encode_if_any(client.process_tls_records(records), answer)
                 }
             };
@@ -363,8 +363,8 @@ impl TlsRecords {
 
     fn failure(&self, error: Error) -> RecordsError {
         match self.connection {
-            Connection::Server(_) => RecordsError::of_client(error),
-            Connection::Client(_) => RecordsError::of_server(error),
+            RecordsConnection::Server(_) => RecordsError::of_client(error),
+            RecordsConnection::Client(_) => RecordsError::of_server(error),
         }
     }
 }

@@ -11,16 +11,16 @@ pub(super) fn matches(pattern: &str, name: &str) -> bool {
     let mut retry = None;
     loop {
         match step(&pattern[at..], name.get(in_name).copied()) {
-            Step::End => return true,
-            Step::Star => {
+            PatternStep::End => return true,
+            PatternStep::Star => {
                 retry = Some((at + 1, in_name));
                 at += 1;
             }
-            Step::Letter(length) => {
+            PatternStep::Letter(length) => {
                 at += length;
                 in_name += 1;
             }
-            Step::Other => match retry {
+            PatternStep::Other => match retry {
                 Some((after, from)) if from < name.len() => {
                     retry = Some((after, from + 1));
                     (at, in_name) = (after, from + 1);
@@ -31,29 +31,29 @@ pub(super) fn matches(pattern: &str, name: &str) -> bool {
     }
 }
 
-enum Step {
+enum PatternStep {
     /// Both are at their end.
     End,
     Star,
-    /// The letter is meant, by so many of the pattern.
+    /// The letter is meant, by this number of letters of the pattern.
     Letter(usize),
     Other,
 }
 
-fn step(pattern: &[char], letter: Option<char>) -> Step {
+fn step(pattern: &[char], letter: Option<char>) -> PatternStep {
     match (pattern.first(), letter) {
-        (None, None) => Step::End,
-        (Some('*'), _) => Step::Star,
-        (Some('?'), Some(_)) => Step::Letter(1),
+        (None, None) => PatternStep::End,
+        (Some('*'), _) => PatternStep::Star,
+        (Some('?'), Some(_)) => PatternStep::Letter(1),
         (Some('['), Some(letter)) => match class(pattern, letter) {
-            Some((true, length)) => Step::Letter(length),
-            Some((false, _)) => Step::Other,
-            None if letter == '[' => Step::Letter(1),
-            None => Step::Other,
+            Some((true, length)) => PatternStep::Letter(length),
+            Some((false, _)) => PatternStep::Other,
+            None if letter == '[' => PatternStep::Letter(1),
+            None => PatternStep::Other,
         },
-        (Some('\\'), Some(letter)) if pattern.get(1) == Some(&letter) => Step::Letter(2),
-        (Some(one), Some(other)) if *one == other => Step::Letter(1),
-        _ => Step::Other,
+        (Some('\\'), Some(letter)) if pattern.get(1) == Some(&letter) => PatternStep::Letter(2),
+        (Some(one), Some(other)) if *one == other => PatternStep::Letter(1),
+        _ => PatternStep::Other,
     }
 }
 

@@ -317,7 +317,7 @@ fn what_was_revoked_is_refused() {
     }
 }
 
-/// The end of so many records, or of all that are there.
+/// The end of this number of records, or of all that are there.
 fn ends(bytes: &[u8], records: usize) -> usize {
     let mut at = 0;
     for _ in 0..records {

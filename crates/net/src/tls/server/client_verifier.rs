@@ -28,7 +28,7 @@ pub(crate) struct ClientVerifier {
 pub(super) enum Demand {
     /// A certificate, if they have one.
     Optional,
-    /// The same, whoever has issued it.
+    /// The same, from any issuer.
     Unverified,
     /// A certificate.
     Required,
