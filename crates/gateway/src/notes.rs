@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::client_hello::ClientHello;
-use crate::pace::Pace;
+use crate::pace::RatePace;
 use crate::shared::limits::{LimitStatus, LimitTicket};
 use crate::upstreams::PeerAddress;
 use moorline_protocol::wire::Peer;
@@ -24,7 +24,7 @@ pub(crate) struct Notes {
     /// What the limits of its listener say of it.
     pub(crate) limit_status: LimitStatus,
     /// How fast its bytes may pass, if that is limited.
-    pub(crate) pace: Option<Pace>,
+    pub(crate) pace: Option<RatePace>,
 }
 
 /// An attempt to connect to a peer, and what came of it. Times are in the loop's milliseconds.

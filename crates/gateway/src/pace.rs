@@ -11,7 +11,7 @@ const MOST_AT_ONCE: u64 = 256 * 1024;
 
 /// The rates of one relay.
 #[derive(Debug, Default)]
-pub(crate) struct Pace {
+pub(crate) struct RatePace {
     pub(crate) ways: [Option<PacedWay>; 2],
 }
 
@@ -29,7 +29,7 @@ pub(crate) struct PacedWay {
 
 /// How much may pass now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Allowance {
+pub(crate) enum RateAllowance {
     Bytes(u64),
     /// Nothing, until then.
     Later(u64),
@@ -37,7 +37,7 @@ pub(crate) enum Allowance {
     Waits,
 }
 
-impl Pace {
+impl RatePace {
     /// Bytes that this side has sent have passed.
     pub(crate) fn charge(&mut self, from: Side, bytes: usize) {
         if let Some(way) = &mut self.ways[from as usize] {
@@ -73,22 +73,22 @@ impl PacedWay {
         }
     }
 
-    pub(crate) fn allow(&mut self, now: u64) -> Allowance {
+    pub(crate) fn allow(&mut self, now: u64) -> RateAllowance {
         if self.waits_until.is_some() {
-            return Allowance::Waits;
+            return RateAllowance::Waits;
         }
         let begun_at = *self.begun_at.get_or_insert(now);
         let time = u128::from(now - begun_at) + 1000;
         let allowed = u64::try_from(u128::from(self.rate) * time / 1000).unwrap_or(u64::MAX);
         if allowed > self.passed {
-            return Allowance::Bytes(allowed - self.passed);
+            return RateAllowance::Bytes(allowed - self.passed);
         }
         let share = (self.rate / SHARE).clamp(1, MOST_AT_ONCE);
         let missing = u128::from(self.passed - allowed + share);
         let wait = (missing * 1000).div_ceil(u128::from(self.rate));
         let at = now.saturating_add(u64::try_from(wait).unwrap_or(u64::MAX));
         self.waits_until = Some(at);
-        Allowance::Later(at)
+        RateAllowance::Later(at)
     }
 }
 
@@ -102,17 +102,17 @@ mod tests {
         let (mut now, mut left) = (5_000, bytes);
         while left > 0 {
             match way.allow(now) {
-                Allowance::Bytes(some) => {
+                RateAllowance::Bytes(some) => {
                     let some = some.min(left);
                     left -= some;
                     way.passed += some;
                 }
-                Allowance::Later(at) => {
+                RateAllowance::Later(at) => {
                     assert!(at > now, "it goes on");
                     now = at;
                     way.waits_until = None;
                 }
-                Allowance::Waits => panic!("nothing waits"),
+                RateAllowance::Waits => panic!("nothing waits"),
             }
         }
         now - 5_000
@@ -137,12 +137,12 @@ mod tests {
         let mut way = PacedWay::new(10);
         way.begun_at = Some(0);
         way.passed = 100;
-        let Allowance::Later(at) = way.allow(0) else {
+        let RateAllowance::Later(at) = way.allow(0) else {
             panic!("it has passed too many")
         };
         assert_eq!(at, 9_100);
-        assert_eq!(way.allow(50), Allowance::Waits);
-        let mut pace = Pace {
+        assert_eq!(way.allow(50), RateAllowance::Waits);
+        let mut pace = RatePace {
             ways: [Some(way), None],
         };
         pace.resume(9_099);
@@ -151,6 +151,6 @@ mod tests {
         assert_eq!(pace.waits_until(Side::Client), None);
         let mut fast = PacedWay::new(u64::MAX);
         fast.passed = u64::MAX - 1;
-        assert_eq!(fast.allow(u64::MAX), Allowance::Bytes(1));
+        assert_eq!(fast.allow(u64::MAX), RateAllowance::Bytes(1));
     }
 }

@@ -28,7 +28,7 @@ use crate::connection_facts::{ConnectionFacts, Relayed};
 use crate::cx::Cx;
 use crate::ids::{ListenerId, RelayRef, RelayTag, Side};
 use crate::notes::Notes;
-use crate::pace::Pace;
+use crate::pace::RatePace;
 use crate::poller::Readiness;
 use crate::relay::attempts::Connecting;
 use crate::relay::way::{Way, WayPhase};
@@ -279,7 +279,7 @@ impl Relay {
     }
 
     /// Its rates, if it has some.
-    pub(crate) fn pace_mut(&mut self) -> Option<&mut Pace> {
+    pub(crate) fn pace_mut(&mut self) -> Option<&mut RatePace> {
         self.notes.as_mut()?.pace.as_mut()
     }
 

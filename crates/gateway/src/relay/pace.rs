@@ -1,7 +1,7 @@
 //! The rates of a relay: set as it begins, and asked before its bytes pass.
 
 use crate::ids::Side;
-use crate::pace::{Allowance, Pace, PacedWay};
+use crate::pace::{PacedWay, RateAllowance, RatePace};
 use crate::relay::Relay;
 use crate::timers::Alarm;
 use crate::tools::Tools;
@@ -14,7 +14,7 @@ pub(crate) fn set_rates(relay: &mut Relay, tools: &mut Tools) {
     let Some(rates) = &settings.stream.rate else {
         return;
     };
-    let mut pace = Pace::default();
+    let mut pace = RatePace::default();
     for (side, text) in [(Side::Client, &rates.up), (Side::Upstream, &rates.down)] {
         let Some(text) = text else { continue };
         let text = relay.facts(None, cx).filled(text);
@@ -44,11 +44,11 @@ pub(crate) fn allowance(relay: &mut Relay, from: Side, tools: &mut Tools) -> Opt
         return Some(usize::MAX);
     };
     match way.allow(tools.cx.clock.ms) {
-        Allowance::Bytes(bytes) => Some(usize::try_from(bytes).unwrap_or(usize::MAX)),
-        Allowance::Later(at) => {
+        RateAllowance::Bytes(bytes) => Some(usize::try_from(bytes).unwrap_or(usize::MAX)),
+        RateAllowance::Later(at) => {
             tools.agenda.timers.set(at, Alarm::Pace(relay.name));
             None
         }
-        Allowance::Waits => None,
+        RateAllowance::Waits => None,
     }
 }
