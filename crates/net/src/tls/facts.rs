@@ -8,7 +8,7 @@ use rustls::pki_types::UnixTime;
 
 use super::certificate::Certificate;
 
-/// What is said of a peer's certificate.
+/// The facts of a peer's certificate.
 #[derive(Debug)]
 pub struct CertificateFacts<'a> {
     der: &'a [u8],
