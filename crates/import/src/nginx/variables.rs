@@ -10,6 +10,10 @@ pub(super) const VARIABLES: &[(&str, &str)] = &[
     ("remote_port", "client.port"),
     ("realip_remote_addr", "connection.address"),
     ("realip_remote_port", "connection.port"),
+    ("proxy_protocol_addr", "proxy.address"),
+    ("proxy_protocol_port", "proxy.port"),
+    ("proxy_protocol_server_addr", "proxy.server.address"),
+    ("proxy_protocol_server_port", "proxy.server.port"),
     ("server_addr", "server.address"),
     ("server_port", "server.port"),
     ("protocol", "protocol"),
@@ -130,6 +134,25 @@ fn variable(name: &str, cx: &Context<'_>) -> Option<String> {
     if let Some(made) = cx.made.get(name) {
         return Some(made.written.clone());
     }
+    if let Some(field) = name.strip_prefix("proxy_protocol_tlv_") {
+        return proxy_field(field);
+    }
     let known = VARIABLES.iter().find(|(known, _)| *known == name);
     known.map(|(_, ours)| (*ours).to_owned())
+}
+
+/// A field of the PROXY header, by its name or its number.
+fn proxy_field(name: &str) -> Option<String> {
+    const NAMES: &[&str] = &["alpn", "authority", "unique_id", "ssl", "netns"];
+    const NAMES_OF_TLS: &[&str] = &["verify", "version", "cn", "cipher", "sig_alg", "key_alg"];
+    let is_number = |name: &str| {
+        let digits = name.strip_prefix("0x").unwrap_or_default();
+        matches!(digits.len(), 1..=2) && digits.bytes().all(|it| it.is_ascii_hexdigit())
+    };
+    if let Some(of_tls) = name.strip_prefix("ssl_") {
+        let is_known = NAMES_OF_TLS.contains(&of_tls) || is_number(of_tls);
+        return is_known.then(|| format!("proxy.tlv.ssl.{of_tls}"));
+    }
+    let is_known = NAMES.contains(&name) || is_number(name);
+    is_known.then(|| format!("proxy.tlv.{name}"))
 }

@@ -1,6 +1,6 @@
 //! `listen`, and the settings of servers that have nothing to do with a protocol.
 
-use super::{imported, refused, remarks, server};
+use super::{errors, imported, refused, remarks, server};
 
 #[test]
 fn each_form_of_an_address_is_understood() {
@@ -209,4 +209,33 @@ fn the_proxy_protocol_is_believed_from_trusted_networks() {
     let found = imported(text);
     let expected = "proxy_protocol = \"any\"\ntrusted_proxies = [\n  \"10.0.0.0/8\",\n  \"unix\",\n]\nhandshake_timeout = \"5s\"\n";
     assert!(found.contains(expected), "{found}");
+}
+
+#[test]
+fn what_a_proxy_says_of_the_client_is_there_in_variables() {
+    for (theirs, ours) in [
+        ("proxy_protocol_addr", "proxy.address"),
+        ("proxy_protocol_port", "proxy.port"),
+        ("proxy_protocol_server_addr", "proxy.server.address"),
+        ("proxy_protocol_server_port", "proxy.server.port"),
+        ("proxy_protocol_tlv_authority", "proxy.tlv.authority"),
+        ("proxy_protocol_tlv_0xea", "proxy.tlv.0xea"),
+        ("proxy_protocol_tlv_ssl_verify", "proxy.tlv.ssl.verify"),
+        ("proxy_protocol_tlv_ssl_0x21", "proxy.tlv.ssl.0x21"),
+    ] {
+        let text = format!("stream {{ server {{ listen 1 proxy_protocol; return ${theirs}; }} }}");
+        let found = imported(&text);
+        assert!(
+            found.contains(&format!("return = \"${{{ours}}}\"")),
+            "{found}"
+        );
+    }
+    for wrong in ["proxy_protocol_tlv_name", "proxy_protocol_tlv_0x123"] {
+        let text = format!("stream {{ server {{ listen 1; return ${wrong}; }} }}");
+        let told = errors(&text).join("\n");
+        assert!(
+            told.contains(&format!("the variable ${wrong} is not there")),
+            "{told}"
+        );
+    }
 }
