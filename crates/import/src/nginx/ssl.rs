@@ -29,9 +29,6 @@ pub(super) fn tls(
     table.extend(clients?);
     table.extend(versions?);
     table.extend(reuse(scope, cx));
-    if let Some(passwords) = scope.one("ssl_password_file", cx) {
-        table.push(("password_file".to_owned(), file(passwords, cx)?));
-    }
     if let Some(alpn) = alpn {
         let names = alpn.arguments.iter().map(Value::text);
         table.push(("alpn".to_owned(), Value::List(names.collect())));
@@ -63,12 +60,17 @@ fn certificates<'a>(
         let why = "has no `ssl_certificate_key` of its own, or one too many";
         return Err(first.refuse(&mut cx.report, why));
     }
+    let passwords = scope.one("ssl_password_file", cx);
     let mut pairs = Vec::new();
     for (certificate, key) in certificates.iter().zip(keys) {
-        pairs.push(vec![
+        let mut pair = vec![
             ("certificate".to_owned(), file(certificate, cx)?),
             ("key".to_owned(), file(key, cx)?),
-        ]);
+        ];
+        if let Some(passwords) = passwords {
+            pair.push(("password_file".to_owned(), file(passwords, cx)?));
+        }
+        pairs.push(pair);
     }
     let table = match pairs.len() {
         1 => pairs.remove(0),

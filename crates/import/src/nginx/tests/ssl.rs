@@ -68,6 +68,10 @@ fn settings_of_tls_become_keys() {
         several,
         format!("{{ certificates = [{{ {FILES} }}, {{ {FILES} }}] }}")
     );
+    // The passwords are those of each key.
+    let locked = tls("ssl_certificate a.crt; ssl_certificate_key a.key; ssl_password_file p;");
+    let each = format!("{{ {FILES}, password_file = \"/etc/nginx/p\" }}");
+    assert_eq!(locked, format!("{{ certificates = [{each}, {each}] }}"));
 }
 
 #[test]
