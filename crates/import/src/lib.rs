@@ -11,7 +11,7 @@
 //! - `toml`: the text that comes out
 //! - `files`: the files that are included
 //! - `note`: errors and remarks
-//! - `unit`: durations and sizes
+//! - `unit`, `network`: durations and sizes, addresses and networks
 //!
 //! This crate knows no processes, and the configuration only as text.
 
@@ -20,6 +20,7 @@
 mod files;
 mod haproxy;
 mod kind;
+mod network;
 mod nginx;
 mod note;
 #[cfg(test)]

@@ -1,9 +1,9 @@
 //! `map`, `geo` and `split_clients`: variables that follow from others.
 
-use super::access;
 use super::context::{Context, Made};
 use super::tree::Directive;
 use super::variables::{literal, template, template_with};
+use crate::network;
 use crate::note::{Place, Reported};
 use crate::toml::{Entry, Table, Value, key};
 
@@ -207,9 +207,9 @@ fn geo(
 /// A network, or a range of addresses.
 fn addresses(text: &str) -> Option<String> {
     let Some((first, last)) = text.split_once('-') else {
-        return access::masked(text);
+        return network::masked(text);
     };
-    let [first, last] = [first, last].map(|it| (!it.contains('/')).then(|| access::masked(it))?);
+    let [first, last] = [first, last].map(|it| (!it.contains('/')).then(|| network::masked(it))?);
     match (first?, last?) {
         (first, last) if first == last => Some(first),
         (first, last) => Some(format!("{first}-{last}")),
