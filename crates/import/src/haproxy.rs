@@ -5,7 +5,7 @@
 //! - `frontend`: frontends become listeners
 //! - `bind`: where a frontend listens
 //! - `backend`: backends become upstreams
-//! - `server`, `check`: their servers, and how they are checked
+//! - `server`, `peer_tls`, `check`: their servers, TLS towards them, and how they are checked
 //! - `keywords`: what becomes of each keyword
 //! - `proxy`: a section with its defaults
 //! - `lines`, `value`: the syntax
@@ -16,6 +16,7 @@ mod check;
 mod frontend;
 mod keywords;
 mod lines;
+mod peer_tls;
 mod proxy;
 mod server;
 #[cfg(test)]
@@ -62,7 +63,7 @@ pub(crate) fn import(
             }
         }
         if kind != "frontend"
-            && let Ok(entries) = backend::upstream(*proxy, &mut report)
+            && let Ok(entries) = backend::upstream(*proxy, source.folder, &mut report)
         {
             let head = &proxy.section.head;
             let heading = format!("[upstream.{}]", key(proxy.section.name()));

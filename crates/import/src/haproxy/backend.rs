@@ -1,6 +1,7 @@
 //! Backends become upstreams.
 
 use std::net::IpAddr;
+use std::path::Path;
 
 use super::check;
 use super::lines::Line;
@@ -14,7 +15,11 @@ use crate::unit;
 const RETRIES: u64 = 3;
 
 /// The keys of the upstream that a backend becomes.
-pub(super) fn upstream(proxy: Proxy<'_>, report: &mut Report) -> Result<Vec<Entry>, Reported> {
+pub(super) fn upstream(
+    proxy: Proxy<'_>,
+    folder: &Path,
+    report: &mut Report,
+) -> Result<Vec<Entry>, Reported> {
     let mut entries = Vec::new();
     if let Some((time, line)) = proxy
         .timeout("connect", report)
@@ -26,7 +31,7 @@ pub(super) fn upstream(proxy: Proxy<'_>, report: &mut Report) -> Result<Vec<Entr
     entries.push(next(proxy, report));
     let balance = balance(proxy, report);
     let bind = bind(proxy, report);
-    let servers = servers(proxy, report);
+    let servers = servers(proxy, folder, report);
     entries.extend(balance?);
     entries.extend(bind?);
     let servers = servers?;
@@ -114,17 +119,21 @@ fn bind(proxy: Proxy<'_>, report: &mut Report) -> Result<Option<Entry>, Reported
 
 type Servers<'a> = Vec<(BackendServer, &'a Line)>;
 
-fn servers<'a>(proxy: Proxy<'a>, report: &mut Report) -> Result<Servers<'a>, Reported> {
+fn servers<'a>(
+    proxy: Proxy<'a>,
+    folder: &Path,
+    report: &mut Report,
+) -> Result<Servers<'a>, Reported> {
     let mut defaults = BackendServer::default();
     for line in proxy.inherited(&["default-server"]) {
-        defaults = server::defaults(line, defaults, report)?;
+        defaults = server::defaults(line, defaults, folder, report)?;
     }
     let mut servers = Vec::new();
     let mut result = Ok(());
     for line in &proxy.section.lines {
         match line.word(0) {
-            "default-server" => defaults = server::defaults(line, defaults, report)?,
-            "server" => match server::server(line, &defaults, report) {
+            "default-server" => defaults = server::defaults(line, defaults, folder, report)?,
+            "server" => match server::server(line, &defaults, folder, report) {
                 Ok(server) => servers.push((server, line)),
                 Err(reported) => result = Err(reported),
             },
@@ -163,6 +172,7 @@ fn shared(
             (server.proxy_protocol != first.proxy_protocol, "send-proxy"),
             (server.slow_start != first.slow_start, "slowstart"),
             (server.observes != first.observes, "observe"),
+            (server.tls != first.tls, "ssl"),
         ] {
             if is_other {
                 let why = format!(
@@ -181,6 +191,13 @@ fn shared(
         let time = Value::text(unit::duration(time));
         entries.push(Entry::new("slow_start", time, &place(servers[0].1)));
     }
+    match first.tls.table(servers[0].1, report) {
+        Ok(table) => {
+            let table = table.map(|it| Entry::new("tls", it, &place(servers[0].1)));
+            entries.extend(table);
+        }
+        Err(reported) => result = Err(reported),
+    }
     if !first.observes {
         // Only checks take a server out.
         entries.push(Entry::default("max_fails", Value::Number(0)));
@@ -197,7 +214,7 @@ fn shared(
             };
             report.remark(&line.place, format!("`server` {why}"));
         }
-        let check = check::check(proxy, &one.times, report)?;
+        let check = check::check(proxy, one, report)?;
         entries.push(Entry::new("check", check, &line.place));
     }
     result.map(|()| entries)

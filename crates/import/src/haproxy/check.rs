@@ -2,7 +2,7 @@
 
 use super::lines::Line;
 use super::proxy::Proxy;
-use super::server::Times;
+use super::server::BackendServer;
 use crate::note::{Report, Reported};
 use crate::toml::Value;
 use crate::unit;
@@ -14,18 +14,19 @@ const REDIS_PING: &str = "*1\r\n$4\r\nPING\r\n";
 /// The table `check`.
 pub(super) fn check(
     proxy: Proxy<'_>,
-    times: &Times,
+    server: &BackendServer,
     report: &mut Report,
 ) -> Result<Value, Reported> {
     let exchange = exchange(proxy, report)?;
+    let times = &server.times;
     let interval = times.inter.unwrap_or(INTERVAL).max(1);
     let timeout = proxy.timeout("check", report).map(|(time, _)| time);
     // Without a time of its own a check may take as long as the next one lets it.
     let timeout = timeout.unwrap_or(interval).clamp(1, interval);
-    let kind = if exchange.is_empty() {
-        "connect"
-    } else {
-        "expect"
+    let kind = match (exchange.is_empty(), server.tls.ssl) {
+        (false, _) => "expect",
+        (true, true) => "tls",
+        (true, false) => "connect",
     };
     let mut table = vec![("kind".to_owned(), Value::text(kind))];
     table.extend(exchange);

@@ -1,6 +1,9 @@
 //! `server` of a backend.
 
+use std::path::Path;
+
 use super::lines::Line;
+use super::peer_tls::PeerTls;
 use super::value::{Where, address, number, time};
 use crate::note::{Report, Reported};
 use crate::toml::Value;
@@ -33,6 +36,10 @@ const WITH_VALUES: &[&str] = &[
     "log-proto",
     "agent-check",
     "cookie",
+    "ciphers",
+    "ciphersuites",
+    "curves",
+    "sigalgs",
 ];
 
 /// A server with its options.
@@ -47,6 +54,7 @@ pub(super) struct BackendServer {
     pub(super) times: Times,
     pub(super) proxy_protocol: Option<u64>,
     pub(super) slow_start: Option<u64>,
+    pub(super) tls: PeerTls,
     /// Failures of connections count, too.
     pub(super) observes: bool,
 }
@@ -88,14 +96,16 @@ impl BackendServer {
 }
 
 /// Reads a line `server NAME ADDRESS …`, or `server-template NAME COUNT ADDRESS …`. `defaults`: of lines `default-server`.
+/// `folder`: where relative paths begin.
 pub(super) fn server(
     line: &Line,
     defaults: &BackendServer,
+    folder: &Path,
     report: &mut Report,
 ) -> Result<BackendServer, Reported> {
     let mut server = defaults.clone();
     let address = peer_address(line, line.word(2), report);
-    let options = options(line, 3, &mut server, report);
+    let options = options(line, 3, &mut server, folder, report);
     server.address = address?;
     options.map(|()| server)
 }
@@ -104,9 +114,10 @@ pub(super) fn server(
 pub(super) fn defaults(
     line: &Line,
     mut so_far: BackendServer,
+    folder: &Path,
     report: &mut Report,
 ) -> Result<BackendServer, Reported> {
-    options(line, 1, &mut so_far, report).map(|()| so_far)
+    options(line, 1, &mut so_far, folder, report).map(|()| so_far)
 }
 
 fn peer_address(line: &Line, text: &str, report: &mut Report) -> Result<String, Reported> {
@@ -127,12 +138,18 @@ fn options(
     line: &Line,
     from: usize,
     server: &mut BackendServer,
+    folder: &Path,
     report: &mut Report,
 ) -> Result<(), Reported> {
     let mut words = line.words.iter().skip(from).map(String::as_str);
     let mut result = Ok(());
     while let Some(word) = words.next() {
         if flag(word, server) {
+            continue;
+        }
+        let of_tls = server.tls.option(line, word, &mut words, folder, report);
+        if let Some(read) = of_tls {
+            result = result.and(read);
             continue;
         }
         if IGNORED.contains(&word) || WITH_VALUES.contains(&word) {

@@ -3,6 +3,7 @@ use crate::{Imported, Kind, Note};
 
 mod backends;
 mod frontends;
+mod peer_tls;
 
 fn read(text: &str) -> Result<Imported, Vec<Note>> {
     given(Kind::Haproxy, "haproxy.cfg", text, &[])
