@@ -3,7 +3,7 @@
 //! The modules, from top to bottom:
 //!
 //! - `frontend`: frontends become listeners
-//! - `bind`: where a frontend listens
+//! - `bind`, `client_rules`: where a frontend listens, and for whom
 //! - `backend`: backends become upstreams
 //! - `server`, `peer_tls`, `check`: their servers, TLS towards them, and how they are checked
 //! - `keywords`: what becomes of each keyword
@@ -13,6 +13,7 @@
 mod backend;
 mod bind;
 mod check;
+mod client_rules;
 mod frontend;
 mod keywords;
 mod lines;

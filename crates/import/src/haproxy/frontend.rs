@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use super::bind;
+use super::client_rules;
 use super::proxy::Proxy;
 use super::value::number;
 use crate::files::Files;
@@ -19,7 +20,8 @@ pub(super) fn listeners(
     files: &mut dyn Files,
     report: &mut Report,
 ) -> Result<Vec<Table>, Reported> {
-    let common = common(proxy, server_timeout, report);
+    let mut common = common(proxy, server_timeout, report);
+    let access = client_rules::access(proxy, report);
     let mut binds = Vec::new();
     let mut result = Ok(());
     for line in proxy.own(&["bind"]) {
@@ -33,6 +35,7 @@ pub(super) fn listeners(
         result = Err(head.refuse(report, format!("{} has no `bind`", head.word(1))));
     }
     result?;
+    common.extend(access?);
     let count: usize = binds.iter().map(|(bind, _)| bind.addresses.len()).sum();
     let mut tables = Vec::new();
     for (bind, line) in &binds {

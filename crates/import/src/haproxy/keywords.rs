@@ -42,6 +42,8 @@ const PROXY: &[(&str, KeywordFate)] = &[
     ("timeout connect", Imported),
     ("timeout check", Imported),
     ("tcp-check", Imported),
+    ("acl", Imported),
+    ("tcp-request connection", Imported),
     ("option tcp-check", Imported),
     ("option redis-check", Imported),
     ("option allbackups", Imported),
@@ -199,6 +201,11 @@ pub(super) fn check(section: &Section, report: &mut Report) {
         }
         "defaults" | "frontend" | "backend" | "listen" => {
             for line in &section.lines {
+                let is_front = matches!(section.kind(), "frontend" | "listen");
+                if line.name() == "tcp-request connection" && !is_front {
+                    line.refuse(report, "is imported in a `frontend` or `listen` only");
+                    continue;
+                }
                 check_line(line, report);
             }
         }

@@ -2,6 +2,7 @@ use crate::testing::{accepted, bare, given};
 use crate::{Imported, Kind, Note};
 
 mod backends;
+mod client_rules;
 mod frontends;
 mod peer_tls;
 
