@@ -2,7 +2,7 @@
 //!
 //! The modules, from top to bottom:
 //!
-//! - `frontend`: frontends become listeners
+//! - `frontend`, `name_rules`: frontends become listeners, and their rules maps
 //! - `bind`, `client_rules`: where a frontend listens, and for whom
 //! - `backend`: backends become upstreams
 //! - `server`, `peer_tls`, `check`: their servers, TLS towards them, and how they are checked
@@ -17,6 +17,7 @@ mod client_rules;
 mod frontend;
 mod keywords;
 mod lines;
+mod name_rules;
 mod peer_tls;
 mod proxy;
 mod server;
@@ -32,7 +33,7 @@ use crate::files::Files;
 use crate::note::{Place, Report, Reported};
 use crate::toml::{Document, Entry, Table, Value, key};
 
-use lines::{Section, sections};
+use lines::{Line, Section, sections};
 use proxy::Proxy;
 
 /// Imports a file.
@@ -54,7 +55,9 @@ pub(crate) fn import(
         if kind != "backend" {
             let target = target(*proxy, &proxies, &mut report);
             if let Ok(target) = target {
-                used.insert(target.0.clone());
+                used.extend(target.iter().map(|(name, _)| name.clone()));
+                let rules = proxy.own(&["use_backend"]);
+                used.extend(rules.iter().map(|line| line.word(1).to_owned()));
                 let folder = source.folder;
                 let tables = listeners(*proxy, target, &proxies, folder, files, &mut report);
                 tables
@@ -162,35 +165,64 @@ fn target(
     proxy: Proxy<'_>,
     proxies: &[Proxy<'_>],
     report: &mut Report,
-) -> Result<(String, Place), Reported> {
+) -> Result<Option<(String, Place)>, Reported> {
     let section = proxy.section;
-    if section.kind() == "listen" && !proxy.own(&["server"]).is_empty() {
-        return Ok((section.name().to_owned(), section.head.place.clone()));
-    }
-    let Some(line) = proxy.one(&["default_backend"]) else {
-        let why = format!("{} has no `default_backend`", section.name());
-        return Err(section.head.refuse(report, why));
+    let is_backend =
+        |it: &Proxy<'_>, name: &str| it.section.kind() != "frontend" && it.section.name() == name;
+    let known = |line: &Line, report: &mut Report| {
+        let name = line.word(1);
+        match proxies.iter().any(|it| is_backend(it, name)) {
+            true => Ok((name.to_owned(), line.place.clone())),
+            false => Err(line.refuse(report, format!("names {name:?}, which is no backend"))),
+        }
     };
-    let name = line.word(1);
-    let is_backend = |it: &Proxy<'_>| it.section.kind() != "frontend" && it.section.name() == name;
-    match proxies.iter().any(is_backend) {
-        true => Ok((name.to_owned(), line.place.clone())),
-        false => Err(line.refuse(report, format!("names {name:?}, which is no backend"))),
+    let rules = proxy.own(&["use_backend"]);
+    for line in &rules {
+        known(line, report)?;
+    }
+    if section.kind() == "listen" && !proxy.own(&["server"]).is_empty() {
+        return Ok(Some((
+            section.name().to_owned(),
+            section.head.place.clone(),
+        )));
+    }
+    match proxy.one(&["default_backend"]) {
+        Some(line) => known(line, report).map(Some),
+        None if !rules.is_empty() => Ok(None),
+        None => {
+            let why = format!("{} has no `default_backend`", section.name());
+            Err(section.head.refuse(report, why))
+        }
     }
 }
 
 fn listeners(
     proxy: Proxy<'_>,
-    (name, place): (String, Place),
+    target: Option<(String, Place)>,
     proxies: &[Proxy<'_>],
     folder: &Path,
     files: &mut dyn Files,
     report: &mut Report,
 ) -> Result<Vec<Table>, Reported> {
-    let mut backends = proxies.iter().filter(|it| it.section.kind() != "frontend");
-    let backend = backends.find(|it| it.section.name() == name);
-    let timeout = backend.and_then(|it| it.timeout("server", report));
-    let timeout = timeout.map(|(time, _)| time);
-    let upstream = Entry::new("upstream", Value::text(name), &place);
-    frontend::listeners(proxy, upstream, timeout, folder, files, report)
+    let rules = proxy.own(&["use_backend"]);
+    let default = target.as_ref().map(|(name, _)| &name[..]);
+    let names = rules.iter().map(|line| line.word(1)).chain(default);
+    let names: BTreeSet<&str> = names.collect();
+    let backends = proxies.iter().filter(|it| it.section.kind() != "frontend");
+    let backends = backends.filter(|it| names.contains(it.section.name()));
+    let timeouts = backends.filter_map(|it| it.timeout("server", report));
+    let timeout = timeouts.map(|(time, _)| time).filter(|it| *it > 0).min();
+    let name = proxy.section.name();
+    let (upstream, map) = match (&target, rules.first()) {
+        (_, Some(line)) => {
+            let map = name_rules::map(proxy, name, default, report)?;
+            let text = Value::text(format!("${{map.{name}}}"));
+            (Entry::new("upstream", text, &line.place), Some(map))
+        }
+        (Some((name, place)), None) => (Entry::new("upstream", Value::text(name), place), None),
+        (None, None) => return Err(Reported),
+    };
+    let mut tables = frontend::listeners(proxy, upstream, timeout, folder, files, report)?;
+    tables.extend(map);
+    Ok(tables)
 }

@@ -4,6 +4,7 @@ use std::path::Path;
 
 use super::bind;
 use super::client_rules;
+use super::name_rules;
 use super::proxy::Proxy;
 use super::value::number;
 use crate::files::Files;
@@ -22,6 +23,7 @@ pub(super) fn listeners(
 ) -> Result<Vec<Table>, Reported> {
     let mut common = common(proxy, server_timeout, report);
     let access = client_rules::access(proxy, report);
+    let preread = name_rules::preread(proxy, report);
     let mut binds = Vec::new();
     let mut result = Ok(());
     for line in proxy.own(&["bind"]) {
@@ -36,6 +38,7 @@ pub(super) fn listeners(
     }
     result?;
     common.extend(access?);
+    common.extend(preread?);
     let count: usize = binds.iter().map(|(bind, _)| bind.addresses.len()).sum();
     let mut tables = Vec::new();
     for (bind, line) in &binds {

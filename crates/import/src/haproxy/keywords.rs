@@ -43,7 +43,10 @@ const PROXY: &[(&str, KeywordFate)] = &[
     ("timeout check", Imported),
     ("tcp-check", Imported),
     ("acl", Imported),
+    ("use_backend", Imported),
     ("tcp-request connection", Imported),
+    ("tcp-request content", Imported),
+    ("tcp-request inspect-delay", Imported),
     ("option tcp-check", Imported),
     ("option redis-check", Imported),
     ("option allbackups", Imported),
@@ -202,7 +205,7 @@ pub(super) fn check(section: &Section, report: &mut Report) {
         "defaults" | "frontend" | "backend" | "listen" => {
             for line in &section.lines {
                 let is_front = matches!(section.kind(), "frontend" | "listen");
-                if line.name() == "tcp-request connection" && !is_front {
+                if line.word(0) == "tcp-request" && !is_front {
                     line.refuse(report, "is imported in a `frontend` or `listen` only");
                     continue;
                 }

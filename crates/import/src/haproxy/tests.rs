@@ -4,6 +4,7 @@ use crate::{Imported, Kind, Note};
 mod backends;
 mod client_rules;
 mod frontends;
+mod name_rules;
 mod peer_tls;
 
 fn read(text: &str) -> Result<Imported, Vec<Note>> {
