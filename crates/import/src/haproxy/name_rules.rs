@@ -156,5 +156,8 @@ fn criterion(
             }
         }
     }
+    if found.is_empty() {
+        return Err(line.refuse(report, "compares a name with nothing"));
+    }
     Ok(found)
 }

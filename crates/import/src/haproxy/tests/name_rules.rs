@@ -20,6 +20,7 @@ fn rules_by_name_become_a_map_in_their_order() {
 fn rules_that_cannot_be_expressed_are_refused() {
     for (rule, expected) in [
         ("b", "is imported with `if` only"),
+        ("b if { req.ssl_sni -i }", "compares a name with nothing"),
         ("b unless x", "is imported with `if` only"),
         ("b if !x", "is imported with conditions joined by `||` only"),
         (
