@@ -3,7 +3,7 @@
 //! The modules, from top to bottom:
 //!
 //! - `frontend`, `name_rules`: frontends become listeners, and their rules maps
-//! - `bind`, `client_rules`: where a frontend listens, and for whom
+//! - `bind`, `client_rules`: where a frontend listens, and for which clients
 //! - `backend`: backends become upstreams
 //! - `server`, `peer_tls`, `check`: their servers, TLS towards them, and how they are checked
 //! - `keywords`: what becomes of each keyword
