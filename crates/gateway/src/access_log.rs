@@ -36,7 +36,7 @@ impl AccessLogs {
         }
     }
 
-    /// Takes those of this configuration. What was buffered is written.
+    /// Takes the access logs of this configuration, and writes what the present ones have buffered.
     pub(crate) fn change(&self, config: &Config) {
         let logs: Vec<_> = config.access_logs.iter().cloned().map(Arc::new).collect();
         let used = config.listeners.iter().map(|listener| {

@@ -152,7 +152,7 @@ impl Upstreams {
         let tls = |name: &str| lock(&self.state).tls.get(name).cloned();
         let (upstream, is_new) = self.implicit.get(text, like, tls, now)?;
         if is_new {
-            // Its name is to be looked up.
+            // Its name must be looked up first.
             self.note_change();
         }
         Ok(upstream)

@@ -83,7 +83,7 @@ pub(super) const LISTEN: SectionReference = SectionReference {
             Words("none"),
             r#""${client.address}\n""#,
             NewConnections,
-            "Instead of `upstream`: each client gets this text, and then the end. What it sends is thrown away.",
+            "Takes the place of `upstream`: the gateway sends each client this text and closes the connection. It ignores what the client sends.",
         ),
         key(
             "set",

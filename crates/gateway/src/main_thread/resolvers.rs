@@ -43,7 +43,7 @@ struct Said {
 }
 
 impl Resolvers {
-    /// Looks a name up by the rules of its upstream. Says what came of it, and how soon it is to be looked up again.
+    /// Looks a name up by the rules of its upstream. Returns the answer, and the time until the next look-up.
     pub(super) async fn look_up(
         &self,
         rules: Option<ResolverRules>,

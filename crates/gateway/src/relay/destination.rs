@@ -80,7 +80,7 @@ pub(crate) fn aim(facts: &ConnectionFacts<'_>, targets: &Targets) -> Option<Aim>
     })
 }
 
-/// Answers the client with a text and the end. What it sends is thrown away.
+/// Sends the client a text and ends the connection. What the client sends is ignored.
 ///
 /// # Errors
 /// The client is gone.

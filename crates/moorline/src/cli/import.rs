@@ -127,7 +127,9 @@ fn serve(args: &ImportArgs, order: Order, imported: &Imported) -> Result<(), Fai
 
 /// Whatever is wrong with an imported file is not known before its certificates and names are looked at.
 fn broken(errors: &config::ConfigErrors) -> Failure {
-    Failure::usage(format!("what was imported is not acceptable:\n{errors}"))
+    Failure::usage(format!(
+        "Moorline cannot use the imported configuration:\n{errors}"
+    ))
 }
 
 fn is_standard_input(file: &Path) -> bool {
