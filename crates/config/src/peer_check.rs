@@ -8,8 +8,8 @@ use super::datagram_relay::Checked;
 use super::error::Reported;
 use super::walk::{Field, Section};
 
-/// Any larger number of checks is a slip.
-const MOST: u64 = 10_000_000;
+/// Any larger number of attempts, failures, checks or connections is a slip.
+pub(super) const MOST: u64 = 10_000_000;
 
 const DEFAULT_CHECK_INTERVAL: Duration = Duration::from_secs(5);
 const DEFAULT_CHECK_TIMEOUT: Duration = Duration::from_secs(1);

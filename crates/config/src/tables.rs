@@ -1,11 +1,8 @@
 //! Tables with names of their own, as `[limit.NAME]`.
 
-use std::ops::Range;
-
 use super::error::{Report, Reported};
+use super::naming::check_name;
 use super::walk::Field;
-
-const LONGEST_NAME: usize = 64;
 
 /// The tables of one kind.
 pub(super) struct Tables<T> {
@@ -64,13 +61,14 @@ pub(super) fn tables<T>(
     }
     entries.sort_by(|(one, _), (other, _)| one.get_ref().cmp(other.get_ref()));
     let names = entries.iter().map(|(name, _)| name.get_ref().to_string());
+    let of = format!("[{kind}.NAME]");
     let lines = entries
         .iter()
         .map(|(name, _)| field.report.line(name.span().start));
     let parsed: Vec<_> = entries
         .iter()
         .map(|(name, entry)| {
-            let named = check_name(field.report, kind, name.get_ref(), name.span());
+            let named = check_name(field.report, &of, name.get_ref(), name.span());
             let parsed = parse(entry, name.get_ref());
             named.and(parsed)
         })
@@ -80,21 +78,4 @@ pub(super) fn tables<T>(
         lines: lines.collect(),
         parsed: parsed.into_iter().collect(),
     })
-}
-
-/// Commands and log lines show it.
-fn check_name(
-    report: &Report<'_>,
-    kind: &str,
-    name: &str,
-    span: Range<usize>,
-) -> Result<(), Reported> {
-    let is_fit = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
-    if !name.is_empty() && name.len() <= LONGEST_NAME && name.chars().all(is_fit) {
-        return Ok(());
-    }
-    let message = format!("[{kind}.NAME]: {name:?} is no name");
-    let hint =
-        format!("write at most {LONGEST_NAME} letters, digits, hyphens, underscores and dots");
-    Err(report.error(span, message, hint))
 }

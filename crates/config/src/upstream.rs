@@ -15,7 +15,7 @@ use super::destination::Destination;
 use super::error::{Report, Reported};
 use super::naming::check_name;
 use super::peer_address;
-use super::peer_check::{self, Check};
+use super::peer_check::{self, Check, MOST};
 use super::peer_tls::{self, PeerTls};
 use super::proxy_version::{ProxyVersion, proxy_version};
 use super::resolver::{self, ResolverRules};
@@ -36,8 +36,6 @@ pub const MOST_PEERS: usize = 1024;
 const MOST_WEIGHT: u64 = 65_535;
 /// The weights of an upstream with `ketama`: each has 160 points of 8 bytes.
 const MOST_KETAMA_WEIGHT: u64 = 4096;
-/// Any larger number of attempts, failures or connections is a slip.
-const MOST: u64 = 10_000_000;
 
 const HINT: &str = "write [upstream.NAME] and its keys below it";
 const PEERS_HINT: &str =

@@ -86,7 +86,7 @@ most = 7
   hint: known here: `key`, `max_keys`
 /c/a.toml:15:1: [limit.NAME] has no `key`
   hint: write key = "${client.address}"
-/c/a.toml:15:8: [limit.NAME]: "a b" is no name
+/c/a.toml:15:8: "a b" is no name of [limit.NAME]
   hint: write at most 64 letters, digits, hyphens, underscores and dots"#,
     ),
     (
