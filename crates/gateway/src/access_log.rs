@@ -22,7 +22,8 @@ pub(crate) struct AccessLogs {
 
 #[derive(Debug, Default)]
 struct KnownLogs {
-    /// Of each listener, by its place; `None`: its connections are told in the engine's log.
+    /// Of each listener, by its place; `None`: its connections are told in the engine's log, also where a listener is retired
+    /// whose logs are gone.
     used: Vec<Option<LogsOfListener>>,
 }
 
@@ -42,7 +43,8 @@ impl AccessLogs {
         let used = config.listeners.iter().map(|listener| {
             let names = listener.stream.access_log.as_ref()?;
             let named = |name: &String| logs.iter().find(|it| it.name == *name).cloned();
-            Some(names.iter().filter_map(named).collect())
+            let found: LogsOfListener = names.iter().filter_map(named).collect();
+            (names.is_empty() || !found.is_empty()).then_some(found)
         });
         self.locked().used = used.collect();
         self.writer.reopen(logs);

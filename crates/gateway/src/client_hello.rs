@@ -1,6 +1,8 @@
 //! The hello with which a TLS client begins (RFC 8446 §4.1.2), read without its keys and without a socket: what it asks for
 //! decides where its connection goes, and the connection is passed on as it came.
 
+use std::fmt::Write;
+
 #[cfg(any(test, fuzzing))]
 pub mod invariants;
 #[cfg(test)]
@@ -19,6 +21,8 @@ const PROTOCOLS: u16 = 16;
 const SUPPORTED_VERSIONS: u16 = 43;
 /// The only kind of name that there is.
 const HOST_NAME: u8 = 0;
+/// Names of protocols after this number of bytes are left out: real lists have some dozens of bytes, and relays keep them.
+const LONGEST_LIST: usize = 1024;
 /// The longest name of a host in bytes.
 const LONGEST_NAME: usize = 255;
 
@@ -164,11 +168,20 @@ fn host(mut content: HelloFields<'_>) -> Result<Box<str>, Malformed> {
 
 fn protocols(mut content: HelloFields<'_>) -> Result<Box<str>, Malformed> {
     let mut names = HelloFields(content.long_field()?);
-    let mut list = Vec::new();
+    let mut list = String::new();
+    let mut is_first = true;
     while !names.is_empty() {
-        list.push(names.short_field()?.escape_ascii().to_string());
+        let name = names.short_field()?;
+        if list.len() >= LONGEST_LIST {
+            continue;
+        }
+        if !std::mem::take(&mut is_first) {
+            list.push(',');
+        }
+        // A string takes every write.
+        let _ = write!(list, "{}", name.escape_ascii());
     }
-    Ok(list.join(",").into())
+    Ok(list.into())
 }
 
 /// The newest of the versions that are known: clients put others in between, to keep servers tolerant (RFC 8701).

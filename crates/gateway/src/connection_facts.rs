@@ -35,7 +35,7 @@ pub(crate) struct ConnectionFacts<'a> {
     pub(crate) socket: Option<&'a OwnedFd>,
     /// The address that its datagrams were sent to, where the socket has several.
     pub(crate) local: Option<IpAddr>,
-    /// No other connection of the gateway has it.
+    /// No other relay of its kind has it.
     pub(crate) number: u64,
     /// In milliseconds since the Unix epoch.
     pub(crate) begun_at: u64,

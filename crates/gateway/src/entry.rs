@@ -46,8 +46,10 @@ pub(crate) struct Newcomer<'a> {
     pub(crate) notes: Option<&'a Notes>,
     /// The address that a datagram was sent to, where the socket has several.
     pub(crate) local: Option<IpAddr>,
-    /// No other connection has it.
+    /// No other connection of its kind has it; 0: it has none yet.
     pub(crate) number: u64,
+    /// In milliseconds since the Unix epoch. `None`: it begins now.
+    pub(crate) begun_at: Option<u64>,
 }
 
 /// A connection that is in the table of sessions.
@@ -59,6 +61,7 @@ pub(crate) fn newcomer(session: &Session) -> Newcomer<'_> {
         notes: session.notes.as_deref(),
         local: None,
         number: session.id,
+        begun_at: Some(session.meters.connected_at),
     }
 }
 
@@ -180,7 +183,7 @@ impl Newcomer<'_> {
             local: self.local,
             tls: None,
             number: self.number,
-            begun_at: unix_ms(),
+            begun_at: self.begun_at.unwrap_or_else(unix_ms),
             relayed: None,
             status: refusal.map(|it| it.status),
             reason: refusal.map_or("", |it| it.reason),

@@ -41,7 +41,7 @@ use moorline_protocol::wire::Peer;
 const AT_ONCE_NS: u64 = 1_000_000_000;
 
 /// The most loops: serials count within one.
-pub(crate) const LOOPS: u64 = 64;
+const LOOPS: u64 = 64;
 
 /// One relayed connection.
 #[derive(Debug)]

@@ -500,9 +500,10 @@ fn idle_at(relay: &Relay, cx: &Cx) -> Option<u64> {
 /// One line for each relay, under the target of those for sessions.
 fn log_access(relay: &Relay, end: RelayEnd, cx: &Cx) {
     let listener = cx.config.listeners.get(relay.listener.index());
-    if listener.is_some_and(|listener| listener.stream.access_log.is_some()) {
-        let facts = relay.facts(Some(end), cx);
-        cx.shared.access_logs.log(relay.listener.index(), &facts);
+    let logs = &cx.shared.access_logs;
+    if listener.is_some_and(|listener| listener.stream.access_log.is_some())
+        && logs.log(relay.listener.index(), &relay.facts(Some(end), cx))
+    {
         return;
     }
     let peer = match &relay.stage {

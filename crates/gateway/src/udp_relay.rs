@@ -19,7 +19,7 @@ use crate::connection_facts::{ConnectionFacts, Relayed};
 use crate::cx::Cx;
 use crate::ids::{ListenerId, Side, UdpRelayRef};
 use crate::notes::Notes;
-use crate::relay::LOOPS;
+use crate::relay::number;
 use crate::shared::admission::Counted;
 use crate::udp_relay::kept::Unanswered;
 use crate::upstreams::{PeerKey, SharedUpstream};
@@ -161,7 +161,7 @@ impl UdpRelay {
             socket: Some(&self.front),
             local: self.client.local,
             tls: None,
-            number: self.name.serial * LOOPS + u64::from(cx.index),
+            number: number(self.name.serial, cx),
             begun_at: self.meters.begun_at,
             relayed: Some(Relayed {
                 upstream: &self.upstream.name,

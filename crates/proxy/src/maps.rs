@@ -100,10 +100,10 @@ impl ReadyMap {
                 };
                 let host = hosts.find(text);
                 if host.is_none() {
-                    for (pattern, value) in patterns {
-                        if let Some(groups) = pattern.captures(text) {
-                            return found(value, Some(&groups));
-                        }
+                    // To look for groups costs more, also where there is no match.
+                    let is_match = |(pattern, _): &&(_, _)| Regex::is_match(pattern, text);
+                    if let Some((pattern, value)) = patterns.iter().find(is_match) {
+                        return found(value, pattern.captures(text).as_ref());
                     }
                 }
                 host

@@ -312,8 +312,12 @@ pub(super) fn fill_path(template: &Template, facts: &dyn Facts) -> Option<PathBu
     Some(OsString::from_vec(path).into())
 }
 
+/// The longest name of a file has 255 bytes on most systems, and a client may have chosen the value.
+const LONGEST_PART: usize = 200;
+
 /// A value as a part of a file's name.
 fn part_of_name(value: &[u8]) -> Vec<u8> {
+    let value = &value[..value.len().min(LONGEST_PART)];
     let is_of_dots = value.iter().all(|byte| *byte == b'.');
     match value {
         b"" => b"-".to_vec(),

@@ -174,7 +174,11 @@ impl SharedQueue {
         let mut present = Vec::new();
         let mut told_at = None;
         loop {
-            let (lines, reopen, is_over) = self.wait(files.next_flush());
+            // The last loss of a burst is told, too, when its second is over.
+            let told_next = told_at.filter(|_| self.locked().unreported > 0);
+            let told_next = told_next.map(|at: Instant| at + TELL_EVERY);
+            let until = [files.next_flush(), told_next];
+            let (lines, reopen, is_over) = self.wait(until.into_iter().flatten().min());
             for line in lines {
                 files.put(&line.log, line.path, &line.bytes);
             }
@@ -188,7 +192,7 @@ impl SharedQueue {
             if is_over {
                 files.flush_all();
             }
-            self.note_lost(std::mem::take(&mut files.lost), &mut told_at);
+            self.note_lost(std::mem::take(&mut files.lost), is_over, &mut told_at);
             if is_over {
                 self.locked().stage = Stage::Over;
                 self.has_finished.notify_all();
@@ -233,11 +237,11 @@ impl SharedQueue {
         drop(waited);
     }
 
-    /// Counts these lines as lost, and tells once a second of those that found no room.
-    fn note_lost(&self, unwritten: u64, told_at: &mut Option<Instant>) {
+    /// Counts these lines as lost, and tells once a second, and at the end, of those that found no room.
+    fn note_lost(&self, unwritten: u64, is_over: bool, told_at: &mut Option<Instant>) {
         self.lost.fetch_add(unwritten, Ordering::Relaxed);
         let mut queue = self.locked();
-        let is_quiet = told_at.is_none_or(|at| at.elapsed() >= TELL_EVERY);
+        let is_quiet = is_over || told_at.is_none_or(|at| at.elapsed() >= TELL_EVERY);
         if queue.unreported > 0 && is_quiet {
             let lost = std::mem::take(&mut queue.unreported);
             drop(queue);

@@ -45,6 +45,7 @@ impl Relays {
             notes: None,
             local: None,
             number: number(self.last_serial, cx),
+            begun_at: None,
         }
     }
 

@@ -94,6 +94,7 @@ fn newcomer<'a>(client: &UdpClient, shown: &'a Peer, front: &'a OwnedFd) -> Newc
         notes: None,
         local: client.local,
         number: 0,
+        begun_at: None,
     }
 }
 

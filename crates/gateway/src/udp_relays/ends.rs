@@ -106,9 +106,10 @@ impl Loop {
 fn log_access(relay: &UdpRelay, end: UdpEnd, cx: &Cx) {
     let place = relay.client.listener.index();
     let listener = cx.config.listeners.get(place);
-    if listener.is_some_and(|listener| listener.stream.access_log.is_some()) {
-        let facts = relay.facts(Some(end), cx);
-        cx.shared.access_logs.log(place, &facts);
+    let logs = &cx.shared.access_logs;
+    if listener.is_some_and(|listener| listener.stream.access_log.is_some())
+        && logs.log(place, &relay.facts(Some(end), cx))
+    {
         return;
     }
     let meters = &relay.meters;
