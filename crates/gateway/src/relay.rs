@@ -311,6 +311,7 @@ impl Relay {
         let broken = match &self.stage {
             RelayStage::Connecting(_) => return RelayEnd::Unreachable,
             RelayStage::Joined(joined) => joined.broken,
+            RelayStage::Answered if !self.way(Side::Upstream).is_over() => Some(Side::Client),
             RelayStage::Answered => None,
         };
         match broken {

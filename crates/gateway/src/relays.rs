@@ -273,6 +273,7 @@ impl Loop {
         let words = take_last_words(relay, fault, tools);
         if before != RelayPhase::Leaving && ask_another(relay, fault, tools) {
             relay.phase = before;
+            set_rates(relay, tools);
             match connect(relay, &self.poller, tools) {
                 // Not at once: the next peer may do the same.
                 Reached::Joined => {

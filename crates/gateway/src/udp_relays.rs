@@ -396,10 +396,14 @@ fn open(
 /// # Errors
 /// The peer cannot be reached. This datagram was not sent.
 fn send_up(peer: &mut UdpPeer, datagram: &[u8], tools: &Tools) -> Result<(), Errno> {
-    let sent = match peer.header.take() {
+    let sent = match &peer.header {
         None => socket::send(&peer.socket, datagram),
-        Some(header) => socket::send(&peer.socket, &[&header, datagram].concat()),
+        Some(header) => socket::send(&peer.socket, &[header, datagram].concat()),
     };
+    if sent.is_ok() {
+        // Until then the next one is the first that the peer gets: a client must not write the header itself.
+        peer.header = None;
+    }
     match sent {
         Err(error) if is_unreachable(error) => Err(error),
         Err(error) => {

@@ -48,7 +48,7 @@ impl Targets {
 #[derive(Debug, Default)]
 pub(crate) struct Upstreams {
     state: Mutex<Known>,
-    /// Those of addresses that texts name.
+    /// Those of addresses that texts name. Locked before the state.
     implicit: Implicit,
     /// Look-ups or checks may be due.
     has_changed: Notify,
@@ -103,8 +103,10 @@ impl Upstreams {
             known.maps.clone_from(&config.maps);
             known.targets.maps = Arc::new(Maps::new(&config.maps));
         }
-        self.implicit.change(config, &known.tls, now);
+        // Who looks for an address locks that table first, and the state behind it.
+        let tls = known.tls.clone();
         drop(known);
+        self.implicit.change(config, &tls, now);
         self.note_change();
     }
 

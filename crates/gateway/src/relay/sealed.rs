@@ -103,7 +103,15 @@ pub(crate) fn seal(
         _ => send_sealed(relay, to, &sealed, tools),
     };
     tools.scratch.sealed = sealed;
-    sent.map_err(|error| Fault::broken(to, error))?;
+    if let Err(error) = sent {
+        let way = relay.way_mut(from);
+        if to == Side::Upstream && way.bytes == 0 && !way.has_kept() {
+            // Another peer may get them.
+            way.keep_uncounted(&tools.scratch.received[..bytes]);
+            tools.memory.hold(Class::Queued, way.held());
+        }
+        return Err(Fault::broken(to, error));
+    }
     relay.way_mut(from).bytes += bytes as u64;
     count(from, bytes, tools);
     Ok(())

@@ -55,9 +55,7 @@ impl Implicit {
             return Ok((used.upstream.clone(), false));
         }
         let address = destination_address(text, is_datagram).map_err(NoDestination::Wrong)?;
-        if let Address::Tls(_) = address
-            && like.is_none_or(|like| like.tls.is_none())
-        {
+        if lacks_tls(&address, like) {
             let problem = "its `upstream_like` names no upstream with `tls`";
             return Err(NoDestination::Wrong(problem.to_owned()));
         }
@@ -94,6 +92,10 @@ impl Implicit {
                 Some(like) => like,
                 None => None,
             };
+            // New connections are refused, not relayed in plaintext.
+            if lacks_tls(&address, like) {
+                return false;
+            }
             let changed = Upstream::of_address(text.clone(), address, like);
             used.upstream.replace(changed, tls, now);
             true
@@ -106,6 +108,11 @@ impl Implicit {
         known.retain(|_, used| !used.is_unused() || now < used.at + UNUSED_MS);
         known.values().map(|used| used.upstream.clone()).collect()
     }
+}
+
+/// Whether an address asks for TLS, and nothing says how its peer is verified.
+fn lacks_tls(address: &Address, like: Option<&Upstream>) -> bool {
+    matches!(address, Address::Tls(_)) && like.is_none_or(|like| like.tls.is_none())
 }
 
 impl Used {

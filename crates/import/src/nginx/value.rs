@@ -16,7 +16,7 @@ pub(super) fn time(text: &str) -> Option<u64> {
         let unit = if rest.starts_with("ms") {
             2
         } else {
-            rest.len().min(1)
+            rest.chars().next().map_or(0, char::len_utf8)
         };
         let factor = match &rest[..unit] {
             "ms" => 1,
@@ -78,6 +78,8 @@ mod tests {
             ("0", Some(0)),
             ("5s", Some(5000)),
             ("100ms", Some(100)),
+            ("10µ", None),
+            ("1é", None),
             ("1h30m", Some(5_400_000)),
             ("1m 1s", Some(61_000)),
             ("1d", Some(86_400_000)),
