@@ -33,6 +33,7 @@ use crate::files::Files;
 use crate::note::{Place, Report, Reported};
 use crate::toml::{Document, Entry, Table, Value, key};
 
+use frontend::BackendTimes;
 use lines::{Line, Section, sections};
 use proxy::Proxy;
 
@@ -46,6 +47,7 @@ pub(crate) fn import(
     for section in &sections {
         keywords::check(section, &mut report);
     }
+    keywords::check_global_tls(&sections, &mut report);
     let proxies = proxies(&sections, &mut report);
     let mut document = Document::default();
     let mut upstreams = Vec::new();
@@ -180,14 +182,12 @@ fn target(
     for line in &rules {
         known(line, report)?;
     }
-    if section.kind() == "listen" && !proxy.own(&["server"]).is_empty() {
-        return Ok(Some((
-            section.name().to_owned(),
-            section.head.place.clone(),
-        )));
-    }
     match proxy.one(&["default_backend"]) {
         Some(line) => known(line, report).map(Some),
+        None if section.kind() == "listen" && !proxy.own(&["server"]).is_empty() => {
+            let place = section.head.place.clone();
+            Ok(Some((section.name().to_owned(), place)))
+        }
         None if !rules.is_empty() => Ok(None),
         None => {
             let why = format!("{} has no `default_backend`", section.name());
@@ -210,8 +210,16 @@ fn listeners(
     let names: BTreeSet<&str> = names.collect();
     let backends = proxies.iter().filter(|it| it.section.kind() != "frontend");
     let backends = backends.filter(|it| names.contains(it.section.name()));
-    let timeouts = backends.filter_map(|it| it.timeout("server", report));
-    let timeout = timeouts.map(|(time, _)| time).filter(|it| *it > 0).min();
+    let backends: Vec<_> = backends.collect();
+    let mut shortest = |name: &str| {
+        let timeouts = backends.iter().filter_map(|it| it.timeout(name, report));
+        let timeouts = timeouts.filter(|(time, _)| *time > 0);
+        timeouts.min_by_key(|(time, _)| *time)
+    };
+    let times = BackendTimes {
+        server: shortest("server").map(|(time, _)| time),
+        tunnel: shortest("tunnel"),
+    };
     let name = proxy.section.name();
     let (upstream, map) = match (&target, rules.first()) {
         (_, Some(line)) => {
@@ -222,7 +230,7 @@ fn listeners(
         (Some((name, place)), None) => (Entry::new("upstream", Value::text(name), place), None),
         (None, None) => return Err(Reported),
     };
-    let mut tables = frontend::listeners(proxy, upstream, timeout, folder, files, report)?;
+    let mut tables = frontend::listeners(proxy, upstream, times, folder, files, report)?;
     tables.extend(map);
     Ok(tables)
 }

@@ -59,7 +59,7 @@ impl Report {
         add(&mut self.remarks, place, message.into());
     }
 
-    /// The remarks, or else the errors; both in the order of the lines.
+    /// The remarks, or else the errors in the order of the lines.
     pub(crate) fn finish(mut self) -> Result<Vec<Note>, Vec<Note>> {
         // Sorting is stable: files stay in the order in which they were read.
         if self.errors.is_empty() {
@@ -77,8 +77,15 @@ fn add(notes: &mut Vec<Note>, place: &Place, message: String) {
         place: place.clone(),
         message: message.escape_debug_controls(),
     };
-    if notes.len() < MOST_NOTES && !notes.contains(&note) {
-        notes.push(note);
+    if notes.len() > MOST_NOTES || notes.contains(&note) {
+        return;
+    }
+    match notes.len() < MOST_NOTES {
+        true => notes.push(note),
+        false => notes.push(Note {
+            message: "this and what follows is left out".to_owned(),
+            ..note
+        }),
     }
 }
 

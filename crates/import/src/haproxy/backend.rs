@@ -47,7 +47,9 @@ pub(super) fn upstream(
 /// How often another peer is asked.
 fn next(proxy: Proxy<'_>, report: &mut Report) -> Entry {
     let retries = proxy.number("retries", report);
-    let tries = retries.map_or(RETRIES, |(tries, _)| tries) + 1;
+    let tries = retries
+        .map_or(RETRIES, |(tries, _)| tries)
+        .saturating_add(1);
     let table = Value::Table(vec![("tries".to_owned(), Value::Number(tries))]);
     match retries {
         Some((_, line)) => Entry::new("next", table, &line.place),

@@ -19,11 +19,6 @@ const FLAGS: &[&str] = &["defer-accept", "tfo", "expose-fd", "no-ca-names"];
 const WITH_VALUES: &[&str] = &[
     "backlog",
     "id",
-    "mode",
-    "uid",
-    "user",
-    "gid",
-    "group",
     "process",
     "thread",
     "shards",
@@ -164,6 +159,13 @@ fn options(
                 let value = words.next().unwrap_or_default();
                 let text = format!("`{word} {value}` of `bind` has no effect");
                 report.remark(&line.place, text);
+            }
+            "mode" | "uid" | "user" | "gid" | "group" => {
+                words.next();
+                let why = format!(
+                    "has `{word}`: a socket of Moorline has mode 0666, so protect its folder and leave this out"
+                );
+                result = Err(line.refuse(report, why));
             }
             "name" => drop(words.next()),
             "v6only" | "no-sslv3" | "no-tlsv10" | "no-tlsv11" | "prefer-client-ciphers" => {}

@@ -4,6 +4,7 @@ use std::path::Path;
 
 use super::bind;
 use super::client_rules;
+use super::lines::Line;
 use super::name_rules;
 use super::proxy::Proxy;
 use super::value::number;
@@ -12,16 +13,16 @@ use crate::note::{Report, Reported};
 use crate::toml::{Entry, Table, Value};
 use crate::unit;
 
-/// The listeners of a frontend. `server_timeout`: that of the backend that it passes to.
+/// The listeners of a frontend. `backends`: the times of those that it passes to.
 pub(super) fn listeners(
     proxy: Proxy<'_>,
     upstream: Entry,
-    server_timeout: Option<u64>,
+    backends: BackendTimes<'_>,
     folder: &Path,
     files: &mut dyn Files,
     report: &mut Report,
 ) -> Result<Vec<Table>, Reported> {
-    let mut common = common(proxy, server_timeout, report);
+    let mut common = common(proxy, backends, report);
     let access = client_rules::access(proxy, report);
     let preread = name_rules::preread(proxy, report);
     let mut binds = Vec::new();
@@ -60,9 +61,18 @@ pub(super) fn listeners(
     Ok(tables)
 }
 
-fn common(proxy: Proxy<'_>, server_timeout: Option<u64>, report: &mut Report) -> Vec<Entry> {
+/// The shortest times of the backends of a frontend.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct BackendTimes<'a> {
+    pub(super) server: Option<u64>,
+    /// With its line. HAProxy counts it instead of the others.
+    pub(super) tunnel: Option<(u64, &'a Line)>,
+}
+
+fn common<'a>(proxy: Proxy<'a>, backends: BackendTimes<'a>, report: &mut Report) -> Vec<Entry> {
     let mut entries = Vec::new();
-    let tunnel = proxy.timeout("tunnel", report);
+    let server_timeout = backends.server;
+    let tunnel = proxy.timeout("tunnel", report).or(backends.tunnel);
     let client = proxy.timeout("client", report);
     let idle = tunnel.or(client).map(|(time, line)| {
         let shorter = server_timeout.filter(|_| tunnel.is_none());

@@ -22,6 +22,19 @@ const OWN: &str = "Moorline has processes of its own";
 /// Keywords of `global` that change what is relayed. The others have no effect, and a remark says so.
 const GLOBAL_REFUSED: &[&str] = &["lua-load", "lua-load-per-thread", "module-load"];
 
+/// Keywords of `global` that change lines with TLS elsewhere, and words of such lines.
+const GLOBAL_TLS: &[(&str, &[&str], &str)] = &[
+    ("ssl-default-bind-options", &["bind"], "ssl"),
+    (
+        "ssl-default-server-options",
+        &["server", "default-server"],
+        "ssl",
+    ),
+    ("ssl-server-verify", &["server", "default-server"], "ssl"),
+    ("crt-base", &["bind", "server", "default-server"], "crt"),
+    ("ca-base", &["bind", "server", "default-server"], "ca-file"),
+];
+
 const PROXY: &[(&str, KeywordFate)] = &[
     ("mode", Imported),
     ("bind", Imported),
@@ -219,6 +232,34 @@ pub(super) fn check(section: &Section, report: &mut Report) {
         kind => {
             let message = format!("a section `{kind}` is not imported by this version");
             report.error(&section.head.place, message);
+        }
+    }
+}
+
+/// Refuses what is said once for lines with TLS in other sections, if there are some.
+pub(super) fn check_global_tls(sections: &[Section], report: &mut Report) {
+    let (global, others): (Vec<_>, Vec<_>) = sections.iter().partition(|it| it.kind() == "global");
+    let others: Vec<&Line> = others.iter().flat_map(|it| &it.lines).collect();
+    for line in global.iter().flat_map(|it| &it.lines) {
+        let known = GLOBAL_TLS.iter().find(|(name, ..)| line.word(0) == *name);
+        let Some((_, kinds, word)) = known else {
+            continue;
+        };
+        let is_changed = |it: &&Line| {
+            let mut words = it.words.iter();
+            kinds.contains(&it.word(0))
+                && words.any(|it| it == word)
+                // A whole path has no base.
+                && (*word == "ssl" || words.next().is_some_and(|it| !it.starts_with(['/', '@'])))
+        };
+        if let Some(changed) = others.iter().find(|it| is_changed(it)) {
+            let at = changed.place.line;
+            line.refuse(
+                report,
+                format!(
+                    "changes line {at}: write it there, with whole paths, and leave it out here"
+                ),
+            );
         }
     }
 }

@@ -4,9 +4,6 @@ use std::sync::Arc;
 
 use crate::note::{Place, Report, Reported};
 
-/// Lines of one file.
-const MOST_LINES: usize = 1 << 20;
-
 /// A line with its words, without quotes, escapes and comments.
 #[derive(Debug, Clone)]
 pub(super) struct Line {
@@ -83,7 +80,7 @@ const SECTIONS: &[&str] = &[
 pub(super) fn sections(name: &str, text: &str, report: &mut Report) -> Vec<Section> {
     let file: Arc<str> = name.into();
     let mut sections: Vec<Section> = Vec::new();
-    for (at, text) in text.lines().enumerate().take(MOST_LINES) {
+    for (at, text) in text.lines().enumerate() {
         let place = Place {
             file: file.clone(),
             line: u32::try_from(at + 1).unwrap_or(u32::MAX),

@@ -34,7 +34,6 @@ const WITH_VALUES: &[&str] = &[
     "pool-low-conn",
     "pool-purge-delay",
     "log-proto",
-    "agent-check",
     "cookie",
     "ciphers",
     "ciphersuites",

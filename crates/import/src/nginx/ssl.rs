@@ -86,7 +86,7 @@ fn certificates<'a>(
 pub(super) fn file(directive: &Directive, cx: &mut Context<'_>) -> Result<Value, Reported> {
     let text = directive.one(&mut cx.report)?;
     if has_variables(text) {
-        let why = "with variables cannot be expressed: write `server_name` or several certificates";
+        let why = "with variables cannot be expressed: write several `ssl_certificate`";
         return Err(directive.refuse(&mut cx.report, why));
     }
     if text.starts_with("data:") || text.starts_with("engine:") || text.starts_with("store:") {
@@ -137,6 +137,10 @@ fn reuse(scope: Scope<'_>, cx: &mut Context<'_>) -> Keys {
         let first = it.arguments.first().map_or("off", String::as_str);
         !matches!(first, "off" | "none")
     });
+    if let (false, true, Some(cache)) = (has_tickets, has_cache, cache) {
+        let text = "sessions are resumed by tickets, too: Moorline has no cache without them, so leave it out if tickets must not be";
+        cx.report.remark(&cache.place, text);
+    }
     match has_tickets || has_cache {
         true => Vec::new(),
         false => vec![("reuse".to_owned(), Value::Flag(false))],

@@ -165,12 +165,17 @@ impl<'a> Tree<'a> {
         if !text.contains(['*', '?', '[']) {
             return Ok(vec![pattern.to_owned()]);
         }
-        self.files.matching(pattern).map_err(|error| {
+        let found = self.files.matching(pattern).map_err(|error| {
             report.error(
                 &directive.place,
                 format!("`{text}` cannot be read: {error}"),
             )
-        })
+        })?;
+        if found.is_empty() {
+            let text = format!("`{text}` matches no file: see `--folder`");
+            report.remark(&directive.place, text);
+        }
+        Ok(found)
     }
 
     /// Paths within the main file's folder are shown without it.

@@ -1,5 +1,7 @@
 //! `upstream` blocks: peers and how one is chosen.
 
+use std::net::IpAddr;
+
 use std::collections::BTreeMap;
 
 use super::context::Context;
@@ -62,7 +64,10 @@ fn upstream(
     if servers.is_empty() {
         return Err(directive.refuse(&mut cx.report, "has no server"));
     }
-    let is_single = servers.len() == 1;
+    let is_single = match &servers[..] {
+        [(Ok(server), _)] => !server.service && is_fixed(&server.address),
+        _ => false,
+    };
     if servers
         .iter()
         .any(|(server, _)| matches!(server, Ok(server) if server.resolves))
@@ -206,7 +211,7 @@ struct UpstreamServer {
 }
 
 impl UpstreamServer {
-    /// nginx never takes out a server that is alone.
+    /// As one of its upstream, or as the only one, which nginx never takes out.
     fn peer(self, is_single: bool) -> Value {
         let max_fails = match is_single {
             true => Some(0),
@@ -329,6 +334,18 @@ pub(super) fn peer_address(
     }
 }
 
+/// Whether it is one peer: a name may have several addresses, and nginx never takes out one that is alone.
+fn is_fixed(address: &str) -> bool {
+    match address.split_once("://") {
+        Some(("unix", _)) => true,
+        Some((_, rest)) => rest.rsplit_once(':').is_some_and(|(host, _)| {
+            let host = host.trim_start_matches('[').trim_end_matches(']');
+            host.parse::<IpAddr>().is_ok()
+        }),
+        None => false,
+    }
+}
+
 /// Refuses what is neither an upstream nor an address.
 fn check_target(to: &To, cx: &mut Context<'_>) -> Result<(), Reported> {
     if host_port(&to.text).1.is_some() || to.text.starts_with("unix:") {
@@ -351,11 +368,12 @@ pub(super) fn direct(to: &To, cx: &mut Context<'_>) -> Result<Upstream, Reported
         place: to.place.clone(),
     };
     let address = peer_address(&to.text, &directive, cx)?;
-    // nginx never takes out a server that is alone.
-    let peer = Value::Table(vec![
-        ("address".into(), Value::text(address)),
-        ("max_fails".into(), Value::Number(0)),
-    ]);
+    let is_single = is_fixed(&address);
+    let mut peer = vec![("address".into(), Value::text(address))];
+    if is_single {
+        peer.push(("max_fails".into(), Value::Number(0)));
+    }
+    let peer = Value::Table(peer);
     Ok(Upstream {
         place: to.place.clone(),
         entries: vec![Entry::new("peers", Value::List(vec![peer]), &to.place)],

@@ -88,7 +88,15 @@ impl Upstreams {
         cx: &mut Context<'_>,
     ) -> String {
         for (key, upstream) in self.declared.clone() {
-            if self.made.iter().any(|it| it.to == key && it.kind == kind) {
+            let mut made = self.made.iter();
+            if let Some(other) = made.find(|it| it.to == key && it.kind == kind) {
+                if !same_safety(&other.settings, settings) {
+                    let message = format!(
+                        "a variable may name upstream {key}, whose TLS or PROXY header is that of another server: give both servers \
+                         the same, or write a second upstream"
+                    );
+                    cx.report.error(&to.place, message);
+                }
                 continue;
             }
             let name = self.free_name(&key);
@@ -183,6 +191,22 @@ impl Upstreams {
 /// Whether settings are the same, wherever they were written.
 fn same(one: &[Entry], other: &[Entry]) -> bool {
     one.len() == other.len() && one.iter().zip(other).all(|(one, other)| one.same(other))
+}
+
+/// Whether peers are spoken to by the same TLS, apart from the name in it, and get the same header.
+fn same_safety(one: &[Entry], other: &[Entry]) -> bool {
+    let of = |settings: &[Entry]| {
+        let settings = settings.iter();
+        let safety = settings.filter(|it| matches!(it.key, "tls" | "proxy_protocol"));
+        let mut safety: Vec<_> = safety.map(|it| (it.key, it.value.clone())).collect();
+        for (_, value) in &mut safety {
+            if let Value::Table(table) = value {
+                table.retain(|(key, _)| key != "server_name");
+            }
+        }
+        safety
+    };
+    of(one) == of(other)
 }
 
 /// The same peers, for datagrams.

@@ -120,7 +120,10 @@ fn serve(args: &ImportArgs, order: Order, imported: &Imported) -> Result<(), Fai
         }
         let text = read(path).map_err(|failure| failure.message)?;
         let imported = order.import(&text).map_err(|failure| failure.message)?;
-        config::load_text(&imported.toml, path).map_err(|errors| errors.to_string())
+        for remark in &imported.remarks {
+            eprintln!("remark: {remark}");
+        }
+        config::load_text(&imported.toml, path).map_err(|errors| broken(&errors).message)
     };
     supervisor::serve_from(loaded, Box::new(load)).map_err(Failure::failed)
 }
@@ -128,7 +131,7 @@ fn serve(args: &ImportArgs, order: Order, imported: &Imported) -> Result<(), Fai
 /// Whatever is wrong with an imported file is not known before its certificates and names are looked at.
 fn broken(errors: &config::ConfigErrors) -> Failure {
     Failure::usage(format!(
-        "Moorline cannot use the imported configuration:\n{errors}"
+        "Moorline cannot use the imported configuration. These are lines of what `moorline import` prints:\n{errors}"
     ))
 }
 

@@ -54,7 +54,7 @@ fn each_form_of_an_address_is_understood() {
             "a.example:80-81 name x",
             vec!["tcp://a.example:80", "tcp://a.example:81"],
         ),
-        ("unix@/run/a mode 600", vec!["unix:///run/a"]),
+        ("unix@/run/a", vec!["unix:///run/a"]),
     ] {
         let text = format!("listen l\n bind {bind}\n server a 10.0.0.1:80\n");
         let found = imported(&text);
@@ -239,4 +239,50 @@ fn defaults_can_be_chosen_by_name() {
     let found = imported(text);
     let times: Vec<_> = found.lines().filter(|it| it.starts_with("idle")).collect();
     assert_eq!(times, ["idle_timeout = \"1s\"", "idle_timeout = \"2s\""]);
+}
+
+#[test]
+fn what_changes_who_may_connect_or_how_is_never_left_out_in_silence() {
+    let server = "server a 10.0.0.1:80";
+    for word in ["mode 600", "uid 1", "user app", "gid 1", "group app"] {
+        let text = format!("listen l\n bind /run/a.sock {word}\n {server}\n");
+        let errors = errors(&text).join("\n");
+        assert!(errors.contains("protect its folder"), "{word}: {errors}");
+    }
+    for (global, line) in [
+        (
+            "ssl-default-bind-options ssl-min-ver TLSv1.3",
+            "bind :1 ssl crt /etc/nginx/both.pem",
+        ),
+        ("crt-base /etc/nginx", "bind :1 ssl crt both.pem"),
+        ("ssl-server-verify none", "server b 10.0.0.2:80 ssl"),
+        (
+            "ca-base /etc/nginx",
+            "server b 10.0.0.2:80 ssl ca-file a.crt sni str(a.example)",
+        ),
+    ] {
+        let text = format!("global\n {global}\nlisten l\n bind :2\n {line}\n {server}\n");
+        let errors = errors(&text).join("\n");
+        assert!(errors.contains("haproxy.cfg:2: `"), "{global}: {errors}");
+        assert!(errors.contains("changes line 5"), "{global}: {errors}");
+    }
+    // Where nothing has TLS, they change nothing.
+    let stock = "ca-base /etc/ssl/certs\n crt-base /etc/ssl/private\n ssl-default-bind-options ssl-min-ver TLSv1.2";
+    imported(&format!(
+        "global\n {stock}\nlisten l\n bind :2\n {server}\n"
+    ));
+}
+
+#[test]
+fn a_default_backend_goes_before_the_servers_of_a_listen() {
+    let text = "listen l\n bind :1\n default_backend b\n server a 10.0.0.1:80\nbackend b\n server b 10.0.0.2:80\n";
+    let found = imported(text);
+    assert!(found.contains("upstream = \"b\""), "{found}");
+}
+
+#[test]
+fn a_tunnel_of_a_backend_is_how_long_a_relay_may_be_idle() {
+    let text = "defaults\n timeout client 30s\n timeout server 30s\nfrontend f\n bind :1\n default_backend b\nbackend b\n timeout tunnel 1h\n server b 10.0.0.2:80\n";
+    let found = imported(text);
+    assert!(found.contains("idle_timeout = \"1h\""), "{found}");
 }

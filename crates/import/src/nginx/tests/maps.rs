@@ -218,3 +218,18 @@ fn a_variable_names_the_destination() {
         "{found}"
     );
 }
+
+#[test]
+fn tls_of_a_server_is_not_lost_where_its_variable_names_an_upstream() {
+    let servers = |safe: &str| {
+        format!(
+            "stream {{ map $remote_addr $v {{ default db; }} upstream db {{ server 10.0.0.1:1; }}
+            server {{ listen 1; proxy_pass db; }} server {{ listen 2; proxy_pass $v; {safe} }} }}"
+        )
+    };
+    for safe in ["proxy_ssl on;", "proxy_protocol on;"] {
+        let told = errors(&servers(safe)).join("\n");
+        assert!(told.contains("a variable may name upstream db"), "{told}");
+    }
+    imported(&servers("proxy_connect_timeout 5s;"));
+}

@@ -94,7 +94,7 @@ fn wrong_settings_of_tls_are_refused() {
         ),
         (
             "ssl_certificate $a; ssl_certificate_key a.key;",
-            "`ssl_certificate` with variables cannot be expressed: write `server_name` or several certificates",
+            "`ssl_certificate` with variables cannot be expressed: write several `ssl_certificate`",
         ),
         (
             "ssl_certificate a.crt; ssl_certificate_key engine:x;",

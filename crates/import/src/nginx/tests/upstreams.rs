@@ -235,3 +235,23 @@ fn an_upstream_that_nobody_uses_is_imported() {
         ["nginx.conf:1: no server passes to upstream u"]
     );
 }
+
+#[test]
+fn a_server_that_is_alone_is_taken_out_if_its_name_may_have_several_addresses() {
+    for (server, is_alone) in [
+        ("10.0.0.1:1", true),
+        ("[::1]:1", true),
+        ("unix:/a", true),
+        ("db.example:1", false),
+    ] {
+        for text in [
+            format!(
+                "stream {{ upstream u {{ server {server}; }} server {{ listen 1; proxy_pass u; }} }}"
+            ),
+            format!("stream {{ server {{ listen 1; proxy_pass {server}; }} }}"),
+        ] {
+            let found = imported(&text);
+            assert_eq!(found.contains("max_fails = 0"), is_alone, "{found}");
+        }
+    }
+}
