@@ -209,21 +209,22 @@ fn pairs<'a>(field: &Field<'a>) -> Result<Vec<Entry<'a>>, Reported> {
     field.array(VALUES_HINT)?.map(pair).collect()
 }
 
-/// Keys that were read so far, with the lines where they are.
+/// Keys that were read so far, with the places where they are.
 #[derive(Default)]
 struct Seen(HashMap<String, usize>);
 
 impl Seen {
     /// Refuses a key that means the same as an earlier one.
     fn take(&mut self, entry: &Entry<'_>, meaning: String) -> Result<(), Reported> {
+        let Some(at) = self.0.insert(meaning, entry.span.start) else {
+            return Ok(());
+        };
+        // A line is found by a search of the file.
         let report: &Report<'_> = entry.value.report;
-        let line = report.line(entry.span.start);
-        match self.0.insert(meaning, line) {
-            None => Ok(()),
-            Some(line) => Err(entry.refuse(
-                &format!("means the same as the one in line {line}"),
-                "remove one of them",
-            )),
-        }
+        let line = report.line(at);
+        Err(entry.refuse(
+            &format!("means the same as the one in line {line}"),
+            "remove one of them",
+        ))
     }
 }

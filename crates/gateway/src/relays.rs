@@ -154,6 +154,7 @@ impl Loop {
                 let Tools { cx, refusals, .. } = &mut self.tools;
                 let made = relay.attempts();
                 if let Some(notes) = &mut relay.notes
+                    && notes.attempts.is_some()
                     && relay.upstream.passed_over(why, made, cx.clock.shared_ms())
                 {
                     notes.note_nobody(&relay.upstream.name, cx.clock.ms);

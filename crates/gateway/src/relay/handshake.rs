@@ -14,6 +14,7 @@ use crate::relay::way::send;
 use crate::relay::{Relay, RelaySide, RelayStage};
 use crate::tools::Tools;
 use crate::upstreams::{Encryption, Failure, PeerAddress};
+use moorline_config::Destination;
 
 /// Reads of one handshake without a pause: a peer whose handshake has more of them is none.
 const MOST_READS: usize = 64;
@@ -99,7 +100,13 @@ fn begin(
     tls: &PeerTls,
     cx: &Cx,
 ) -> Result<PeerHandshake, HandshakeFault> {
+    // An address has the settings of another upstream.
+    let like = match &cx.listener(relay.listener).destination {
+        Some(Destination::Text { like, .. }) => like.as_deref(),
+        _ => None,
+    };
     let upstream = cx.config.upstream(&relay.upstream.name);
+    let upstream = upstream.or_else(|| cx.config.upstream(like?));
     let template = upstream.and_then(|it| it.tls.as_ref()?.server_name.as_ref());
     let named = template.map(|it| relay.facts(None, cx).filled(it).into_bytes());
     let named = named.map(|it| String::from_utf8_lossy(&it).into_owned());

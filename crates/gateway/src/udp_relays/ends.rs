@@ -55,6 +55,7 @@ impl Loop {
         let relay = &mut self.udp_relays[key];
         let Tools { cx, refusals, .. } = &mut self.tools;
         if let Some(notes) = &mut relay.notes
+            && notes.attempts.is_some()
             && relay
                 .upstream
                 .passed_over(why, relay.attempts, cx.clock.shared_ms())

@@ -154,6 +154,32 @@ mod tests {
     }
 
     #[test]
+    fn an_address_with_tls_is_forgotten_when_a_reload_takes_tls_away() {
+        let config = |tls: &str| {
+            let text = format!(
+                "[[listen]]\naddress = \"tcp://127.0.0.1:1\"\nupstream = \"${{client.address}}:1\"\nupstream_like = \"web\"\n\
+                 [upstream.web]\npeers = []\n{tls}\n"
+            );
+            let loaded = moorline_config::load_text(&text, std::path::Path::new("/a.toml"));
+            loaded.expect("it is right").config
+        };
+        let (safe, plain) = (config("tls = { verify = false }"), config(""));
+        let implicit = Implicit::default();
+        let get = |config: &Config| {
+            let like = config.upstream("web");
+            implicit
+                .get(("tls://10.0.0.1:1", false), like, |_| None, 0)
+                .map(|(_, is_new)| is_new)
+        };
+        assert_eq!(get(&safe), Ok(true));
+        implicit.change(&safe, &FxHashMap::default(), 0);
+        assert_eq!(get(&safe), Ok(false));
+        implicit.change(&plain, &FxHashMap::default(), 0);
+        assert!(matches!(get(&plain), Err(NoDestination::Wrong(_))));
+        assert_eq!(implicit.in_use(0).len(), 0);
+    }
+
+    #[test]
     fn a_text_that_is_no_address_leads_nowhere() {
         for text in [
             "",

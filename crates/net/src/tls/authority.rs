@@ -80,6 +80,8 @@ impl Authority {
         let is_signed = roots.any(|root| {
             certificate.is(root)
                 || (certificate.issuer() == root.subject.as_ref()
+                    && root.name_constraints.is_none()
+                    && !certificate.is_signed_weakly()
                     && certificate.is_signed_by(&root.subject_public_key_info))
         });
         if !is_signed {
@@ -87,6 +89,12 @@ impl Authority {
         }
         if self.has_revoked(certificate) {
             return Err(webpki::Error::CertRevoked);
+        }
+        // As for others, the lists must tell of it.
+        let mut lists = self.crls.iter();
+        let is_told_of = lists.any(|crl| crl.issuer() == certificate.issuer());
+        if !self.crls.is_empty() && !is_told_of && !self.has_root(certificate) {
+            return Err(webpki::Error::UnknownRevocationStatus);
         }
         match certificate.check_dates(now) {
             Ok(()) => Ok(()),
@@ -107,6 +115,12 @@ impl Authority {
             let is_listed = crl.find_serial(certificate.serial());
             crl.issuer() == certificate.issuer() && !matches!(is_listed, Ok(None))
         })
+    }
+
+    /// Whether no root limits the names of those that it has issued.
+    pub(super) fn is_free(&self) -> bool {
+        let mut roots = self.roots.roots.iter();
+        roots.all(|root| root.name_constraints.is_none())
     }
 
     /// Whether the certificate is itself among the roots.

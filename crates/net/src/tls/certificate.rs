@@ -61,6 +61,8 @@ const DNS_NAME: u8 = 0x82;
 const IP_ADDRESS: u8 = 0x87;
 /// 2.5.29.17.
 const SUBJECT_ALTERNATIVE_NAME: &[u8] = &[0x55, 0x1d, 0x11];
+/// 2.5.29.30.
+const NAME_CONSTRAINTS: &[u8] = &[0x55, 0x1d, 0x1e];
 /// 2.5.29.37.
 const EXTENDED_KEY_USAGE: &[u8] = &[0x55, 0x1d, 0x25];
 /// 2.5.29.37.0.
@@ -252,6 +254,16 @@ impl<'a> Certificate<'a> {
     /// Whether it is its own issuer, by name and by signature.
     pub(super) fn is_self_signed(&self) -> bool {
         self.subject == self.issuer && self.is_signed_by(self.public_key)
+    }
+
+    /// Whether it is signed by way of SHA-1, for which a second certificate can be made.
+    pub(super) fn is_signed_weakly(&self) -> bool {
+        self.algorithm == SHA1_WITH_RSA
+    }
+
+    /// Whether it limits the names of those that it has issued, or may.
+    pub(super) fn is_constrained(&self) -> bool {
+        !matches!(self.extension(NAME_CONSTRAINTS), Ok(None))
     }
 
     /// Whether this key has signed it. Keys are without their tags and lengths, as trust anchors have them.

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::OFlags;
+use rustix::io::Errno;
 
 use super::pem::{FileError, unusable};
 
@@ -70,7 +71,10 @@ fn read_pipe(path: &Path) -> io::Result<Vec<u8>> {
         }
         let timeout = Timespec::try_from(left).map_err(io::Error::other)?;
         let mut ready = [PollFd::new(&file, PollFlags::IN)];
-        poll(&mut ready, Some(&timeout))?;
+        match poll(&mut ready, Some(&timeout)) {
+            Ok(_) | Err(Errno::INTR) => {}
+            Err(error) => return Err(error.into()),
+        }
         match file.read(&mut part) {
             // Its writer has come and gone.
             Ok(0) if !bytes.is_empty() => return Ok(bytes),

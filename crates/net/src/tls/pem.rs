@@ -195,6 +195,13 @@ pub(super) fn private_key<'a>(
             from,
             "there is no private key in it",
         )),
+        (Err(_), _) if memchr::memmem::find(&bytes, b"Proc-Type: 4,ENCRYPTED").is_some() => {
+            Err(FileError::new(
+                FileErrorKind::NoKey,
+                from,
+                "the private key in it is encrypted in an old way: convert it with `openssl pkcs8 -topk8 -v2 aes-256-cbc`",
+            ))
+        }
         // The error's words are about lines and markers, never about what stands between them.
         (Err(error), _) => Err(unusable(from, error)),
     }

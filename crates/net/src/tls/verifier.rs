@@ -1,5 +1,7 @@
 //! Decides whether a server is the right one.
 
+use std::net::IpAddr;
+
 use std::sync::Arc;
 
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
@@ -60,7 +62,7 @@ impl ServerVerifier {
             }
             self.verify_self_signed(&certificate, now)?;
         }
-        match self.has_name(der, &certificate, server_name) {
+        match self.has_name((der, &certificate), intermediates, server_name) {
             true => Ok(()),
             false => Err(TlsError::WrongHost {
                 expected: server_name.to_str().into_owned(),
@@ -85,23 +87,32 @@ impl ServerVerifier {
 
     fn has_name(
         &self,
-        der: &CertificateDer<'_>,
-        certificate: &Certificate<'_>,
+        (der, certificate): (&CertificateDer<'_>, &Certificate<'_>),
+        intermediates: &[CertificateDer<'_>],
         server_name: &ServerName<'_>,
     ) -> bool {
         let is_listed = EndEntityCert::try_from(der)
             .is_ok_and(|it| it.verify_is_valid_for_subject_name(server_name).is_ok());
+        // Limits of what an issuer may name (RFC 5280 §4.2.1.10) are checked for listed names only.
+        let is_free = self.authority.is_free()
+            && intermediates
+                .iter()
+                .all(|it| Certificate::parse(it).is_ok_and(|it| !it.is_constrained()));
         let common = certificate.common_name();
-        let common = common.filter(|_| self.names == HostNames::OrCommon);
+        let common = common.filter(|_| self.names == HostNames::OrCommon && is_free);
         is_listed || common.is_some_and(|name| stands_for(name, &server_name.to_str()))
     }
 }
 
-/// Whether a common name is that of a host. A wildcard stands for one label.
+/// Whether a common name is that of a host. A wildcard stands for one label of a host below a domain with a dot.
 fn stands_for(name: &str, host: &str) -> bool {
     let parent = |it: &str| it.split_once('.').map(|(_, parent)| parent.to_owned());
     match name.strip_prefix("*.") {
-        Some(domain) => parent(host).is_some_and(|it| it.eq_ignore_ascii_case(domain)),
+        Some(domain) => {
+            domain.contains('.')
+                && host.parse::<IpAddr>().is_err()
+                && parent(host).is_some_and(|it| it.eq_ignore_ascii_case(domain))
+        }
         None => name.eq_ignore_ascii_case(host),
     }
 }
@@ -187,5 +198,24 @@ fn carried(error: TlsError) -> CertificateError {
         TlsError::NotYetValid => CertificateError::NotValidYet,
         TlsError::UnknownIssuer => CertificateError::UnknownIssuer,
         error => CertificateError::Other(OtherError(Arc::new(error))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_wildcard_stands_for_one_label_of_a_host_below_a_domain() {
+        for (name, host, is_it) in [
+            ("a.test", "A.test", true),
+            ("*.a.test", "b.a.test", true),
+            ("*.a.test", "a.test", false),
+            ("*.a.test", "c.b.a.test", false),
+            ("*.test", "a.test", false),
+            ("*.0.0.1", "10.0.0.1", false),
+        ] {
+            assert_eq!(stands_for(name, host), is_it, "{name} for {host}");
+        }
     }
 }

@@ -247,6 +247,34 @@ fn a_certificate_of_version_1_that_a_trusted_one_has_signed_counts() {
 }
 
 #[test]
+fn a_common_name_does_not_escape_what_its_issuer_may_name() {
+    let folder = Folder::new();
+    for (issuer, limits) in [
+        ("free", ""),
+        ("bound", "nameConstraints=critical,permitted;DNS:corp.test"),
+    ] {
+        let extensions = format!("basicConstraints=critical,CA:TRUE\n{limits}\n");
+        let config = format!(
+            "[req]\ndistinguished_name = name\nx509_extensions = issuer\n[name]\n[issuer]\n{extensions}"
+        );
+        fs::write(folder.path("issuer.conf"), config).expect("a file");
+        folder.openssl(&format!(
+            "req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -config issuer.conf -keyout {issuer}.key -out {issuer}.pem \
+             -days 2 -subj /O={issuer}"
+        ));
+        folder.openssl("req -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -config plain.conf -keyout peer.key -out peer.csr -subj /CN=db.test");
+        fs::write(folder.path("peer.ext"), "keyUsage=digitalSignature\n").expect("a file");
+        folder.openssl(&format!(
+            "x509 -req -in peer.csr -CA {issuer}.pem -CAkey {issuer}.key -CAcreateserial -days 2 -extfile peer.ext -out peer.pem"
+        ));
+        let client = ready(&folder.trusting(issuer));
+        let config = Arc::new(folder.server("peer"));
+        let shaken = shake(&client, Some("db.test"), &config).map(drop);
+        assert_eq!(shaken.is_ok(), issuer == "free", "{issuer}: {shaken:?}");
+    }
+}
+
+#[test]
 fn a_server_gets_the_certificate_that_it_asks_for() {
     let folder = Folder::new();
     folder.self_signed("a", "/CN=a", " -addext subjectAltName=DNS:a.test");
