@@ -16,15 +16,10 @@ use crate::access_log::writer::{Line, Writer};
 /// The access logs of the gateway, and which of them each listener has.
 #[derive(Debug, Default)]
 pub(crate) struct AccessLogs {
-    known: Mutex<KnownLogs>,
-    writer: Writer,
-}
-
-#[derive(Debug, Default)]
-struct KnownLogs {
     /// Of each listener, by its place; `None`: its connections are told in the engine's log, also where a listener is retired
     /// whose logs are gone.
-    used: Vec<Option<LogsOfListener>>,
+    used: Mutex<Vec<Option<LogsOfListener>>>,
+    writer: Writer,
 }
 
 type LogsOfListener = Arc<[Arc<AccessLog>]>;
@@ -46,7 +41,7 @@ impl AccessLogs {
             let found: LogsOfListener = names.iter().filter_map(named).collect();
             (names.is_empty() || !found.is_empty()).then_some(found)
         });
-        self.locked().used = used.collect();
+        *self.locked() = used.collect();
         self.writer.reopen(logs);
     }
 
@@ -67,7 +62,7 @@ impl AccessLogs {
 
     /// Logs the end of a connection of the listener at this place. False: the listener has no access logs of its own.
     pub(crate) fn log(&self, place: usize, facts: &dyn Facts) -> bool {
-        let used = self.locked().used.get(place).cloned().flatten();
+        let used = self.locked().get(place).cloned().flatten();
         let Some(used) = used else {
             return false;
         };
@@ -86,9 +81,9 @@ impl AccessLogs {
         true
     }
 
-    fn locked(&self) -> MutexGuard<'_, KnownLogs> {
+    fn locked(&self) -> MutexGuard<'_, Vec<Option<LogsOfListener>>> {
         // Code under the lock cannot panic, so a poisoned one is still consistent.
-        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+        self.used.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

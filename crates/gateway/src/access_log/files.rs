@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::ffi::OsString;
 use std::fs::File;
-use std::io::{self, Write};
+use std::io::{self, Seek, Write};
 use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -17,18 +17,37 @@ use moorline_proxy::{Facts, Text};
 
 /// Files whose names have variables that are open at the same time. The one that was unused for longest gives way.
 const MOST_OPEN: usize = 64;
+/// Bytes that such files may keep together. More are written, whatever the buffer of their log.
+const MOST_KEPT: usize = 16 << 20;
+/// How often the failures of such files are told: clients may choose the names, and so the number of failures.
+const TELL_EVERY: Duration = Duration::from_secs(1);
 /// How soon a file that could not be opened or written is tried again.
 const AGAIN: Duration = Duration::from_secs(1);
 /// Its owner writes, its group reads: the lines name clients.
 const MODE: u32 = 0o640;
 
+/// The address of a log, and the path of the file if not all lines of the log have the same.
+type FileKey = (usize, Option<PathBuf>);
+
+/// What a file no longer keeps.
+#[derive(Debug, Default)]
+struct Flushed {
+    bytes: usize,
+    /// Lines of it that could not be written.
+    lost: u64,
+}
+
 /// The files of all access logs.
 #[derive(Debug, Default)]
 pub(super) struct LogFiles {
     /// By the address of their log, which lives as long as they do.
-    open: HashMap<(usize, Option<PathBuf>), LogFile>,
+    open: HashMap<FileKey, LogFile>,
     /// How often one was used so far.
     uses: u64,
+    /// Bytes that files whose names have variables keep.
+    kept: usize,
+    /// When the failure of such a file was told last.
+    told_at: Option<Instant>,
     /// Lines that were lost since this was last asked.
     pub(super) lost: u64,
 }
@@ -53,7 +72,12 @@ struct LogFile {
 enum LogPlace {
     Stdout,
     Stderr,
-    File { path: PathBuf, file: Option<File> },
+    File {
+        path: PathBuf,
+        file: Option<File>,
+        /// The name has variables: there may be any number of such files.
+        is_filled: bool,
+    },
 }
 
 impl LogFiles {
@@ -73,18 +97,24 @@ impl LogFiles {
         };
         file.last_use = self.uses;
         if file.is_full_with(line.len()) {
-            self.lost += file.flush();
+            let flushed = file.flush(&mut self.told_at);
+            self.count(&flushed, key.1.is_some());
         }
+        let Some(file) = self.open.get_mut(&key) else {
+            return;
+        };
         file.keep(line);
+        if key.1.is_some() {
+            self.kept += line.len();
+            if self.kept > MOST_KEPT {
+                self.flush_if(|(_, path), _| path.is_some());
+            }
+        }
     }
 
     /// Writes what must be written by now.
     pub(super) fn flush_due(&mut self, now: Instant) {
-        for file in self.open.values_mut() {
-            if file.is_due(now) {
-                self.lost += file.flush();
-            }
-        }
+        self.flush_if(|_, file| file.is_due(now));
     }
 
     /// When something must be written next.
@@ -103,7 +133,7 @@ impl LogFiles {
             {
                 let mut file = LogFile::new(log, None);
                 if let Err(error) = file.open() {
-                    file.note_failure(&error);
+                    file.note_failure(&error, &mut self.told_at);
                 }
                 self.open.insert((Arc::as_ptr(log) as usize, None), file);
             }
@@ -112,8 +142,25 @@ impl LogFiles {
 
     /// Writes everything.
     pub(super) fn flush_all(&mut self) {
-        for file in self.open.values_mut() {
-            self.lost += file.flush();
+        self.flush_if(|_, _| true);
+    }
+
+    fn flush_if(&mut self, is_wanted: impl Fn(&FileKey, &LogFile) -> bool) {
+        let mut all = Flushed::default();
+        for (key, file) in &mut self.open {
+            if is_wanted(key, file) {
+                let flushed = file.flush(&mut self.told_at);
+                all.lost += flushed.lost;
+                all.bytes += if key.1.is_some() { flushed.bytes } else { 0 };
+            }
+        }
+        self.count(&all, true);
+    }
+
+    fn count(&mut self, flushed: &Flushed, has_variables: bool) {
+        self.lost += flushed.lost;
+        if has_variables {
+            self.kept -= flushed.bytes;
         }
     }
 
@@ -126,7 +173,8 @@ impl LogFiles {
         if let Some(key) = oldest.map(|(key, _)| key.clone())
             && let Some(mut file) = self.open.remove(&key)
         {
-            self.lost += file.flush();
+            let flushed = file.flush(&mut self.told_at);
+            self.count(&flushed, true);
         }
     }
 }
@@ -142,6 +190,7 @@ impl LogFile {
                     None => path.constant().unwrap_or_default().into(),
                 },
                 file: None,
+                is_filled: filled.is_some(),
             },
         };
         Self {
@@ -179,11 +228,12 @@ impl LogFile {
         self.lines > 0 && (is_late || is_full)
     }
 
-    /// Writes what is buffered. Returns how many lines were lost.
-    fn flush(&mut self) -> u64 {
+    /// Writes what is buffered.
+    fn flush(&mut self, told_at: &mut Option<Instant>) -> Flushed {
         if self.lines == 0 {
-            return 0;
+            return Flushed::default();
         }
+        let bytes = self.buffer.len();
         let lines = std::mem::take(&mut self.lines);
         let buffer = std::mem::take(&mut self.buffer);
         self.flush_at = None;
@@ -201,13 +251,13 @@ impl LogFile {
                     let lost = std::mem::take(&mut self.lost);
                     tracing::info!(access_log = %self.log.name, lost, "the access log is written again");
                 }
-                return 0;
+                return Flushed { bytes, lost: 0 };
             }
-            Some(Err(error)) => self.note_failure(&error),
+            Some(Err(error)) => self.note_failure(&error, told_at),
             None => {}
         }
         self.lost += lines;
-        lines
+        Flushed { bytes, lost: lines }
     }
 
     fn write(&mut self, lines: &[u8]) -> io::Result<()> {
@@ -236,6 +286,7 @@ impl LogFile {
         if let LogPlace::File {
             path,
             file: file @ None,
+            ..
         } = &mut self.place
         {
             *file = Some(open_for_appending(path, MODE)?);
@@ -243,20 +294,28 @@ impl LogFile {
         Ok(())
     }
 
-    /// Told once, until it can be written again.
-    fn note_failure(&mut self, error: &io::Error) {
-        if self.failed.is_none() {
-            let path = match &self.place {
-                LogPlace::Stdout => Path::new("stdout"),
-                LogPlace::Stderr => Path::new("stderr"),
-                LogPlace::File { path, .. } => path,
-            };
+    /// Told once, until it can be written again, and less often if there are many such files.
+    fn note_failure(&mut self, error: &io::Error, told_at: &mut Option<Instant>) {
+        let (path, is_filled) = match &self.place {
+            LogPlace::Stdout => (Path::new("stdout"), false),
+            LogPlace::Stderr => (Path::new("stderr"), false),
+            LogPlace::File {
+                path, is_filled, ..
+            } => (path.as_path(), *is_filled),
+        };
+        let now = Instant::now();
+        let is_told_enough =
+            is_filled && told_at.is_some_and(|at| now.saturating_duration_since(at) < TELL_EVERY);
+        if self.failed.is_none() && !is_told_enough {
+            if is_filled {
+                *told_at = Some(now);
+            }
             tracing::error!(
                 access_log = %self.log.name, path = %path.display(), %error,
                 "the access log cannot be written: its lines are lost until it can"
             );
         }
-        self.failed = Some(Instant::now() + AGAIN);
+        self.failed = Some(now + AGAIN);
     }
 }
 
@@ -274,14 +333,17 @@ fn append(file: &mut File, bytes: &[u8]) -> io::Result<()> {
     Ok(())
 }
 
-/// Takes the last bytes of a file away again, which were written before this error.
-fn take_back(file: &File, written: usize, error: io::Error) -> io::Error {
+/// Takes the last bytes of a file away again, which were written before this error. Not if another process has appended
+/// something since.
+fn take_back(file: &mut File, written: usize, error: io::Error) -> io::Error {
+    // Appending leaves the position behind what was written (write(2), O_APPEND).
     if written > 0
-        && let Ok(metadata) = file.metadata()
+        && let (Ok(metadata), Ok(end)) = (file.metadata(), file.stream_position())
         && metadata.is_file()
+        && metadata.len() == end
     {
         // It stays as it is if that fails, too.
-        let _ = file.set_len(metadata.len().saturating_sub(written as u64));
+        let _ = file.set_len(end.saturating_sub(written as u64));
     }
     error
 }
@@ -422,6 +484,55 @@ mod tests {
         files.put(&full, None, b"x\n");
         files.flush_due(Instant::now());
         assert_eq!(files.lost, 4);
+    }
+
+    #[test]
+    fn files_with_variable_names_keep_little_together() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let log = log(folder.path(), "${listener}.log", "buffer = \"16MiB\"");
+        let mut files = LogFiles::default();
+        let line = vec![b'x'; 1 << 20];
+        for at in 0..40 {
+            files.put(&log, Some(folder.path().join(at.to_string())), &line);
+            let kept: usize = files.open.values().map(|file| file.buffer.len()).sum();
+            assert!(kept <= MOST_KEPT);
+            assert_eq!(kept, files.kept);
+        }
+        files.flush_all();
+        assert_eq!((files.kept, files.lost), (0, 0));
+    }
+
+    #[test]
+    fn failures_of_files_with_variable_names_are_not_all_told() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let log = log(folder.path(), "missing/${listener}.log", "");
+        let mut files = LogFiles::default();
+        let mut told = Vec::new();
+        for at in 0..200 {
+            let path = folder.path().join("missing").join(at.to_string());
+            files.put(&log, Some(path), b"x\n");
+            files.flush_due(Instant::now());
+            told.push(files.told_at);
+        }
+        told.dedup();
+        assert_eq!(files.lost, 200);
+        assert!(told.len() < 5, "{}", told.len());
+    }
+
+    #[test]
+    fn what_another_process_has_appended_is_not_taken_back() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("a.log");
+        let mut file = open_for_appending(&path, MODE).expect("it is opened");
+        let mut other = open_for_appending(&path, MODE).expect("it is opened");
+        let failure = || io::Error::from(io::ErrorKind::StorageFull);
+        file.write_all(b"half").expect("it is written");
+        take_back(&mut file, 4, failure());
+        assert_eq!(read(folder.path(), "a.log"), "");
+        file.write_all(b"half").expect("it is written");
+        other.write_all(b"whole\n").expect("it is written");
+        take_back(&mut file, 4, failure());
+        assert_eq!(read(folder.path(), "a.log"), "halfwhole\n");
     }
 
     #[test]
