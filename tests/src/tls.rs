@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use rustls::server::WebPkiClientVerifier;
 use rustls::{ClientConfig, ClientConnection, RootCertStore, ServerConfig, StreamOwned, version};
 
 use super::{PATIENCE, Site};
@@ -160,6 +161,23 @@ impl Issued {
             .with_safe_default_protocol_versions()
             .expect("versions")
             .with_no_client_auth()
+            .with_single_cert(self.ders(), key)
+            .expect("they belong together")
+    }
+
+    /// The same, which asks clients for certificates of this issuer, and does without.
+    pub fn server_asking_for(&self, issuer: &Issuer) -> ServerConfig {
+        let mut roots = RootCertStore::empty();
+        roots.add(issuer.own.der().clone()).expect("a root");
+        let key = PrivateKeyDer::try_from(self.key.serialize_der()).expect("a key");
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let roots = Arc::new(roots);
+        let verifier = WebPkiClientVerifier::builder_with_provider(roots, provider.clone());
+        let verifier = verifier.allow_unauthenticated().build();
+        ServerConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .expect("versions")
+            .with_client_cert_verifier(verifier.expect("there is a root"))
             .with_single_cert(self.ders(), key)
             .expect("they belong together")
     }

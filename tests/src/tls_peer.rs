@@ -24,7 +24,8 @@ pub struct Handshake {
     pub server_name: Option<String>,
     pub alpn: Option<Vec<u8>>,
     pub is_resumed: bool,
-    pub has_client_certificate: bool,
+    /// In DER.
+    pub client_certificate: Option<Vec<u8>>,
 }
 
 impl TlsPeer {
@@ -89,7 +90,9 @@ impl Handshake {
             server_name: connection.server_name().map(str::to_owned),
             alpn: connection.alpn_protocol().map(<[u8]>::to_vec),
             is_resumed: connection.handshake_kind() == Some(HandshakeKind::Resumed),
-            has_client_certificate: connection.peer_certificates().is_some(),
+            client_certificate: connection
+                .peer_certificates()
+                .and_then(|chain| Some(chain.first()?.to_vec())),
         }
     }
 }

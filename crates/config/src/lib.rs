@@ -99,7 +99,7 @@ pub use load::{Loaded, load, load_text, resolved, run_dir, run_dirs};
 pub use map::{Addresses, Map, MapEntries, MapPattern, Share, TextKey};
 pub use names::NameId;
 pub use peer_check::{Check, CheckKind, Exchange};
-pub use peer_tls::PeerTls;
+pub use peer_tls::{ChosenCertificate, PeerTls};
 pub use preread::Preread;
 pub use process::CONTROL_SOCKET;
 pub use proxies::{ForwardedHeader, Network, Proxies};

@@ -1,6 +1,6 @@
 //! `tls = { … }` of an upstream: how its peers are verified, and what they are shown.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use moorline_net::Address;
 use moorline_net::tls::client::{ClientCredentials, ClientOptions};
@@ -21,6 +21,35 @@ pub struct PeerTls {
     pub options: ClientOptions,
     /// The host that peers are sent and verified by. Default: the one in the peer's address.
     pub server_name: Option<Template>,
+    /// The certificate for peers that ask, if connections choose it. One that is the same for all is in the options.
+    pub certificate: Option<ChosenCertificate>,
+}
+
+impl PeerTls {
+    /// The texts that connections fill in.
+    pub(super) fn texts(&self) -> impl Iterator<Item = &Template> {
+        let chosen = self.certificate.iter();
+        let files = chosen.flat_map(|chosen| [&chosen.certificate, &chosen.key]);
+        self.server_name.iter().chain(files)
+    }
+}
+
+/// A certificate whose files each connection names. An empty name of the certificate: none is shown.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ChosenCertificate {
+    /// The file of the chain.
+    pub certificate: Template,
+    /// The file of its key.
+    pub key: Template,
+    /// Where relative paths begin.
+    pub base: PathBuf,
+}
+
+/// The certificate for peers.
+enum Shown {
+    None,
+    Fixed(ClientCertificate),
+    Chosen(ChosenCertificate),
 }
 
 /// Reads the table, and the files that it names: unusable ones are refused here.
@@ -46,7 +75,14 @@ pub(super) fn peer_tls(field: &Field<'_>, base: &Path) -> Result<PeerTls, Report
     options.verifies = verifies?.unwrap_or(true);
     options.roots = roots?.unwrap_or_default();
     options.crl = crl?;
-    options.certificate = certificate?;
+    let certificate = match certificate? {
+        Shown::None => None,
+        Shown::Fixed(files) => {
+            options.certificate = Some(files);
+            None
+        }
+        Shown::Chosen(chosen) => Some(chosen),
+    };
     options.password_file = passwords?;
     options.alpn = alpn?.unwrap_or_default();
     options.versions = versions?.unwrap_or_default();
@@ -57,6 +93,7 @@ pub(super) fn peer_tls(field: &Field<'_>, base: &Path) -> Result<PeerTls, Report
         Ok(_) => Ok(PeerTls {
             options,
             server_name,
+            certificate,
         }),
         Err(error) => {
             let message = format!("`tls`: {error}");
@@ -116,6 +153,7 @@ fn default(section: &Section<'_>) -> Result<PeerTls, Reported> {
         Ok(_) => Ok(PeerTls {
             options,
             server_name: None,
+            certificate: None,
         }),
         Err(error) => Err(section.report.error(
             section.place("peers"),
@@ -125,12 +163,24 @@ fn default(section: &Section<'_>) -> Result<PeerTls, Reported> {
     }
 }
 
-fn certificate(section: &Section<'_>, base: &Path) -> Result<Option<ClientCertificate>, Reported> {
-    let certificate = section.read("certificate", |field| field.path(base));
-    let key = section.read("key", |field| field.path(base));
+fn certificate(section: &Section<'_>, base: &Path) -> Result<Shown, Reported> {
+    let certificate = section.read("certificate", |field| template(&field));
+    let key = section.read("key", |field| template(&field));
     match (certificate?, key?) {
-        (None, None) => Ok(None),
-        (Some(certificate), Some(key)) => Ok(Some(ClientCertificate::new(certificate, key))),
+        (None, None) => Ok(Shown::None),
+        (Some(certificate), Some(key)) => Ok(match (certificate.constant(), key.constant()) {
+            (Some(certificate), Some(key)) => {
+                let absolute = |path| std::path::absolute(base.join(path));
+                let path = |path| absolute(path).unwrap_or_else(|_| base.join(path));
+                let [certificate, key] = [certificate, key].map(path);
+                Shown::Fixed(ClientCertificate::new(certificate, key))
+            }
+            _ => Shown::Chosen(ChosenCertificate {
+                certificate,
+                key,
+                base: base.to_owned(),
+            }),
+        }),
         (Some(_), None) => Err(section.report.error(
             section.key_place("certificate"),
             "`certificate` has no effect without `key`",

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::error::{Report, Reported};
 use super::names::{NameId, Named};
 use super::variables::{Template, TemplatePart, Variable};
-use super::{AccessLog, Balance, ConnectionLimit, Listener, Map, Rates, Upstream};
+use super::{AccessLog, Balance, ConnectionLimit, Listener, Map, PeerTls, Rates, Upstream};
 
 /// What the connections of a listener must note.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -204,5 +204,5 @@ fn of_upstream(upstream: &Upstream) -> impl Iterator<Item = &Template> {
     };
     let tls = upstream.tls.as_ref();
     key.into_iter()
-        .chain(tls.and_then(|tls| tls.server_name.as_ref()))
+        .chain(tls.into_iter().flat_map(PeerTls::texts))
 }

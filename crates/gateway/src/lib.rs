@@ -58,7 +58,7 @@
 //! - `access_log`: a line for each connection, and the thread that writes it
 //! - `history`: the last events of groups
 //! - `upstreams`: the peers of relays
-//! - `peer_tls`: TLS towards peers
+//! - `peer_tls`: TLS towards peers; `peer_certificates`: those that connections choose
 //! - `change`: the changes of a reload
 //! - `start`: everything that a gateway starts with
 //! - `rules`: which requests a listener's rules let through
@@ -121,6 +121,7 @@ mod memory;
 mod notes;
 mod output;
 mod pace;
+mod peer_certificates;
 mod peer_tls;
 mod pipes;
 mod placement;

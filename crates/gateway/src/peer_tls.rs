@@ -1,18 +1,25 @@
 //! TLS towards the peers of an upstream.
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use moorline_config::MOST_PEERS;
-use moorline_net::tls::client::ClientTls;
+use moorline_net::tls::client::{ClientTls, ReadyCertificate};
 use moorline_proxy::PeerAddress;
 use rustc_hash::FxHashMap;
 
-/// TLS towards the peers of an upstream. Each peer has sessions of its own, which are resumed.
+use crate::peer_certificates::{CertificateFiles, KnownCertificate, PeerCertificates};
+
+/// TLS towards the peers of an upstream. Each peer has sessions of its own, which are resumed, and so has each certificate that
+/// it is shown.
 #[derive(Debug)]
 pub(crate) struct PeerTls {
     made: ClientTls,
-    by_peer: Mutex<FxHashMap<PeerAddress, ClientTls>>,
+    by_peer: Mutex<FxHashMap<SessionsOf, ClientTls>>,
+    certificates: Arc<PeerCertificates>,
 }
+
+/// Whose sessions they are: a peer, and the digest of the certificate that it is shown.
+type SessionsOf = (PeerAddress, Option<[u8; 32]>);
 
 impl PeerTls {
     /// No peer was connected to so far.
@@ -20,22 +27,32 @@ impl PeerTls {
         Self {
             made,
             by_peer: Mutex::default(),
+            certificates: Arc::default(),
         }
     }
 
-    /// That of a peer.
-    pub(crate) fn of(&self, peer: &PeerAddress) -> ClientTls {
+    /// The certificate in these files.
+    pub(crate) fn certificate(&self, files: &CertificateFiles, now: u64) -> KnownCertificate {
+        self.certificates.get(files, &self.made, now)
+    }
+
+    /// That of a peer, which is shown this certificate instead of the one of all.
+    pub(crate) fn of(&self, peer: &PeerAddress, shown: Option<&ReadyCertificate>) -> ClientTls {
+        let place = (peer.clone(), shown.map(ReadyCertificate::digest));
         // A panic ends the process, so no lock is poisoned.
         let mut by_peer = self.by_peer.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(tls) = by_peer.get(peer) {
+        if let Some(tls) = by_peer.get(&place) {
             return tls.clone();
         }
         if by_peer.len() >= MOST_PEERS {
             // Addresses of names come and go.
             by_peer.clear();
         }
-        let tls = self.made.for_another();
-        by_peer.insert(peer.clone(), tls.clone());
+        let tls = match shown {
+            Some(shown) => self.made.showing(shown),
+            None => self.made.for_another(),
+        };
+        by_peer.insert(place, tls.clone());
         tls
     }
 }

@@ -171,6 +171,8 @@ pub(crate) enum RelayEnd {
     Misdirected,
     /// `memory_limit` is reached.
     Memory,
+    /// The certificate that its peer must be shown cannot be used.
+    Unready,
 }
 
 impl RelayEnd {
@@ -184,6 +186,7 @@ impl RelayEnd {
             RelayEnd::Stopped => "stopped",
             RelayEnd::Misdirected => "misdirected",
             RelayEnd::Memory => "memory",
+            RelayEnd::Unready => "unready",
         }
     }
 
@@ -195,7 +198,7 @@ impl RelayEnd {
             | RelayEnd::Upstream
             | RelayEnd::Idle
             | RelayEnd::Stopped => 200,
-            RelayEnd::Misdirected | RelayEnd::Memory => 500,
+            RelayEnd::Misdirected | RelayEnd::Memory | RelayEnd::Unready => 500,
             RelayEnd::Unreachable => 502,
         }
     }

@@ -168,6 +168,10 @@ impl Loop {
                 }
                 self.end_relay(key, RelayEnd::Unreachable);
             }
+            Reached::Unready => {
+                self.tools.cx.count(LoopCounter::RelaysFailed, 1);
+                self.end_relay(key, RelayEnd::Unready);
+            }
         }
     }
 
@@ -421,7 +425,7 @@ impl Loop {
         // What was cut off must not look complete.
         if matches!(
             end,
-            RelayEnd::Finished | RelayEnd::Stopped | RelayEnd::Unreachable
+            RelayEnd::Finished | RelayEnd::Stopped | RelayEnd::Unreachable | RelayEnd::Unready
         ) {
             say_farewell(&mut relay, Side::Client, tools);
         }

@@ -120,7 +120,7 @@ async fn open_up(
     };
     let named = upstream.server_name();
     let host = named.as_deref().or_else(|| host_of(&probe.entry));
-    let connector = tls.of(&probe.address).connector();
+    let connector = tls.of(&probe.address, None).connector();
     // Only where nothing is verified there may be no name; this one is never sent.
     let shaken = connector.connect(host.unwrap_or("0.0.0.0"), stream).await;
     match shaken {

@@ -26,6 +26,8 @@ pub(crate) struct Attempt {
     pub(crate) greeting: Option<Greeting>,
     /// The TLS handshake behind that, once it has begun.
     pub(crate) handshake: Option<Box<PeerHandshake>>,
+    /// It has not begun, because the certificate for the peer is being read. A timer asks for it again.
+    pub(crate) awaits_certificate: bool,
     /// In nanoseconds of `CLOCK_MONOTONIC`: peers of one network answer within a millisecond.
     pub(crate) begun_at: u64,
     /// In the loop's milliseconds.
@@ -55,6 +57,7 @@ impl Connecting {
             entry: choice.entry,
             greeting: None,
             handshake: None,
+            awaits_certificate: false,
             begun_at: clock.precise_ns(),
             deadline: clock.ms + choice.timeout.as_millis() as u64,
         });

@@ -45,6 +45,8 @@ pub(crate) enum Reached {
     Waits,
     /// No peer can be connected to.
     Nobody(NoPeer),
+    /// No peer can be shown the certificate that it must be shown.
+    Unready,
 }
 
 /// Asks one peer after the other, until one answers, or must be waited for.
@@ -216,7 +218,13 @@ fn open_up(relay: &mut Relay, tools: &mut Tools) -> Result<Reached, Failure> {
     let plaintext = match shake_hands(relay, tools) {
         Ok(Some(plaintext)) => plaintext,
         Ok(None) => return Ok(Reached::Waits),
-        Err(fault) => return Err(tell_of(&fault, relay, tools)),
+        Err(fault) => {
+            tell_of(&fault, relay, tools);
+            return match fault {
+                HandshakeFault::NoCertificate(_) => Ok(Reached::Unready),
+                fault => Err(fault.failure()),
+            };
+        }
     };
     let handshake = join(relay, tools);
     // The keys are new: what cannot be encrypted breaks the relay when it goes on.
@@ -233,7 +241,7 @@ pub(crate) fn forget_deadline(name: RelayRef, attempt: &Attempt, tools: &mut Too
 }
 
 /// The handshake with the peer of the present attempt has failed: the log says why, once a second.
-fn tell_of(fault: &HandshakeFault, relay: &Relay, tools: &mut Tools) -> Failure {
+fn tell_of(fault: &HandshakeFault, relay: &Relay, tools: &mut Tools) {
     let Tools { cx, refusals, .. } = tools;
     if let RelayStage::Connecting(connecting) = &relay.stage
         && let Some(attempt) = &connecting.present
@@ -244,7 +252,6 @@ fn tell_of(fault: &HandshakeFault, relay: &Relay, tools: &mut Tools) -> Failure 
             unlogged, "tls handshake with a peer failed"
         );
     }
-    fault.failure()
 }
 
 /// The peer of the present attempt is ready for the client's bytes. Returns the handshake with it.
@@ -351,10 +358,7 @@ pub(crate) fn hear(
         Ok(false) => Ok(Reached::Waits),
         Err(why) => Err(why),
     };
-    reached.unwrap_or_else(|why| {
-        fail(relay, why, tools);
-        connect(relay, poller, tools)
-    })
+    go_on_after(reached, relay, poller, tools)
 }
 
 /// Whether a socket is connected by now. The event may be one of an earlier socket of the same relay.
@@ -380,6 +384,9 @@ pub(crate) fn look(relay: &mut Relay, poller: &Poller, tools: &mut Tools) -> Rea
         fail(relay, Failure::TimedOut, tools);
         return connect(relay, poller, tools);
     }
+    if attempt.awaits_certificate {
+        return ask_for_certificate(relay, poller, tools);
+    }
     match attempt.address {
         // One that is connected is not asked again.
         PeerAddress::Unix(_) if attempt.greeting.is_none() && attempt.handshake.is_none() => {
@@ -387,6 +394,29 @@ pub(crate) fn look(relay: &mut Relay, poller: &Poller, tools: &mut Tools) -> Rea
         }
         _ => Reached::Waits,
     }
+}
+
+/// The certificate for the peer of the present attempt may have been read.
+fn ask_for_certificate(relay: &mut Relay, poller: &Poller, tools: &mut Tools) -> Reached {
+    if let RelayStage::Connecting(connecting) = &mut relay.stage
+        && let Some(attempt) = &mut connecting.present
+    {
+        attempt.awaits_certificate = false;
+    }
+    go_on_after(open_up(relay, tools), relay, poller, tools)
+}
+
+/// Goes on after a step of the present attempt: with the next one, if it has failed.
+fn go_on_after(
+    reached: Result<Reached, Failure>,
+    relay: &mut Relay,
+    poller: &Poller,
+    tools: &mut Tools,
+) -> Reached {
+    reached.unwrap_or_else(|why| {
+        fail(relay, why, tools);
+        connect(relay, poller, tools)
+    })
 }
 
 /// The peer has gone before anything has passed: another one is asked, as if this one had never been connected. False: no

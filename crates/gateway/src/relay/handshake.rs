@@ -7,15 +7,19 @@ use rustix::io::Errno;
 use crate::cx::Cx;
 use crate::ids::Side;
 use crate::memory::{Class, TLS_BYTES};
+use crate::peer_certificates::{CertificateFiles, KnownCertificate};
 use crate::peer_tls::{PeerTls, host_of};
 use crate::relay::inflow::receive;
 use crate::relay::peer_handshake::PeerHandshake;
 use crate::relay::way::send;
 use crate::relay::{Relay, RelaySide, RelayStage};
+use crate::timers::Alarm;
 use crate::tools::Tools;
 use crate::upstreams::{Encryption, Failure, PeerAddress};
-use moorline_config::Destination;
+use moorline_config::{ChosenCertificate, Destination};
 
+/// How soon a relay that waits for its certificate asks again, in milliseconds: a file takes less than one, mostly.
+const CERTIFICATE_MS: u64 = 2;
 /// Reads of one handshake without a pause: a peer whose handshake has more of them is none.
 const MOST_READS: usize = 64;
 
@@ -28,6 +32,15 @@ pub(crate) enum HandshakeFault {
     Closed,
     /// One side has refused, for this reason.
     Refused(String),
+    /// The certificate for the peer cannot be used, for this reason. The peer has no part in it.
+    NoCertificate(String),
+}
+
+/// How a handshake begins.
+enum Beginning {
+    Begun(PeerHandshake),
+    /// The certificate for the peer is being read.
+    AwaitsCertificate,
 }
 
 impl HandshakeFault {
@@ -35,7 +48,7 @@ impl HandshakeFault {
     pub(crate) fn failure(&self) -> Failure {
         match self {
             Self::System(error) => Failure::System(error.raw_os_error()),
-            Self::Closed | Self::Refused(_) => Failure::Tls,
+            Self::Closed | Self::Refused(_) | Self::NoCertificate(_) => Failure::Tls,
         }
     }
 }
@@ -46,6 +59,7 @@ impl fmt::Display for HandshakeFault {
             Self::System(error) => error.fmt(f),
             Self::Closed => f.write_str("the peer left in the middle of the handshake"),
             Self::Refused(why) => f.write_str(why),
+            Self::NoCertificate(why) => write!(f, "the peer is not shown a certificate: {why}"),
         }
     }
 }
@@ -83,9 +97,20 @@ pub(crate) fn shake_hands(
     let Some(attempt) = &mut connecting.present else {
         return Ok(None);
     };
-    if let Some(begun) = begun {
-        tools.scratch.prepare_for_tls();
-        attempt.handshake = Some(Box::new(begun));
+    match begun {
+        Some(Beginning::Begun(begun)) => {
+            tools.scratch.prepare_for_tls();
+            attempt.handshake = Some(Box::new(begun));
+            attempt.awaits_certificate = false;
+        }
+        Some(Beginning::AwaitsCertificate) => {
+            if !std::mem::replace(&mut attempt.awaits_certificate, true) {
+                let at = tools.cx.clock.ms + CERTIFICATE_MS;
+                tools.agenda.timers.set(at, Alarm::Connect(relay.name));
+            }
+            return Ok(None);
+        }
+        None => {}
     }
     match &mut attempt.handshake {
         Some(handshake) => go_on(handshake, &relay.sides[Side::Upstream as usize], tools),
@@ -99,7 +124,7 @@ fn begin(
     (entry, address): (&str, &PeerAddress),
     tls: &PeerTls,
     cx: &Cx,
-) -> Result<PeerHandshake, HandshakeFault> {
+) -> Result<Beginning, HandshakeFault> {
     // An address has the settings of another upstream.
     let like = match &cx.listener(relay.listener).destination {
         Some(Destination::Text { like, .. }) => like.as_deref(),
@@ -107,22 +132,46 @@ fn begin(
     };
     let upstream = cx.config.upstream(&relay.upstream.name);
     let upstream = upstream.or_else(|| cx.config.upstream(like?));
-    let template = upstream.and_then(|it| it.tls.as_ref()?.server_name.as_ref());
+    let settings = upstream.and_then(|it| it.tls.as_ref());
+    let shown = match settings.and_then(|it| it.certificate.as_ref()) {
+        None => None,
+        Some(chosen) => match chosen_certificate(chosen, tls, relay, cx)? {
+            Some(KnownCertificate::Ready(ready)) => Some(ready),
+            Some(KnownCertificate::Awaited) => return Ok(Beginning::AwaitsCertificate),
+            Some(KnownCertificate::Unusable(why)) => {
+                return Err(HandshakeFault::NoCertificate(why));
+            }
+            None => None,
+        },
+    };
+    let template = settings.and_then(|it| it.server_name.as_ref());
     let named = template.map(|it| relay.facts(None, cx).filled(it).into_bytes());
     let named = named.map(|it| String::from_utf8_lossy(&it).into_owned());
     // An empty name is none.
     let named = named.filter(|name| !name.is_empty());
     let host = named.as_deref().or_else(|| host_of(entry));
     let refused = |error: &dyn fmt::Display| HandshakeFault::Refused(error.to_string());
-    let tls = tls.of(address).connect(host);
+    let tls = tls.of(address, shown.as_ref()).connect(host);
     let mut tls = tls.map_err(|error| refused(&error))?;
     let mut unsent = Vec::new();
     tls.open(&mut [], &mut [], &mut unsent)
         .map_err(|error| refused(&error))?;
-    Ok(PeerHandshake {
+    Ok(Beginning::Begun(PeerHandshake {
         tls: Box::new(tls),
         unsent,
-    })
+    }))
+}
+
+/// The certificate that a relay chooses for its peer, if it chooses one.
+fn chosen_certificate(
+    chosen: &ChosenCertificate,
+    tls: &PeerTls,
+    relay: &Relay,
+    cx: &Cx,
+) -> Result<Option<KnownCertificate>, HandshakeFault> {
+    let files = CertificateFiles::chosen(chosen, &relay.facts(None, cx));
+    let files = files.map_err(HandshakeFault::NoCertificate)?;
+    Ok(files.map(|files| tls.certificate(&files, cx.clock.shared_ms())))
 }
 
 fn go_on(

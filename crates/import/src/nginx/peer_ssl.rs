@@ -1,9 +1,12 @@
 //! TLS of a server towards its peers.
 
+use std::path::Path;
+
 use super::context::Context;
 use super::scope::Scope;
 use super::ssl::{file, versions};
-use super::variables::{has_variables, template};
+use super::tree::Directive;
+use super::variables::{has_variables, literal, template};
 use crate::note::Reported;
 use crate::toml::{Entry, Value};
 
@@ -48,8 +51,8 @@ pub(super) fn tls(
     let key = scope.one("proxy_ssl_certificate_key", cx);
     match (certificate, key) {
         (Some(certificate), Some(key)) => {
-            push("certificate", file(certificate, cx)?);
-            push("key", file(key, cx)?);
+            push("certificate", chosen(certificate, cx)?);
+            push("key", chosen(key, cx)?);
             if let Some(passwords) = scope.one("proxy_ssl_password_file", cx) {
                 push("password_file", file(passwords, cx)?);
             }
@@ -70,6 +73,31 @@ pub(super) fn tls(
         Value::Table(table),
         &directive.place,
     )))
+}
+
+/// The path of a PEM file, which connections may choose.
+fn chosen(directive: &Directive, cx: &mut Context<'_>) -> Result<Value, Reported> {
+    let text = directive.one(&mut cx.report)?;
+    if !has_variables(text) {
+        return match file(directive, cx)? {
+            Value::Text(path) => Ok(Value::text(literal(&path))),
+            other => Ok(other),
+        };
+    }
+    let path = template(text, &directive.place, cx)?;
+    if text.starts_with('$') {
+        // A value may be a whole path, or empty, which means no certificate.
+        let remark = format!(
+            "`{}`: relative values begin at the folder of Moorline's file",
+            directive.name
+        );
+        cx.report.remark(&directive.place, remark);
+        return Ok(Value::text(path));
+    }
+    // The folder's own dollar signs begin no variable.
+    let folder = literal(&cx.folder.to_string_lossy());
+    let path = Path::new(&folder).join(path);
+    Ok(Value::text(path.to_string_lossy()))
 }
 
 fn peer_versions(scope: Scope<'_>, cx: &mut Context<'_>) -> Result<Option<Value>, Reported> {

@@ -12,6 +12,7 @@ use rustls::sign::CertifiedKey;
 use super::error::TlsError;
 use super::key_pair::{KeyPair, KeyPairFiles};
 use super::options::ClientCertificate;
+use super::passwords::Passwords;
 
 thread_local! {
     /// Whether a server has asked since the last look. A handshake is polled as a whole on one thread, and the
@@ -34,15 +35,15 @@ impl ShownCertificate {
         let files = KeyPairFiles {
             certificate: &files.certificate,
             key: &files.key,
-            passwords: None,
+            passwords: Passwords::None,
         };
         let pair = KeyPair::load(files, provider)?;
-        Ok(Self::of(Some(pair.certified(files, provider)?)))
+        Ok(Self::of(Some(Arc::new(pair.certified(files, provider)?))))
     }
 
     /// This one, or none.
-    pub(super) fn of(certified: Option<CertifiedKey>) -> Self {
-        Self(certified.map(Arc::new))
+    pub(super) fn of(certified: Option<Arc<CertifiedKey>>) -> Self {
+        Self(certified)
     }
 }
 

@@ -1,7 +1,6 @@
 //! A certificate's chain and its key, as they are read from disk and passed to the process that uses them.
 
-use std::path::Path;
-
+use ::aws_lc_rs::digest::{Context, SHA256};
 use rustls::crypto::CryptoProvider;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, UnixTime};
 use rustls::sign::CertifiedKey;
@@ -10,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::certificate::Certificate;
 use super::error::TlsError;
 use super::options::Pem;
-use super::passwords;
+use super::passwords::Passwords;
 use super::pem::{self, FileError, FileErrorKind, PemSource};
 
 /// A chain and its key, in DER.
@@ -25,8 +24,8 @@ pub(super) struct KeyPair {
 pub(super) struct KeyPairFiles<'a> {
     pub(super) certificate: &'a Pem,
     pub(super) key: &'a Pem,
-    /// The file of the passwords of the key.
-    pub(super) passwords: Option<&'a Path>,
+    /// The passwords of the key.
+    pub(super) passwords: Passwords<'a>,
 }
 
 impl KeyPair {
@@ -37,9 +36,7 @@ impl KeyPair {
     ) -> Result<Self, FileError> {
         let chain = pem::certificates(files.certificate)?;
         check_dates(files.certificate, &chain)?;
-        let read = files.passwords.map(|path| move || passwords::read(path));
-        let read = read.as_ref().map(|it| it as &dyn Fn() -> _);
-        let key = pem::private_key(files.key, read)?;
+        let key = pem::private_key(files.key, files.passwords)?;
         let pair = Self {
             chain: chain
                 .into_iter()
@@ -49,6 +46,18 @@ impl KeyPair {
         };
         pair.certified(files, provider)?;
         Ok(pair)
+    }
+
+    /// The SHA-256 of the chain and the key.
+    pub(super) fn digest(&self) -> [u8; 32] {
+        let mut whole = Context::new(&SHA256);
+        for part in self.chain.iter().chain([&self.key]) {
+            whole.update(&part.len().to_be_bytes());
+            whole.update(part);
+        }
+        let mut digest = [0; 32];
+        digest.copy_from_slice(whole.finish().as_ref());
+        digest
     }
 
     /// Ready for signing.

@@ -19,6 +19,22 @@ const MOST: usize = 64 * 1024;
 /// How long the writer of a pipe may take.
 const PATIENCE: Duration = Duration::from_secs(10);
 
+/// The passwords of a key.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Passwords<'a> {
+    None,
+    /// Those in a file, which is read when they are needed.
+    File(&'a Path),
+    /// These.
+    Known(&'a [Vec<u8>]),
+}
+
+impl<'a> From<Option<&'a Path>> for Passwords<'a> {
+    fn from(file: Option<&'a Path>) -> Self {
+        file.map_or(Self::None, Self::File)
+    }
+}
+
 /// What was read from pipes: a second reading would wait for ever.
 static PIPES: Mutex<BTreeMap<PathBuf, Vec<u8>>> = Mutex::new(BTreeMap::new());
 

@@ -12,6 +12,7 @@ use rustls::pki_types::{CertificateDer, CertificateRevocationListDer, PrivateKey
 use super::encrypted_key::{self, Undecrypted};
 use super::error::TlsError;
 use super::options::Pem;
+use super::passwords::{self, Passwords};
 
 /// The largest file that is read: Debian's bundle of all roots has 220 KiB.
 const MAX_FILE_BYTES: u64 = 16 << 20;
@@ -176,16 +177,19 @@ pub(super) fn crls<'a>(from: impl Into<PemSource<'a>>) -> Result<Vec<Vec<u8>>, F
 /// The first private key in a source; an encrypted one is decrypted with one of these passwords, which are read then.
 pub(super) fn private_key<'a>(
     from: impl Into<PemSource<'a>>,
-    passwords: Option<&dyn Fn() -> Result<Vec<Vec<u8>>, FileError>>,
+    passwords: Passwords<'_>,
 ) -> Result<PrivateKeyDer<'static>, FileError> {
     let from = from.into();
     let bytes = read(from)?;
     match (PrivateKeyDer::from_pem_slice(&bytes), passwords) {
         (Ok(key), _) => Ok(key),
-        (Err(Error::NoItemsFound), Some(passwords)) if is_encrypted(&bytes) => {
-            decrypt(from, &bytes, &passwords()?)
+        (Err(Error::NoItemsFound), Passwords::Known(passwords)) if is_encrypted(&bytes) => {
+            decrypt(from, &bytes, passwords)
         }
-        (Err(Error::NoItemsFound), None) if is_encrypted(&bytes) => Err(FileError::new(
+        (Err(Error::NoItemsFound), Passwords::File(path)) if is_encrypted(&bytes) => {
+            decrypt(from, &bytes, &passwords::read(path)?)
+        }
+        (Err(Error::NoItemsFound), Passwords::None) if is_encrypted(&bytes) => Err(FileError::new(
             FileErrorKind::NoKey,
             from,
             "the private key in it is encrypted: name a `password_file`, or write it out without a password, readable by this user alone",

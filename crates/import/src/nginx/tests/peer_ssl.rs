@@ -27,6 +27,10 @@ fn settings_of_tls_with_peers_become_keys() {
             "verify = false, send_server_name = false, certificate = \"/etc/nginx/a.crt\", key = \"/etc/nginx/a.key\"",
         ),
         (
+            "proxy_ssl_certificate c/$server_port.crt; proxy_ssl_certificate_key $server_addr;",
+            "verify = false, send_server_name = false, certificate = \"/etc/nginx/c/${server.port}.crt\", key = \"${server.address}\"",
+        ),
+        (
             "proxy_ssl_protocols TLSv1.2; proxy_ssl_session_reuse off; proxy_ssl_ciphers HIGH;",
             "verify = false, send_server_name = false, versions = [\"1.2\"], reuse = false",
         ),

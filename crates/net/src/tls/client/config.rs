@@ -13,13 +13,14 @@ use super::super::authority::Authority;
 use super::super::client_certificate::ShownCertificate;
 use super::super::connector::{TlsConnector, protocols, server_name};
 use super::super::error::TlsError;
-use super::super::options::{Roots, Verification};
-use super::super::pem;
+use super::super::options::{ClientCertificate, Roots, Verification};
+use super::super::pem::{self, FileError};
 use super::super::records::TlsRecords;
 use super::super::roots;
 use super::super::verifier::{HostNames, ServerVerifier};
 use super::credentials::ClientCredentials;
 use super::options::ClientOptions;
+use super::ready_certificate::ReadyCertificate;
 
 /// Sessions that are kept for one server, some KiB each: up to 8 of each of 8 names.
 const KEPT_SESSIONS: usize = 64;
@@ -30,6 +31,8 @@ pub struct ClientTls {
     config: Arc<ClientConfig>,
     verifies: bool,
     resumes: bool,
+    /// Of keys that are read later.
+    passwords: Arc<[Vec<u8>]>,
 }
 
 impl ClientTls {
@@ -57,7 +60,10 @@ impl ClientTls {
             },
         };
         let shown = match (&credentials.pair, &options.certificate) {
-            (Some(pair), Some(files)) => Some(pair.certified(options.pair(files), &provider)?),
+            (Some(pair), Some(files)) => {
+                let certified = pair.certified(options.pair(files), &provider)?;
+                Some(Arc::new(certified))
+            }
             _ => None,
         };
         let mut config = ClientConfig::builder_with_provider(provider)
@@ -73,15 +79,37 @@ impl ClientTls {
             config: Arc::new(config),
             verifies: options.verifies,
             resumes: options.resumes,
+            passwords: credentials.passwords.as_slice().into(),
         })
     }
 
     /// The same for one more server, with sessions of its own. A server does not resume those of another one.
     pub fn for_another(&self) -> Self {
+        self.with(|_| {})
+    }
+
+    /// The same for one more server, which gets this certificate if it asks for one.
+    pub fn showing(&self, shown: &ReadyCertificate) -> Self {
+        let shown = ShownCertificate::of(Some(shown.certified.clone()));
+        self.with(|config| config.client_auth_cert_resolver = Arc::new(shown))
+    }
+
+    /// Reads a certificate and its key, which may have one of the passwords of the options. Blocks on files.
+    ///
+    /// # Errors
+    /// As [`ClientCredentials::load_files`].
+    pub fn read(&self, files: &ClientCertificate) -> Result<ReadyCertificate, FileError> {
+        ReadyCertificate::read(files, &self.passwords)
+    }
+
+    /// A changed copy, with sessions of its own.
+    fn with(&self, change: impl FnOnce(&mut ClientConfig)) -> Self {
         let mut config = (*self.config).clone();
         config.resumption = resumption(self.resumes);
+        change(&mut config);
         Self {
             config: Arc::new(config),
+            passwords: self.passwords.clone(),
             ..*self
         }
     }

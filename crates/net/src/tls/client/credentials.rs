@@ -15,6 +15,8 @@ pub struct ClientCredentials {
     /// Lists of revoked certificates, in DER.
     pub(super) crls: Vec<Vec<u8>>,
     pub(super) pair: Option<KeyPair>,
+    /// Of keys that are read later.
+    pub(super) passwords: Vec<Vec<u8>>,
 }
 
 impl fmt::Debug for ClientCredentials {

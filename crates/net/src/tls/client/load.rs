@@ -5,6 +5,7 @@ use rustls::crypto::aws_lc_rs;
 use super::super::error::TlsError;
 use super::super::key_pair::KeyPair;
 use super::super::options::Roots;
+use super::super::passwords;
 use super::super::pem::{self, FileError};
 use super::super::roots;
 use super::config::ClientTls;
@@ -39,7 +40,16 @@ impl ClientCredentials {
             Some(files) => Some(KeyPair::load(options.pair(files), &provider)?),
             None => None,
         };
-        let credentials = Self { roots, crls, pair };
+        let passwords = match (&options.certificate, &options.password_file) {
+            (None, Some(path)) => passwords::read(path)?,
+            _ => Vec::new(),
+        };
+        let credentials = Self {
+            roots,
+            crls,
+            pair,
+            passwords,
+        };
         // Errors that show only when it is used are reported here too, where somebody can fix them.
         ClientTls::new(options, &credentials)?;
         Ok(credentials)

@@ -20,7 +20,8 @@ pub struct ClientOptions {
     pub crl: Option<Pem>,
     /// The certificate that a server gets if it asks for one.
     pub certificate: Option<ClientCertificate>,
-    /// The passwords of its key, one a line; they are tried one after the other.
+    /// The passwords of its key, one a line; they are tried one after the other. Without a certificate: those of the keys that
+    /// [`ClientTls::read`](super::ClientTls::read) reads.
     pub password_file: Option<PathBuf>,
     /// The protocols offered, best first (ALPN, RFC 7301). A server may ignore them.
     pub alpn: Vec<String>,
@@ -54,7 +55,7 @@ impl ClientOptions {
         KeyPairFiles {
             certificate: &files.certificate,
             key: &files.key,
-            passwords: self.password_file.as_deref(),
+            passwords: self.password_file.as_deref().into(),
         }
     }
 }

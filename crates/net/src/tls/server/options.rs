@@ -97,7 +97,7 @@ impl ServerCertificate {
         KeyPairFiles {
             certificate: &self.certificate,
             key: &self.key,
-            passwords: self.password_file.as_deref(),
+            passwords: self.password_file.as_deref().into(),
         }
     }
 }

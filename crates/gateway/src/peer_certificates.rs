@@ -1,0 +1,273 @@
+//! Certificates for peers whose files connections name: read off the loops when the first connection needs them.
+
+use std::ffi::OsString;
+use std::os::unix::ffi::OsStringExt;
+use std::path::{Path, PathBuf};
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::thread;
+
+use moorline_config::{ChosenCertificate, Template, TemplatePart};
+use moorline_net::tls::ClientCertificate;
+use moorline_net::tls::client::{ClientTls, ReadyCertificate};
+use moorline_proxy::{Facts, Text};
+use rustc_hash::FxHashMap;
+
+/// The most of one upstream. The one that was read first gives way.
+const MOST_KEPT: usize = 256;
+/// How long one counts before its files are read again, in milliseconds.
+const VALID_MS: u64 = 10_000;
+/// How soon files that cannot be used are read again, in milliseconds.
+const AFTER_FAILURE_MS: u64 = 1_000;
+
+/// The files of a certificate and of its key.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(crate) struct CertificateFiles {
+    pub(crate) certificate: PathBuf,
+    pub(crate) key: PathBuf,
+}
+
+/// The certificates of one upstream.
+#[derive(Debug, Default)]
+pub(crate) struct PeerCertificates(Mutex<KnownCertificates>);
+
+#[derive(Debug, Default)]
+struct KnownCertificates {
+    read: FxHashMap<CertificateFiles, Reading>,
+    /// The way to the thread that reads, which runs once it was needed.
+    reader: Option<Sender<CertificateFiles>>,
+}
+
+#[derive(Debug)]
+enum Reading {
+    /// It is on its way.
+    Runs,
+    Over {
+        result: Result<ReadyCertificate, String>,
+        /// In milliseconds of the clock that all loops share.
+        until: u64,
+    },
+}
+
+/// What is known of a certificate.
+#[derive(Debug)]
+pub(crate) enum KnownCertificate {
+    /// It is being read.
+    Awaited,
+    Ready(ReadyCertificate),
+    /// It cannot be used, for this reason.
+    Unusable(String),
+}
+
+impl CertificateFiles {
+    /// Those that a connection chooses; `None` if the name of the certificate's is empty.
+    ///
+    /// # Errors
+    /// A client could lead to another folder by that.
+    pub(crate) fn chosen(
+        chosen: &ChosenCertificate,
+        facts: &dyn Facts,
+    ) -> Result<Option<Self>, String> {
+        let certificate = filled(&chosen.certificate, &chosen.base, facts)?;
+        let Some(certificate) = certificate else {
+            return Ok(None);
+        };
+        let key = filled(&chosen.key, &chosen.base, facts)?;
+        let key = key.ok_or("the name of its key is empty")?;
+        Ok(Some(Self { certificate, key }))
+    }
+}
+
+/// A path, or `None` if it is empty. Maps and what a listener sets may lead anywhere below a folder, a variable to no other one.
+fn filled(template: &Template, base: &Path, facts: &dyn Facts) -> Result<Option<PathBuf>, String> {
+    let mut path = Vec::new();
+    for part in template.parts() {
+        let mut value = Text::default();
+        value.fill_part(part, facts);
+        let value = value.as_bytes();
+        let mut folders = value.split(|byte| *byte == b'/');
+        let is_strange = match part {
+            TemplatePart::Text(_) => false,
+            TemplatePart::Variable(_) if value.contains(&b'/') => true,
+            _ => folders.any(|folder| folder == b"..") || value.contains(&0),
+        };
+        if is_strange {
+            let value = String::from_utf8_lossy(value);
+            return Err(format!("{value:?} in its name leads to another folder"));
+        }
+        path.extend_from_slice(value);
+    }
+    let path = Some(path).filter(|path| !path.is_empty());
+    Ok(path.map(|path| base.join(OsString::from_vec(path))))
+}
+
+impl PeerCertificates {
+    /// The certificate in these files. They are read if they were not for a while; then the caller asks again soon.
+    pub(crate) fn get(
+        self: &Arc<Self>,
+        files: &CertificateFiles,
+        tls: &ClientTls,
+        now: u64,
+    ) -> KnownCertificate {
+        let mut known = self.locked();
+        match known.read.get(files) {
+            Some(Reading::Runs) => return KnownCertificate::Awaited,
+            Some(Reading::Over { result, until }) if now < *until => {
+                return match result {
+                    Ok(ready) => KnownCertificate::Ready(ready.clone()),
+                    Err(why) => KnownCertificate::Unusable(why.clone()),
+                };
+            }
+            Some(Reading::Over { .. }) | None => {}
+        }
+        if !known.read.contains_key(files) && !known.make_room() {
+            return KnownCertificate::Unusable("too many certificates are being read".into());
+        }
+        if known.reader.is_none() {
+            known.reader = match self.start(tls) {
+                Ok(reader) => Some(reader),
+                Err(error) => return KnownCertificate::Unusable(format!("no thread: {error}")),
+            };
+        }
+        let sent = known.reader.as_ref().map(|it| it.send(files.clone()));
+        if !matches!(sent, Some(Ok(()))) {
+            return KnownCertificate::Unusable("it is not read any more".into());
+        }
+        known.read.insert(files.clone(), Reading::Runs);
+        KnownCertificate::Awaited
+    }
+
+    fn start(self: &Arc<Self>, tls: &ClientTls) -> std::io::Result<Sender<CertificateFiles>> {
+        let (sender, wanted) = channel();
+        let (of, tls) = (Arc::downgrade(self), tls.clone());
+        let thread = thread::Builder::new().name("certificates".to_owned());
+        thread.spawn(move || read_all(&of, &tls, &wanted))?;
+        Ok(sender)
+    }
+
+    fn locked(&self) -> MutexGuard<'_, KnownCertificates> {
+        // A panic ends the process, so no lock is poisoned.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl KnownCertificates {
+    /// Makes room for one more. False: all are being read.
+    fn make_room(&mut self) -> bool {
+        if self.read.len() < MOST_KEPT {
+            return true;
+        }
+        let over = self.read.iter().filter_map(|(files, it)| match it {
+            Reading::Runs => None,
+            Reading::Over { until, .. } => Some((until, files)),
+        });
+        let oldest = over.min_by_key(|(until, _)| **until);
+        let oldest = oldest.map(|(_, files)| files.clone());
+        oldest.is_some_and(|files| self.read.remove(&files).is_some())
+    }
+}
+
+/// Reads what is wanted, until nobody can want anything. The queue is as long as the table at most.
+fn read_all(of: &Weak<PeerCertificates>, tls: &ClientTls, wanted: &Receiver<CertificateFiles>) {
+    while let Ok(files) = wanted.recv() {
+        let pair = ClientCertificate::new(files.certificate.clone(), files.key.clone());
+        let result = tls.read(&pair).map_err(|error| error.to_string());
+        let valid = match &result {
+            Ok(_) => VALID_MS,
+            Err(_) => AFTER_FAILURE_MS,
+        };
+        let Some(of) = of.upgrade() else {
+            return;
+        };
+        let until = crate::clock::Clock::shared_now() + valid;
+        let over = Reading::Over { result, until };
+        of.locked().read.insert(files, over);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use moorline_net::tls::client::{ClientCredentials, ClientOptions};
+    use std::time::Duration;
+
+    fn tls() -> ClientTls {
+        let mut options = ClientOptions::default();
+        options.verifies = false;
+        let credentials = ClientCredentials::load(&options).expect("it needs no file");
+        ClientTls::new(&options, &credentials).expect("they are good")
+    }
+
+    fn files(name: &str) -> CertificateFiles {
+        CertificateFiles {
+            certificate: format!("/nowhere/{name}.pem").into(),
+            key: format!("/nowhere/{name}.key").into(),
+        }
+    }
+
+    #[test]
+    fn files_that_cannot_be_read_are_told_and_read_again_later() {
+        let (certificates, tls) = (Arc::new(PeerCertificates::default()), tls());
+        let now = crate::clock::Clock::shared_now();
+        let get = |now| certificates.get(&files("a"), &tls, now);
+        assert!(matches!(get(now), KnownCertificate::Awaited));
+        let why = loop {
+            match get(now) {
+                KnownCertificate::Awaited => thread::sleep(Duration::from_millis(1)),
+                other => break other,
+            }
+        };
+        assert!(
+            matches!(&why, KnownCertificate::Unusable(why) if why.contains("/nowhere/a.pem")),
+            "{why:?}"
+        );
+        let later = now + 10 * AFTER_FAILURE_MS;
+        assert!(matches!(get(later), KnownCertificate::Awaited));
+    }
+
+    /// A connection of which every variable is this text.
+    struct Says(&'static str, moorline_proxy::Maps);
+
+    impl Facts for Says {
+        fn write(&self, _: moorline_config::Variable, text: &mut Text) {
+            text.push(self.0.as_bytes());
+        }
+
+        fn maps(&self) -> &moorline_proxy::Maps {
+            &self.1
+        }
+
+        fn set(&self, _: moorline_config::NameId) -> Option<&Template> {
+            None
+        }
+    }
+
+    #[test]
+    fn a_connection_names_files_of_one_folder() {
+        let text = "[[listen]]\naddress = \"tcp://127.0.0.1:1\"\nupstream = \"a\"\n[upstream.a]\npeers = [\"tcp://127.0.0.1:1\"]\n\
+             tls = { certificate = \"${client.address}.pem\", key = \"${client.address}.key\" }\n";
+        let config = moorline_config::load_text(text, Path::new("/c/a.toml"));
+        let config = config.unwrap_or_else(|error| panic!("{error}")).config;
+        let tls = config.upstreams[0].tls.as_ref().expect("it has TLS");
+        let chosen = tls.certificate.as_ref().expect("it is chosen");
+        let name = |value| {
+            let facts = Says(value, moorline_proxy::Maps::default());
+            CertificateFiles::chosen(chosen, &facts)
+                .map(|it| it.map(|it| it.certificate.display().to_string()))
+        };
+        assert_eq!(name("a.test"), Ok(Some("/c/a.test.pem".to_owned())));
+        assert_eq!(name(""), Ok(Some("/c/.pem".to_owned())));
+        for value in ["../a", "/etc/a", "a/b", "..", "a\0"] {
+            assert!(name(value).is_err(), "{value:?}");
+        }
+    }
+
+    #[test]
+    fn there_are_only_so_many() {
+        let (certificates, tls) = (Arc::new(PeerCertificates::default()), tls());
+        for at in 0..3 * MOST_KEPT {
+            certificates.get(&files(&at.to_string()), &tls, 0);
+            assert!(certificates.locked().read.len() <= MOST_KEPT);
+        }
+    }
+}
