@@ -29,6 +29,7 @@ mod access_log;
 mod address_kind;
 mod app;
 mod balance;
+mod bind;
 mod cache_control;
 mod compression;
 mod datagram_relay;
@@ -87,6 +88,7 @@ pub use access::Access;
 pub use access_log::{AccessLog, AccessLogLine, AccessLogPath, Escape};
 pub use app::{check_app, check_app_text};
 pub use balance::{Balance, HashMethod, Load, TimeOf};
+pub use bind::{BadBind, Bind, BindAddress, parse_bind};
 pub use compression::Compression;
 pub use datagram_relay::DatagramRules;
 pub use destination::{Destination, address as destination_address};
@@ -148,6 +150,12 @@ impl Config {
     pub fn max_message(&self) -> u64 {
         let max = self.listeners.iter().map(Listener::max_message).max();
         max.unwrap_or(u64::MAX)
+    }
+
+    /// An upstream whose peers may see addresses of other machines.
+    pub fn transparent_upstream(&self) -> Option<&Upstream> {
+        let is_transparent = |it: &&Upstream| it.bind.as_ref().is_some_and(|it| it.is_transparent);
+        self.upstreams.iter().find(is_transparent)
     }
 
     /// The upstream with this name.

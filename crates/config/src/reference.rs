@@ -22,7 +22,7 @@ use listeners::{APP, LISTEN};
 use maps::MAP;
 use processes::{ENGINE, FILE, HELPERS, HOOKS, LOG, TASKS, WORKERS};
 use tls::{CERTIFICATES, PEER_TLS, PREREAD, TLS};
-use upstreams::{BALANCE, CHECK, NEXT, PEER, RESOLVER, UPSTREAM};
+use upstreams::{BALANCE, BIND, CHECK, NEXT, PEER, RESOLVER, UPSTREAM};
 use web::{COMPRESSION, FILES, ROUTE};
 
 /// Every table, in the order of the page.
@@ -57,6 +57,7 @@ pub const SECTIONS: &[SectionReference] = &[
     BALANCE,
     NEXT,
     CHECK,
+    BIND,
     RESOLVER,
     MAP,
     APP,

@@ -1,6 +1,5 @@
 //! `[upstream.NAME]`: sets of servers that connections are relayed to.
 
-use std::net::IpAddr;
 use std::ops::Range;
 use std::path::Path;
 use std::time::Duration;
@@ -10,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Listener;
 use super::balance::{self, Balance, HashMethod};
+use super::bind::{Bind, bind, check_families};
 use super::datagram_relay;
 use super::destination::Destination;
 use super::error::{Report, Reported};
@@ -57,8 +57,8 @@ pub struct Upstream {
     pub slow_start: Option<Duration>,
     /// How peers are checked while nobody uses them. Default: not at all.
     pub check: Option<Check>,
-    /// The local address of connections to TCP peers.
-    pub bind: Option<IpAddr>,
+    /// The local address of connections to TCP peers, and of datagrams. Default: the kernel's choice.
+    pub bind: Option<Bind>,
     /// The header that goes to each peer before the client's bytes. Default: none.
     pub proxy_protocol: Option<ProxyVersion>,
     /// How connections to them are encrypted, if they are.
@@ -284,7 +284,7 @@ fn upstream(field: &Field<'_>, name: &str, base: &Path) -> Result<Upstream, Repo
     let fits = match &peers {
         Ok(peers) => {
             let balance = balance.as_ref().ok().and_then(Option::as_ref);
-            let bind = bind.as_ref().ok().copied().flatten();
+            let bind = bind.as_ref().ok().and_then(Option::as_ref);
             let check = check.as_ref().ok().and_then(Option::as_ref);
             check_peers(&section, peers, balance, bind, check)
         }
@@ -329,14 +329,16 @@ fn check_peers(
     section: &Section<'_>,
     peers: &[UpstreamPeer],
     balance: Option<&Balance>,
-    bind: Option<IpAddr>,
+    bind: Option<&Bind>,
     check: Option<&Check>,
 ) -> Result<(), Reported> {
     let light = check_weights(section, balance, peers);
     let addresses = peers.iter().map(|peer| &peer.address);
     let checked = check.map(|check| check.kind.checked());
-    let fits = datagram_relay::check_peers(section, addresses, checked);
-    check_families(section, bind, peers).and(light).and(fits)
+    let fits = datagram_relay::check_peers(section, addresses.clone(), checked);
+    check_families(section, bind, addresses)
+        .and(light)
+        .and(fits)
 }
 
 fn next(field: &Field<'_>) -> Result<Next, Reported> {
@@ -347,16 +349,6 @@ fn next(field: &Field<'_>) -> Result<Next, Reported> {
     Ok(Next {
         tries: tries?,
         timeout: timeout?.unwrap_or(DEFAULT_NEXT_TIMEOUT),
-    })
-}
-
-fn bind(field: &Field<'_>) -> Result<IpAddr, Reported> {
-    let text = field.text()?;
-    text.parse().map_err(|_| {
-        field.refuse(
-            format!("`bind`: {text:?} is no IP address"),
-            r#"write an address of this machine without a port, as in "10.0.0.9""#,
-        )
     })
 }
 
@@ -472,27 +464,6 @@ fn check_weights(
             section.place("peers"),
             format!("the peers weigh {weight} in all: `ketama` makes 160 points of each"),
             format!("write weights of at most {MOST_KETAMA_WEIGHT} in all, in the same proportion"),
-        ));
-    }
-    Ok(())
-}
-
-/// A socket of one family cannot connect to the other.
-fn check_families(
-    section: &Section<'_>,
-    bind: Option<IpAddr>,
-    peers: &[UpstreamPeer],
-) -> Result<(), Reported> {
-    let is_other = |peer: &UpstreamPeer| {
-        let ip = peer.address.host_port().and_then(|it| it.ip());
-        bind.zip(ip)
-            .is_some_and(|(bind, ip)| bind.is_ipv4() != ip.is_ipv4())
-    };
-    if let Some(peer) = peers.iter().find(|peer| is_other(peer)) {
-        return Err(section.report.error(
-            section.place("bind"),
-            format!("`bind` is of another family than the peer {}", peer.address),
-            "write upstreams of one family each, or leave it out",
         ));
     }
     Ok(())

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::error::{Report, Reported};
 use super::names::{NameId, Named};
 use super::variables::{Template, TemplatePart, Variable};
-use super::{AccessLog, Balance, ConnectionLimit, Listener, Map, PeerTls, Rates, Upstream};
+use super::{AccessLog, Balance, Bind, ConnectionLimit, Listener, Map, PeerTls, Rates, Upstream};
 
 /// What the connections of a listener must note.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -205,4 +205,5 @@ fn of_upstream(upstream: &Upstream) -> impl Iterator<Item = &Template> {
     let tls = upstream.tls.as_ref();
     key.into_iter()
         .chain(tls.into_iter().flat_map(PeerTls::texts))
+        .chain(upstream.bind.as_ref().and_then(Bind::text))
 }

@@ -24,10 +24,10 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use moorline_config::{
-    Balance, Check, CheckKind, Config, CpuAffinity, Destination, Dispatch, Engine, Helper, Hooks,
-    Listener, Liveness, Load, Log, LogFormat, Next, OnCrash, OnError, Ping, ProxyVersion, Route,
-    RouteKind, RoutePath, Routes, StaticFiles, Tasks, TimeOf, Upstream, UpstreamPeer, Workers,
-    check_app_text, live_change, load, load_text, run_dir,
+    Balance, Bind, BindAddress, Check, CheckKind, Config, CpuAffinity, Destination, Dispatch,
+    Engine, Helper, Hooks, Listener, Liveness, Load, Log, LogFormat, Next, OnCrash, OnError, Ping,
+    ProxyVersion, Route, RouteKind, RoutePath, Routes, StaticFiles, Tasks, TimeOf, Upstream,
+    UpstreamPeer, Workers, check_app_text, live_change, load, load_text, run_dir,
 };
 use moorline_net::{Address, Counts, Endian, Framing, HostPort, Length};
 use proptest::prelude::*;
@@ -297,7 +297,10 @@ peers = ["tcp://10.0.0.1:1"]
             fall: 3,
             timeout: Duration::from_millis(500),
         }),
-        bind: Some("10.0.0.9".parse().unwrap()),
+        bind: Some(Bind {
+            address: BindAddress::Fixed("10.0.0.9:0".parse().unwrap()),
+            is_transparent: false,
+        }),
         proxy_protocol: Some(ProxyVersion::Two),
         tls: None,
         resolver: None,

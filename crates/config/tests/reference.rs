@@ -230,6 +230,12 @@ fn file(title: &str, key: &str, value: Option<&str>) -> String {
         ("`resolver`", _) => upstream(format!(
             "peers = [\"tcp://127.0.0.1:1\"]\nresolver = {{ {line} }}"
         )),
+        ("`bind`", "address") => upstream(format!(
+            "peers = [\"tcp://127.0.0.1:1\"]\nbind = {{ {line} }}"
+        )),
+        ("`bind`", _) => upstream(format!(
+            "peers = [\"tcp://127.0.0.1:1\"]\nbind = {{ address = \"127.0.0.1\"{inline} }}"
+        )),
         ("`next`", _) => upstream(format!(
             "peers = [\"tcp://127.0.0.1:1\"]\nnext = {{ {line} }}"
         )),

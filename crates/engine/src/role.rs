@@ -18,7 +18,7 @@ use moorline_ipc::{Channel, Hello, inherited, take_variable};
 use moorline_process::affinity::stay;
 use moorline_process::log;
 use moorline_process::orphan::Supervisor;
-use moorline_process::rights;
+use moorline_process::rights::{self, Kept};
 use moorline_protocol::control::{FromRole, ProcessId, Role, ToRole, role_name};
 use moorline_protocol::control_channel::encode;
 use moorline_protocol::start::{CONTROL_FD, EXECUTABLE_FD, HELPER_VARIABLE, ROLE_VARIABLE};
@@ -117,7 +117,12 @@ struct Begun {
 impl Begun {
     fn gateway(mut self, incarnation: u32, config: Config, last_serial: u64) -> io::Result<()> {
         let chroot = config.engine.chroot.as_deref();
-        let prepared = rights::drop_to(config.engine.gateway_user.as_deref(), None, chroot)
+        let kept = match config.transparent_upstream() {
+            Some(_) => Kept::OtherAddresses,
+            None => Kept::Nothing,
+        };
+        let user = config.engine.gateway_user.as_deref();
+        let prepared = rights::drop_to(user, None, chroot, kept)
             .and_then(|()| rights::hide_memory())
             .and_then(|()| self.supervisor.follow(config.workers.max_wait))
             .and_then(|()| set_up_log(&self.control, &config, "gateway"))
@@ -157,6 +162,7 @@ impl Begun {
             config.engine.user.as_deref(),
             config.engine.group.as_deref(),
             config.engine.chroot.as_deref(),
+            Kept::Nothing,
         )
         .and_then(|()| self.supervisor.follow(config.workers.max_wait))
         .and_then(|()| set_up_log(&self.control, &config, &name))

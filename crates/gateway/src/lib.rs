@@ -37,6 +37,7 @@
 //! - `tls`: bytes from a socket, decrypted
 //! - `timeouts`: the timers that watch a session
 //! - `entry`: which clients may come in
+//! - `own_address`: the local address of connections to peers
 //! - `tools`: the tools of a step on one session
 //! - `connection_facts`: what a connection fills into texts
 //! - `tls_facts`: what TLS tells of a client, for texts
@@ -120,6 +121,7 @@ mod main_thread;
 mod memory;
 mod notes;
 mod output;
+mod own_address;
 mod pace;
 mod peer_certificates;
 mod peer_tls;

@@ -41,6 +41,7 @@ use crate::http::Site;
 use crate::ids::ListenerId;
 use crate::main_thread::upkeep::look_after_upstreams;
 use crate::main_thread::waiting::Waiting;
+use crate::own_address::warn_of_missing_right;
 use crate::shared::Shared;
 use crate::sockets::share_out;
 use crate::start::GatewayStart;
@@ -185,6 +186,7 @@ impl Gateway {
         let peer_tls = credentials.ready_for_peers(&Credentials::default());
         let shared = Shared::new(&config, loops.len(), reserve);
         let peer_tls = peer_tls.map_err(io::Error::other)?;
+        warn_of_missing_right(&config);
         shared.upstreams.prepare_tls(peer_tls);
         shared.upstreams.change(&config, Clock::shared_now());
         let (reporter, reports) = mpsc::unbounded_channel();

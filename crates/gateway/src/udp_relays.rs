@@ -4,7 +4,7 @@ mod begins;
 mod ends;
 mod looks;
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,6 +14,7 @@ use rustix::io::Errno;
 use crate::event_loop::Loop;
 use crate::ids::{ListenerId, Side, UdpRelayKey, UdpRelayRef};
 use crate::memory::Class;
+use crate::own_address::{OpenFault, OwnAddress};
 use crate::poller::Poller;
 use crate::proxy_header::writer::{Ends, write};
 use crate::relay::connecting::is_local;
@@ -323,7 +324,11 @@ fn join(
     if let Some(notes) = &mut relay.notes {
         notes.ask(&choice.address, tools.cx.clock.ms);
     }
-    match open(&address, opening.bind, relay.name, poller, tools) {
+    let own = opening.bind.as_ref().and_then(|bind| {
+        let facts = relay.facts(None, &tools.cx);
+        OwnAddress::of(bind, &facts, &mut tools.refusals)
+    });
+    match open(&address, own, relay.name, poller, tools) {
         Ok(socket) => {
             relay.last_peer = Some(address);
             if let Some(notes) = &mut relay.notes {
@@ -337,10 +342,14 @@ fn join(
                 header: opening.header.map(|it| header(it, relay)),
             });
         }
-        Err(error) => {
+        Err(fault) => {
             let peer = (choice.peer, address);
             relay.note_end(&tools.cx);
-            report(relay, peer, failure(error), Duration::ZERO, tools);
+            fault.tell(
+                (relay.client.listener, &relay.upstream.name, &address),
+                tools,
+            );
+            report(relay, peer, fault.failure(), Duration::ZERO, tools);
             return false;
         }
     }
@@ -378,14 +387,14 @@ fn header(version: ProxyVersion, relay: &UdpRelay) -> Vec<u8> {
 /// A socket for a peer, whose answers are reported.
 fn open(
     peer: &SocketAddr,
-    bind: Option<IpAddr>,
+    own: Option<OwnAddress>,
     name: UdpRelayRef,
     poller: &Poller,
     tools: &mut Tools,
-) -> Result<OwnedFd, Errno> {
-    let socket = socket::connect(peer, bind)?;
+) -> Result<OwnedFd, OpenFault> {
+    let socket = socket::connect(peer, own)?;
     if socket.as_raw_fd() as u64 >= tools.allowed_descriptors() {
-        return Err(Errno::MFILE);
+        return Err(Errno::MFILE.into());
     }
     poller.watch_udp_relay(name, socket.as_fd())?;
     Ok(socket)

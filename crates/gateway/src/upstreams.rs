@@ -2,12 +2,12 @@
 
 mod implicit;
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
-use moorline_config::{Balance, Config, Destination, Map, ProxyVersion, ResolverRules};
+use moorline_config::{Balance, Bind, Config, Destination, Map, ProxyVersion, ResolverRules};
 use moorline_net::tls::client::ClientTls;
 use moorline_net::{Address, HostPort};
 pub(crate) use moorline_proxy::{Attempts, Choice, Failure, NoPeer, PeerAddress, PeerKey};
@@ -180,7 +180,7 @@ impl Upstreams {
 #[derive(Debug, Clone)]
 pub(crate) struct Opening {
     /// The local address.
-    pub(crate) bind: Option<IpAddr>,
+    pub(crate) bind: Option<Bind>,
     /// The header that goes first.
     pub(crate) header: Option<ProxyVersion>,
     /// The handshake behind it.
@@ -199,7 +199,7 @@ pub(crate) enum Encryption {
 impl Opening {
     fn new(config: &moorline_config::Upstream, tls: &Mutex<Option<Arc<PeerTls>>>) -> Self {
         Self {
-            bind: config.bind,
+            bind: config.bind.clone(),
             header: config.proxy_protocol,
             tls: match &config.tls {
                 None => Encryption::None,

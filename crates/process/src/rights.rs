@@ -5,24 +5,69 @@ use std::path::Path;
 
 use nix::unistd::{Gid, Group, User, chdir, chroot, geteuid, setgid, setgroups, setuid};
 use rustix::process::{DumpableBehavior, set_dumpable_behavior};
+use rustix::thread::{
+    CapabilitySet, CapabilitySets, capabilities, set_capabilities, set_keep_capabilities,
+};
 
 /// Becomes this user and group, if the process runs as root and one is given, and never gets rights back. A process
 /// that becomes a user sees this folder as `/` from then on, if there is one; root could leave it. No other process of
-/// that user may read its memory.
+/// that user may read its memory. Only the calling thread keeps what is kept, and threads that it starts.
 ///
 /// Without root there are no rights to drop, so names are not looked up.
 ///
 /// # Errors
 /// An unknown name, or a step that the kernel refused. The process must not continue then.
-pub fn drop_to(user: Option<&str>, group: Option<&str>, root: Option<&Path>) -> io::Result<()> {
+pub fn drop_to(
+    user: Option<&str>,
+    group: Option<&str>,
+    root: Option<&Path>,
+    kept: Kept,
+) -> io::Result<()> {
     if geteuid().is_root() && (user.is_some() || group.is_some()) {
+        if kept == Kept::OtherAddresses {
+            set_keep_capabilities(true).map_err(|error| failed("keeping a right", error.into()))?;
+        }
         change(user, group, root.filter(|_| user.is_some()))?;
+        if kept == Kept::OtherAddresses && user.is_some() {
+            keep_only(CapabilitySet::NET_RAW)?;
+        }
         if user.is_some() {
             // The kernel does this, too, unless it is configured otherwise (`fs.suid_dumpable`).
             hide_memory()?;
         }
     }
     rustix::thread::set_no_new_privs(true).map_err(|error| failed("no_new_privs", error.into()))
+}
+
+/// What remains of root's rights.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kept {
+    /// None.
+    Nothing,
+    /// Sockets may have addresses of other machines (`CAP_NET_RAW`).
+    OtherAddresses,
+}
+
+/// Whether sockets of this thread may have addresses of other machines.
+pub fn may_use_other_addresses() -> bool {
+    let wanted = CapabilitySet::NET_ADMIN | CapabilitySet::NET_RAW;
+    capabilities(None).is_ok_and(|sets| sets.effective.intersects(wanted))
+}
+
+/// Drops all capabilities except these, if the process had them.
+fn keep_only(wanted: CapabilitySet) -> io::Result<()> {
+    let keep = || {
+        let kept = capabilities(None)?.permitted & wanted;
+        set_capabilities(
+            None,
+            CapabilitySets {
+                effective: kept,
+                permitted: kept,
+                inheritable: CapabilitySet::empty(),
+            },
+        )
+    };
+    keep().map_err(|error| failed("keeping a right", error.into()))
 }
 
 fn change(user: Option<&str>, group: Option<&str>, root: Option<&Path>) -> io::Result<()> {

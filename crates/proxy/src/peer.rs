@@ -21,6 +21,8 @@ pub enum Failure {
     TimedOut,
     /// The system's error, by number.
     System(i32),
+    /// The same, before the peer had a part in it.
+    Local(i32),
     /// The peer closed the connection before it sent anything.
     Closed,
     /// It answered a check with something else than was expected.
@@ -33,7 +35,9 @@ impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::TimedOut => f.write_str("timed out"),
-            Self::System(number) => io::Error::from_raw_os_error(*number).fmt(f),
+            Self::System(number) | Self::Local(number) => {
+                io::Error::from_raw_os_error(*number).fmt(f)
+            }
             Self::Closed => f.write_str("closed before its first byte"),
             Self::Unexpected => f.write_str("answered something else than was expected"),
             Self::Tls => f.write_str("the TLS handshake failed"),

@@ -1,15 +1,12 @@
 //! Peers that have vanished without a word are found out, and those that live are not taken for them.
 
-use std::fs::File;
 use std::io::ErrorKind;
 use std::net::TcpStream;
 use std::process::Command;
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use moorline_tests::{Client, Engine, PATIENCE, Site, Stream, Wire, eventually};
-use nix::sched::{CloneFlags, setns};
+use moorline_tests::{Client, Engine, Network, PATIENCE, Site, Stream, Wire, eventually};
 
 const PING: (u8, Vec<u8>) = (0x9, Vec::new());
 
@@ -141,71 +138,34 @@ fn the_kernel_probes_tcp_connections_as_the_listener_says_and_a_reload_changes_t
 
 /// A network for the engine and one for its clients, joined by a wire.
 struct Networks {
-    engine: String,
-    clients: String,
+    engine: Network,
+    clients: Network,
 }
 
 const ENGINE: &str = "10.77.0.1";
 
 impl Networks {
     fn new() -> Self {
-        static COUNT: AtomicU32 = AtomicU32::new(0);
-        let number = COUNT.fetch_add(1, Ordering::Relaxed);
-        let name = |side| format!("moorline-{}-{number}-{side}", std::process::id());
         let this = Self {
-            engine: name("engine"),
-            clients: name("clients"),
+            engine: Network::new("engine"),
+            clients: Network::new("clients"),
         };
         let Self { engine, clients } = &this;
-        ip(&format!("netns add {engine}"));
-        ip(&format!("netns add {clients}"));
-        ip(&format!(
-            "link add wire netns {engine} type veth peer name wire netns {clients}"
-        ));
-        for (network, address) in [(engine, ENGINE), (clients, "10.77.0.2")] {
-            ip(&format!("-n {network} address add {address}/24 dev wire"));
-            ip(&format!("-n {network} link set lo up"));
-            ip(&format!("-n {network} link set wire up"));
-        }
+        engine.wire("wire", &["10.77.0.1/24"], clients, &["10.77.0.2/24"]);
         this
     }
 
     /// A client on the other side.
     fn connect(&self, address: &str, wire: Wire) -> Client {
-        let network = File::open(format!("/run/netns/{}", self.clients)).expect("it was made");
-        let stream = thread::scope(|scope| {
-            let connect = || {
-                setns(network, CloneFlags::CLONE_NEWNET).expect("root may enter a network");
-                Stream::connect(address).expect("the engine accepts")
-            };
-            scope.spawn(connect).join().expect("it connects")
-        });
+        let connect = || Stream::connect(address).expect("the engine accepts");
+        let stream = self.clients.inside(connect);
         Client::over(stream, wire).expect("the engine answers")
     }
 
     /// The wire is cut: what is sent vanishes without a word.
     fn cut(&self) {
-        ip(&format!("-n {} link set wire down", self.clients));
+        self.clients.ip("link set wire down");
     }
-}
-
-impl Drop for Networks {
-    fn drop(&mut self) {
-        for network in [&self.engine, &self.clients] {
-            let _ = Command::new("ip")
-                .args(["netns", "delete", network])
-                .status();
-        }
-    }
-}
-
-fn ip(arguments: &str) {
-    let output = Command::new("ip")
-        .args(arguments.split(' '))
-        .output()
-        .expect("iproute2 is installed");
-    let said = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "`ip {arguments}`: {said}");
 }
 
 #[test]
@@ -220,7 +180,7 @@ fn peers_behind_a_wire_that_is_cut_are_closed_as_vanished() {
          [[listen]]\nname = \"probed-alone\"\naddress = \"tcp://{ENGINE}:0\"\nframing = {{ kind = \"length\" }}\n\
          tcp_keepalive = \"2s\"\ntcp_user_timeout = \"off\"\n"
     );
-    let script = format!("exec ip netns exec {} \"$0\" \"$@\"", networks.engine);
+    let script = networks.engine.script();
     let site = Site::new("probe", &config);
     let engine = site
         .try_start_by(&script, |_| {})

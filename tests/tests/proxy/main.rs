@@ -13,6 +13,7 @@ mod hello;
 mod limits;
 mod maps;
 mod names;
+mod own_addresses;
 mod peer_certificates;
 mod peer_tls;
 mod rates;

@@ -88,11 +88,11 @@ pub(super) const UPSTREAM: SectionReference = SectionReference {
         ),
         key(
             "bind",
-            "IP address",
+            "text, or table",
             Words("the kernel's choice"),
             r#""127.0.0.1""#,
             NewConnections,
-            "The local address of connections to TCP peers, and of datagrams to UDP peers.",
+            "The local address of connections to TCP peers, and of datagrams to UDP peers: see [`bind`](#bind).",
         ),
         key(
             "tls",
@@ -112,6 +112,32 @@ pub(super) const UPSTREAM: SectionReference = SectionReference {
             "The header of the PROXY protocol, in this version, goes to each peer before the client's bytes. It has the client's \
              address, and the one that the client has connected to. For a client on a Unix socket it is `UNKNOWN` (1) or `LOCAL` \
              (2), as for checks. It is not part of the bytes that are counted.",
+        ),
+    ],
+};
+
+pub(super) const BIND: SectionReference = SectionReference {
+    title: "`bind`",
+    heading: "`bind`",
+    about: "The address alone, or a table.",
+    keys: &[
+        key(
+            "address",
+            "text",
+            Required,
+            r#""${client.address}""#,
+            NewConnections,
+            "An IP address, with or without a port. A connection fills in its variables: an empty text is the kernel's choice, and so \
+             is one that is no address, which the log tells. Checks use the address if it has no variables, and any port.",
+        ),
+        key(
+            "transparent",
+            "true or false",
+            Value("false"),
+            "true",
+            NewConnections,
+            "The address may be one of another machine, such as the client's. The gateway needs CAP_NET_ADMIN or CAP_NET_RAW, and the \
+             system routes that bring the answers back: see [the guide](../guide/proxy.md#who-the-client-is).",
         ),
     ],
 };

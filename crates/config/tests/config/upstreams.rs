@@ -233,7 +233,7 @@ peers = [
 /c/a.toml:10:8: `bind`: "eth0" is no IP address
   10 | bind = "eth0"
      |        ^^^^^^
-  hint: write an address of this machine without a port, as in "10.0.0.9"
+  hint: write an address, with or without a port, as in "10.0.0.9" or "${client.address}"
 /c/a.toml:11:13: `max_fails` is -1, out of its limits
   11 | max_fails = -1
      |             ^^
@@ -484,6 +484,30 @@ peers = ["tcp://127.0.0.1:2"]
   5 | proxy_protocol = 3
     |                  ^
   hint: write a whole number from 1 to 2"#,
+    ),
+    (
+        r#"[[listen]]
+address = "tcp://127.0.0.1:1"
+upstream = "u"
+[upstream.u]
+bind = { transparent = 1 }
+peers = ["tcp://127.0.0.1:2"]
+[upstream.v]
+bind = "${nobody}"
+peers = ["tcp://127.0.0.1:2"]
+"#,
+        r#"/c/a.toml:5:8: `bind` has no `address`
+  5 | bind = { transparent = 1 }
+    |        ^^^^^^^^^^^^^^^^^^^
+  hint: write bind = { address = "${client.address}", transparent = true }
+/c/a.toml:5:24: `transparent` is an integer, not true or false
+  5 | bind = { transparent = 1 }
+    |                        ^
+  hint: write true or false, without quotes
+/c/a.toml:8:8: `bind`: there is no variable "nobody"
+  8 | bind = "${nobody}"
+    |        ^^^^^^^^^^^
+  hint: the page "Stream proxy" lists all variables"#,
     ),
 ];
 

@@ -5,7 +5,8 @@ use std::os::unix::process::CommandExt;
 use std::process::{Command, ExitCode};
 
 use moorline_ipc::inherited;
-use moorline_process::{open_files, rights};
+use moorline_process::open_files;
+use moorline_process::rights::{self, Kept};
 use moorline_protocol::start::{EXECUTABLE_FD, HelperStart};
 
 /// Becomes the user's command.
@@ -25,7 +26,12 @@ fn become_helper(start: &str) -> io::Result<std::convert::Infallible> {
         open_files::lower_to(soft);
     }
     // Its command lies outside of the `chroot`.
-    rights::drop_to(start.user.as_deref(), start.group.as_deref(), None)?;
+    rights::drop_to(
+        start.user.as_deref(),
+        start.group.as_deref(),
+        None,
+        Kept::Nothing,
+    )?;
     // It has no control channel that would tell it that the supervisor is gone. Asked for after the
     // change of user, which forgets it.
     nix::sys::prctl::set_pdeathsig(nix::sys::signal::Signal::SIGTERM)?;

@@ -13,6 +13,7 @@ use crate::http::{Settings, Site};
 use crate::ids::ListenerId;
 use crate::main_thread::Gateway;
 use crate::main_thread::raise_descriptors;
+use crate::own_address::warn_of_missing_right;
 use crate::sockets::share_out;
 use moorline_config::Config;
 use moorline_process::open_files;
@@ -55,6 +56,7 @@ impl Gateway {
             peer_tls,
             log,
         } = change;
+        warn_of_missing_right(&config);
         self.shared.upstreams.prepare_tls(peer_tls);
         self.tls = tls.into();
         self.credentials = credentials;

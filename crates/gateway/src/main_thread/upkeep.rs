@@ -3,7 +3,7 @@
 //! Both run on the main thread, so that neither keeps a loop waiting. Results go straight into the shared upstreams.
 
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,10 +16,12 @@ use tokio::net::{TcpSocket, TcpStream, UdpSocket, UnixStream};
 
 use crate::clock::Clock;
 use crate::main_thread::resolvers::Resolvers;
+use crate::own_address::{OpenFault, OwnAddress};
 use crate::peer_tls::host_of;
 use crate::proxy_header::writer;
 use crate::relay::connecting::is_local;
 use crate::shared::Shared;
+use crate::udp_relay::socket;
 use crate::upstreams::{Due, Encryption, Opening, SharedUpstream};
 
 /// Looks names up and checks peers as they become due, as long as the process lives.
@@ -84,14 +86,15 @@ async fn check(shared: Arc<Shared>, upstream: Arc<SharedUpstream>, probe: Probe)
 /// Whether a peer takes a connection, and answers as expected.
 async fn attempt(probe: &Probe, upstream: &SharedUpstream) -> Result<(), Failure> {
     let opening = upstream.opening();
+    let own = opening.bind.as_ref().and_then(OwnAddress::of_checks);
     match &probe.address {
         PeerAddress::Tcp(address) => {
-            let stream = connect(*address, opening.bind).await.map_err(failure)?;
+            let stream = connect(*address, own).await?;
             open_up(stream, probe, upstream, &opening).await
         }
         PeerAddress::Udp(address) => {
             let exchange = probe.exchange.as_ref();
-            exchange_datagrams(*address, opening.bind, exchange).await
+            exchange_datagrams(*address, own, exchange).await
         }
         PeerAddress::Unix(path) => {
             let stream = UnixStream::connect(path).await.map_err(failure)?;
@@ -136,34 +139,30 @@ fn failure(error: io::Error) -> Failure {
     Failure::System(error.raw_os_error().unwrap_or_default())
 }
 
-async fn connect(address: SocketAddr, bind: Option<IpAddr>) -> io::Result<TcpStream> {
+async fn connect(address: SocketAddr, own: Option<OwnAddress>) -> Result<TcpStream, Failure> {
     let socket = match address {
-        SocketAddr::V4(_) => TcpSocket::new_v4()?,
-        SocketAddr::V6(_) => TcpSocket::new_v6()?,
+        SocketAddr::V4(_) => TcpSocket::new_v4(),
+        SocketAddr::V6(_) => TcpSocket::new_v6(),
     };
-    if let Some(own) = bind {
-        socket.bind(SocketAddr::new(own, 0))?;
+    let socket = socket.map_err(failure)?;
+    if let Some(own) = own {
+        own.put_on(&socket, &address).map_err(OpenFault::failure)?;
     }
-    socket.connect(address).await
+    socket.connect(address).await.map_err(failure)
 }
 
 /// Sends what the check sends in one datagram, and waits for one that has what is expected in it.
 async fn exchange_datagrams(
     address: SocketAddr,
-    bind: Option<IpAddr>,
+    own: Option<OwnAddress>,
     exchange: Option<&Exchange>,
 ) -> Result<(), Failure> {
     // The configuration has seen to it.
     let Some(exchange) = exchange else {
         return Ok(());
     };
-    let any = match address {
-        SocketAddr::V4(_) => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
-        SocketAddr::V6(_) => IpAddr::V6(Ipv6Addr::UNSPECIFIED),
-    };
-    let own = SocketAddr::new(bind.unwrap_or(any), 0);
-    let socket = UdpSocket::bind(own).await.map_err(failure)?;
-    socket.connect(address).await.map_err(failure)?;
+    let socket = socket::connect(&address, own).map_err(OpenFault::failure)?;
+    let socket = UdpSocket::from_std(socket.into()).map_err(failure)?;
     socket.send(&exchange.send).await.map_err(failure)?;
     let mut buffer = vec![0; 1 << 16];
     let length = socket.recv(&mut buffer).await.map_err(failure)?;

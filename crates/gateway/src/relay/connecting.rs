@@ -1,12 +1,10 @@
 //! From a client to a peer that it is joined with: attempts to connect, one after the other.
 
-use std::net::SocketAddr;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::time::Duration;
 
-use nix::sys::socket::sockopt::IpBindAddressNoPort;
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, sockopt};
 
@@ -14,6 +12,7 @@ use crate::cx::Cx;
 use crate::ids::{ListenerId, RelayRef, Side};
 use crate::memory::{Class, TLS_BYTES};
 use crate::notes::Notes;
+use crate::own_address::{OpenFault, OwnAddress};
 use crate::poller::{Poller, Readiness};
 use crate::relay::attempts::{Attempt, Connecting};
 use crate::relay::greeting::greet;
@@ -104,7 +103,20 @@ fn ask(relay: &mut Relay, poller: &Poller, tools: &mut Tools) -> Result<Reached,
     let Some(attempt) = &connecting.present else {
         return Ok(Reached::Waits);
     };
-    let socket = open(attempt, relay.listener, tools).map_err(failure)?;
+    let own = attempt.opening.bind.as_ref().and_then(|bind| {
+        let facts = relay.facts(None, &tools.cx);
+        OwnAddress::of(bind, &facts, &mut tools.refusals)
+    });
+    let socket = match open(attempt, own, relay.listener, tools) {
+        Ok(socket) => socket,
+        Err(fault) => {
+            fault.tell(
+                (relay.listener, &relay.upstream.name, &attempt.address),
+                tools,
+            );
+            return Err(fault.failure());
+        }
+    };
     let asked = connect_to(&socket, &attempt.address);
     let deadline = attempt.deadline;
     let is_unix = matches!(attempt.address, PeerAddress::Unix(_));
@@ -140,29 +152,32 @@ fn ask_again_later(name: RelayRef, deadline: u64, tools: &mut Tools) {
 }
 
 /// A socket for a peer.
-fn open(attempt: &Attempt, listener: ListenerId, tools: &mut Tools) -> Result<OwnedFd, Errno> {
+fn open(
+    attempt: &Attempt,
+    own: Option<OwnAddress>,
+    listener: ListenerId,
+    tools: &mut Tools,
+) -> Result<OwnedFd, OpenFault> {
     let family = match attempt.address {
         PeerAddress::Tcp(address) if address.is_ipv4() => AddressFamily::INET,
         PeerAddress::Tcp(_) => AddressFamily::INET6,
         PeerAddress::Unix(_) => AddressFamily::UNIX,
         // It takes no connections.
-        PeerAddress::Udp(_) => return Err(Errno::PROTOTYPE),
+        PeerAddress::Udp(_) => return Err(Errno::PROTOTYPE.into()),
     };
     let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
     let socket = rustix::net::socket_with(family, SocketType::STREAM, flags, None)?;
     if socket.as_raw_fd() as u64 >= tools.allowed_descriptors() {
-        return Err(Errno::MFILE);
+        return Err(Errno::MFILE.into());
     }
-    if family != AddressFamily::UNIX {
+    if let PeerAddress::Tcp(address) = &attempt.address {
         sockopt::set_tcp_nodelay(&socket, true)?;
         let listener = tools.cx.listener(listener);
         if is_kept_alive_early(listener) {
             tcp::set_on_new(&socket, &listener.liveness);
         }
-        if let Some(own) = attempt.opening.bind {
-            // The port is chosen when it connects: one of its own for each peer, not for all.
-            let _ = nix::sys::socket::setsockopt(&socket, IpBindAddressNoPort, &true);
-            rustix::net::bind(&socket, &SocketAddr::new(own, 0))?;
+        if let Some(own) = own {
+            own.put_on(&socket, address)?;
         }
     }
     Ok(socket)
@@ -326,7 +341,11 @@ pub(crate) fn is_local(why: Failure) -> bool {
         Errno::ADDRNOTAVAIL,
         Errno::ADDRINUSE,
     ];
-    matches!(why, Failure::System(number) if local.iter().any(|it| it.raw_os_error() == number))
+    match why {
+        Failure::Local(_) => true,
+        Failure::System(number) => local.iter().any(|it| it.raw_os_error() == number),
+        _ => false,
+    }
 }
 
 /// The same, as health counts it.

@@ -4,12 +4,14 @@ use std::io::{IoSlice, IoSliceMut};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
 use std::os::fd::{AsRawFd, OwnedFd};
 
-use nix::sys::socket::sockopt::{IpBindAddressNoPort, Ipv4PacketInfo, Ipv6RecvPacketInfo};
+use nix::sys::socket::sockopt::{Ipv4PacketInfo, Ipv6RecvPacketInfo};
 use nix::sys::socket::{
     ControlMessage, ControlMessageOwned, MsgFlags, SockaddrStorage, recvmsg, sendmsg, setsockopt,
 };
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType};
+
+use crate::own_address::{OpenFault, OwnAddress};
 
 /// A datagram of a client: its length, its sender, and the address that it was sent to if the socket has several.
 pub(crate) type Received = (usize, SocketAddr, Option<IpAddr>);
@@ -111,19 +113,17 @@ pub(crate) fn answer(
 ///
 /// # Errors
 /// It cannot be opened, bound to this local address, or connected.
-pub(crate) fn connect(peer: &SocketAddr, bind: Option<IpAddr>) -> Result<OwnedFd, Errno> {
+pub(crate) fn connect(peer: &SocketAddr, own: Option<OwnAddress>) -> Result<OwnedFd, OpenFault> {
     let family = match peer {
         SocketAddr::V4(_) => AddressFamily::INET,
         SocketAddr::V6(_) => AddressFamily::INET6,
     };
     let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
     let socket = rustix::net::socket_with(family, SocketType::DGRAM, flags, None)?;
-    if let Some(own) = bind {
-        // The port is chosen when it connects: one of its own for each peer, not for all.
-        let _ = setsockopt(&socket, IpBindAddressNoPort, &true);
-        rustix::net::bind(&socket, &SocketAddr::new(own, 0))?;
+    if let Some(own) = own {
+        own.put_on(&socket, peer)?;
     }
-    rustix::net::connect(&socket, peer)?;
+    rustix::net::connect(&socket, peer).map_err(OpenFault::Connecting)?;
     Ok(socket)
 }
 

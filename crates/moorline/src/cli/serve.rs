@@ -3,9 +3,9 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use moorline_engine::Descriptors;
 use moorline_engine::config::{self, Config, Loaded};
 use moorline_engine::supervisor;
+use moorline_engine::{Descriptors, may_use_other_addresses};
 
 use super::{Failure, Paths, Served, finish};
 
@@ -34,6 +34,14 @@ pub(super) fn check(paths: &Paths, config: Option<PathBuf>) -> ExitCode {
         println!("{descriptors}");
         if descriptors.left() == 0 {
             println!("warning: no connection is accepted with so few: raise the hard limit");
+        }
+        if let Some(upstream) = loaded.config.transparent_upstream()
+            && !may_use_other_addresses()
+        {
+            println!(
+                "warning: `bind` of upstream {:?} is transparent: the gateway needs CAP_NET_ADMIN or CAP_NET_RAW, and this user has neither",
+                upstream.name
+            );
         }
         println!("{}: ok", loaded.path.display());
         Ok(())
