@@ -14,6 +14,7 @@
 //!   their own
 //! - `upstream`, `balance`, `peer_check`, `peer_tls`, `relay`: peers that connections are relayed to; `variables`: texts that a connection completes; `uses`: what
 //!   connections must note for them
+//! - `server`, `server_name`: servers behind one address, chosen by the name that a TLS client asks for
 //! - `resolver`, `service`: how peers are found by names
 //! - `datagram_relay`: what is different where datagrams are relayed
 //! - `map`: tables from one text to another; `destination`: where connections go; `names`, `naming`: what texts name
@@ -65,6 +66,8 @@ mod request;
 mod resolver;
 mod route;
 mod route_path;
+mod server;
+mod server_name;
 mod service;
 mod stream;
 mod tables;
@@ -340,6 +343,10 @@ pub struct Listener {
     pub destination: Option<Destination>,
     /// The variables that it sets, by name.
     pub sets: Vec<(String, Template)>,
+    /// The hosts for which TLS clients get it, where several servers have one address.
+    pub names: Vec<TextKey>,
+    /// The name of the listener that has the socket, if this one is a server behind that.
+    pub host: Option<String>,
     /// What its connections must note for the texts that they fill in later.
     pub uses: Uses,
     /// When the sessions of datagrams that it relays end.
@@ -427,6 +434,11 @@ impl Listener {
     /// Every text that its connections fill in, apart from those of its upstreams.
     fn texts(&self) -> impl Iterator<Item = &Template> {
         self.destination.iter().filter_map(Destination::text)
+    }
+
+    /// Whether it has a socket of its own: a server behind another listener has none, and a removed one no more.
+    pub fn is_bound(&self) -> bool {
+        !self.is_retired && self.host.is_none()
     }
 
     /// Whether its connections are relayed to peers, and no worker has a part in them.

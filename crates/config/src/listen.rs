@@ -15,7 +15,8 @@ use super::relay::Relaying;
 use super::walk::{Field, Section};
 use super::{
     Compression, Dispatch, Listener, OnCrash, OnError, RequestRules, Route, RouteKind, Routes,
-    Uses, compression, datagram_relay, framing, proxies, relay, request, route, stream, tls,
+    Uses, compression, datagram_relay, framing, proxies, relay, request, route, server, stream,
+    tls,
 };
 
 const DEFAULT_HIGH_WATERMARK: u64 = 1 << 20;
@@ -63,7 +64,8 @@ pub(super) fn listeners(
     let listeners: Vec<_> = fields
         .map(|field| listener(&field, base, dispatch, known, &mut taken))
         .collect();
-    listeners.into_iter().collect()
+    let listeners: Result<Vec<_>, _> = listeners.into_iter().collect();
+    Ok(listeners?.into_iter().flatten().collect())
 }
 
 /// What two listeners must not have in common.
@@ -74,6 +76,7 @@ struct Taken {
     addresses: Vec<(Address, usize)>,
 }
 
+/// A listener, and the servers behind it.
 #[expect(clippy::too_many_lines, reason = "a line for each key")]
 fn listener(
     field: &Field<'_>,
@@ -81,7 +84,7 @@ fn listener(
     dispatch: Dispatch,
     known: Known<'_>,
     taken: &mut Taken,
-) -> Result<Listener, Reported> {
+) -> Result<Vec<Listener>, Reported> {
     let section = field.section("[[listen]]", HINT)?;
     let address = section.require("address", ADDRESS_HINT, |field| {
         address(&field, base, taken)
@@ -102,6 +105,7 @@ fn listener(
     let stream = stream::rules(&section, address.as_ref().ok(), known);
     let own_dispatch = section.read("dispatch", |field| process::dispatch(&field));
     let rules = datagram_relay::rules(&section, address.as_ref().ok());
+    let servers = server::servers(&section, address.as_ref().ok());
     let datagrams = check_datagrams(&section, address.as_ref().ok(), own_dispatch.as_ref().ok());
     if let (Ok(content), Ok(sizes), Ok(name)) = (&content, &sizes, &name) {
         warn_of_large_messages(&section, name, &content.framing, sizes);
@@ -113,11 +117,14 @@ fn listener(
     let (limits, (on_crash, on_error)) = (limits?, failures?);
     let Relaying { destination, sets } = relaying?;
     let relayed_idle = destination.as_ref().map(|_| relay::DEFAULT_IDLE_TIMEOUT);
-    Ok(Listener {
+    let servers = servers?;
+    let listener = Listener {
         name: name?,
         address: with_tls(address?, tls.is_some()),
         destination,
         sets,
+        names: servers.own_names(),
+        host: None,
         uses: Uses::default(),
         datagrams: rules?,
         tls,
@@ -147,7 +154,9 @@ fn listener(
         deliver_after_close: deliver_after_close?.unwrap_or(false),
         dispatch: own_dispatch?.unwrap_or(dispatch),
         is_retired: false,
-    })
+    };
+    let servers = server::of_listener(servers, &listener, base, known, &mut taken.names)?;
+    Ok(std::iter::once(listener).chain(servers).collect())
 }
 
 /// The address whose scheme says that TLS is spoken, if it is.

@@ -183,6 +183,7 @@ impl Listener {
     /// same.
     pub fn continues(&self, other: &Self) -> bool {
         self.name == other.name
+            && self.host == other.host
             && self.address == other.address
             && self.framing == other.framing
             && self.is_http() == other.is_http()

@@ -25,6 +25,8 @@ impl NameId {
 pub(super) enum Named {
     Map,
     Set,
+    /// A group of a pattern among `names` of a server.
+    Match,
 }
 
 /// The names of one file.

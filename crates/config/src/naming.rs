@@ -51,6 +51,11 @@ fn unknown(
             "set",
             format!("write set = {{ {name} = \"…\" }} in a [[listen]]"),
         ),
+        Named::Match => (
+            format!("no pattern among `names` has a group {name:?}"),
+            "match",
+            r"write names = ['~^(?<group>\w+)\.example$'], and ${match.group}".to_owned(),
+        ),
     };
     let hint = meant.map_or(hint, |meant| format!("did you mean ${{{prefix}.{meant}}}?"));
     report.error(place, message, hint)

@@ -9,6 +9,7 @@ mod framing;
 mod listeners;
 mod maps;
 mod processes;
+mod servers;
 mod tls;
 mod upstreams;
 mod web;
@@ -21,6 +22,7 @@ use framing::{DELIMITER, FRAMING, LENGTH, LINE, RAW};
 use listeners::{APP, LISTEN};
 use maps::MAP;
 use processes::{ENGINE, FILE, HELPERS, HOOKS, LOG, TASKS, WORKERS};
+use servers::SERVER;
 use tls::{CERTIFICATES, PEER_TLS, PREREAD, TLS};
 use upstreams::{BALANCE, BIND, CHECK, NEXT, PEER, RESOLVER, UPSTREAM};
 use web::{COMPRESSION, FILES, ROUTE};
@@ -38,6 +40,7 @@ pub const SECTIONS: &[SectionReference] = &[
     ACCESS,
     LIMITS,
     RATE,
+    SERVER,
     ROUTE,
     FILES,
     COMPRESSION,

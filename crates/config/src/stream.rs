@@ -81,6 +81,26 @@ pub(super) fn rules(
     })
 }
 
+/// The same for a server behind a listener.
+pub(super) fn rules_of_server(
+    section: &Section<'_>,
+    known: Known<'_>,
+) -> Result<StreamRules, Reported> {
+    let access = section.read("access", |field| access::access(&field));
+    let limits = section.read("limits", |field| limit::used(&field, known.limits));
+    let access_log = section.read("access_log", |field| {
+        access_log::used(&field, known.access_logs)
+    });
+    let rate = section.read("rate", |field| rate::rates(&field));
+    Ok(StreamRules {
+        access: access?.unwrap_or_default(),
+        preread: None,
+        limits: limits?.unwrap_or_default(),
+        rate: rate?,
+        access_log: access_log?,
+    })
+}
+
 /// Warns of tables of such rules that no listener has.
 pub(super) fn warn_of_unused_rules(
     report: &Report<'_>,

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use moorline_net::tls::server::{
-    ClientCertificates, ServerCertificate, ServerCredentials, ServerOptions,
+    ClientCertificates, ServerCertificate, ServerCredentials, ServerOptions, check_name_pattern,
 };
 use moorline_net::tls::{FileErrorKind, Pem, Versions};
 
@@ -34,11 +34,17 @@ pub(super) fn tls(
     protocols: &[&str],
 ) -> Result<ServerOptions, Reported> {
     let section = field.section("`tls`", HINT)?;
-    let certificates = certificates(&section, base);
+    let needs_none =
+        section.has("reject") && !section.has("certificate") && !section.has("certificates");
+    let certificates = match needs_none {
+        true => Ok(Vec::new()),
+        false => certificates(&section, base),
+    };
     let client_certificates = client_certificates(&section, base);
     let alpn = section.read("alpn", |field| alpn(&field));
     let versions = spoken(&section);
     let rejects = section.read("reject_unknown_names", |field| field.flag());
+    let rejects_all = section.read("reject", |field| field.flag());
     let resumes = section.read("reuse", |field| field.flag());
     section.finish()?;
     let protocols = || protocols.iter().map(|&name| name.to_owned()).collect();
@@ -47,6 +53,7 @@ pub(super) fn tls(
         .alpn(alpn?.unwrap_or_else(protocols))
         .versions(versions?)
         .rejects_unknown_names(rejects?.unwrap_or(false))
+        .rejects_all_names(rejects_all?.unwrap_or(false))
         .resumes(resumes?.unwrap_or(true));
     match ServerCredentials::load_files(&options) {
         Ok(_) => Ok(options),
@@ -137,7 +144,7 @@ fn files(section: &Section<'_>, base: &Path, hint: &str) -> Result<ServerCertifi
 
 /// Hosts, with a wildcard at one end.
 fn names(field: &Field<'_>) -> Result<Vec<String>, Reported> {
-    const HINT: &str = r#"write hosts, as in ["a.example", "*.b.example", ".c.example", "mail.*"]"#;
+    const HINT: &str = r#"write hosts, as in ["a.example", "*.b.example", ".c.example", "mail.*", '~^d\d\.example$']"#;
     let fields = field.array(HINT)?;
     if fields.len() == 0 {
         return Err(field.refuse("`names` is empty", HINT));
@@ -145,6 +152,15 @@ fn names(field: &Field<'_>) -> Result<Vec<String>, Reported> {
     fields
         .map(|field| {
             let name = field.text()?;
+            if let Some(pattern) = name.strip_prefix('~') {
+                return match check_name_pattern(pattern) {
+                    Ok(()) => Ok(name.to_owned()),
+                    Err(problem) => {
+                        let message = format!("`names`: {name:?} is no pattern: {problem}");
+                        Err(field.refuse(message, HINT))
+                    }
+                };
+            }
             let bare = name.strip_prefix("*.").or_else(|| name.strip_prefix('.'));
             let bare = bare.or_else(|| name.strip_suffix(".*")).unwrap_or(name);
             let is_host = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');

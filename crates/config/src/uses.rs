@@ -41,6 +41,7 @@ impl Uses {
             | Variable::UpstreamBytesSent
             | Variable::UpstreamBytesReceived => self.attempts = true,
             Variable::Tls(variable) if variable.is_of_hello() => self.hello = true,
+            Variable::Match(_) => self.hello = true,
             _ => {}
         }
     }
@@ -113,7 +114,9 @@ impl<'a> MapNeeds<'a> {
             if leads_back(*name, &follow) {
                 let (what, message) = match name.0 {
                     Named::Map => (Named::Map, format!("the map {text:?} needs its own value")),
-                    Named::Set => (Named::Set, format!("`set` of {text:?} needs its own value")),
+                    Named::Set | Named::Match => {
+                        (Named::Set, format!("`set` of {text:?} needs its own value"))
+                    }
                 };
                 let place = report.names.place(what, text);
                 result = Err(report.error(place, message, "break the circle"));
@@ -130,7 +133,7 @@ impl<'a> MapNeeds<'a> {
         limits: &[ConnectionLimit],
         access_logs: &[AccessLog],
     ) {
-        for listener in listeners {
+        for listener in &mut *listeners {
             let reaches = |it: &&Upstream| {
                 let destination = listener.destination.as_ref();
                 destination.is_some_and(|destination| destination.may_reach(&it.name))
@@ -168,12 +171,38 @@ impl<'a> MapNeeds<'a> {
                 }
             }
             listener.uses = uses;
-            if uses.hello
-                && listener.is_relay()
-                && listener.tls.is_none()
-                && !listener.is_datagram()
-            {
-                // Where TLS passes through, the hello tells.
+            if uses.hello && reads_hello(listener) {
+                listener.stream.preread.get_or_insert_default();
+            }
+        }
+        for_servers(listeners);
+    }
+}
+
+/// Whether the hello tells what a client asks for: TLS passes through.
+fn reads_hello(listener: &Listener) -> bool {
+    listener.is_relay()
+        && listener.host.is_none()
+        && listener.tls.is_none()
+        && !listener.is_datagram()
+}
+
+/// Has listeners note what the servers behind them need, and read the name by which one is chosen.
+fn for_servers(listeners: &mut [Listener]) {
+    let mut needs: BTreeMap<String, Uses> = BTreeMap::new();
+    for server in listeners.iter() {
+        if let Some(host) = &server.host {
+            let uses = needs.entry(host.clone()).or_default();
+            uses.connection |= server.uses.connection;
+            uses.header |= server.uses.header;
+        }
+    }
+    for listener in listeners.iter_mut().filter(|it| it.host.is_none()) {
+        if let Some(needs) = needs.get(&listener.name) {
+            // Both come before the name.
+            listener.uses.connection |= needs.connection;
+            listener.uses.header |= needs.header;
+            if reads_hello(listener) {
                 listener.stream.preread.get_or_insert_default();
             }
         }

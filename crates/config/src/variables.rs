@@ -89,6 +89,8 @@ pub enum Variable {
     EngineVersion,
     /// What TLS tells.
     Tls(TlsVariable),
+    /// `${match.NAME}`, `${match.1}`: what this group of the pattern has found that has chosen the server.
+    Match(NameId),
 }
 
 /// Every variable, as it is written.
@@ -255,6 +257,10 @@ fn part(field: &Field<'_>, name: &str, groups: &[Option<&str>]) -> Result<Templa
     }
     if let Some(name) = name.strip_prefix("set.") {
         return Ok(TemplatePart::Set(named(Named::Set, name)));
+    }
+    if let Some(name) = name.strip_prefix("match.") {
+        let group = named(Named::Match, name);
+        return Ok(TemplatePart::Variable(Variable::Match(group)));
     }
     variable(field, name).map(TemplatePart::Variable)
 }

@@ -16,6 +16,8 @@ mod peer_tls;
 mod preread;
 #[path = "config/resolvers.rs"]
 mod resolvers;
+#[path = "config/servers.rs"]
+mod servers;
 #[path = "config/upstreams.rs"]
 mod upstreams;
 
@@ -88,6 +90,8 @@ fn listener(name: &str, address: Address, framing: Framing) -> Listener {
         address,
         destination: None,
         sets: Vec::new(),
+        names: Vec::new(),
+        host: None,
         uses: moorline_config::Uses::default(),
         datagrams: Default::default(),
         tls: None,

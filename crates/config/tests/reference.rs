@@ -57,6 +57,8 @@ fn file(title: &str, key: &str, value: Option<&str>) -> String {
         ("[[listen]]", "static_cache") => listen(&format!(
             "address = \"http://127.0.0.1:0\"\nstatic = \"/\"\n{line}"
         )),
+        ("[[listen]]", "names") => listen(&format!("{tcp}\nreturn = \"\"\n{line}")),
+        ("[[listen.server]]", _) => server_file(key, &line, value.is_some()),
         ("[[listen.route]]", _) => {
             let mut lines = vec![match key {
                 "path" => "",
@@ -293,6 +295,30 @@ fn file(title: &str, key: &str, value: Option<&str>) -> String {
         }
         _ => panic!("no file for {key} of {title}"),
     }
+}
+
+/// A file with a server that has this line.
+fn server_file(key: &str, line: &str, is_written: bool) -> String {
+    let names = match key {
+        "names" => "",
+        _ => "names = [\"~(a)\"]",
+    };
+    let to = match key {
+        "upstream" | "return" if is_written => "",
+        "return" => "upstream = \"mysql\"",
+        "upstream_like" => "upstream = \"127.0.0.1:1\"",
+        _ => "return = \"x\"",
+    };
+    let like = match key {
+        "upstream_like" if is_written => "[upstream.settings]\npeers = []\n",
+        _ => "",
+    };
+    format!(
+        "[[listen]]\nname = \"a\"\naddress = \"tcp://127.0.0.1:0\"\nreturn = \"\"\n\
+         tls = {{ certificate = \"cert.pem\", key = \"key.pem\" }}\n[[listen.server]]\n{names}\n{to}\n{line}\n\
+         [upstream.mysql]\npeers = [\"tcp://127.0.0.1:1\"]\n{like}\
+         [limit.one]\nkey = \"a\"\n[access_log.main]\npath = \"a\"\n"
+    )
 }
 
 /// The keys of tables that are not tables themselves.

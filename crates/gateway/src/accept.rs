@@ -7,7 +7,6 @@ use std::time::Duration;
 
 use moorline_net::Decoder;
 use moorline_net::tls::TlsRecords;
-use moorline_net::tls::server::ServerTls;
 use rustix::io::Errno;
 use rustix::net::SocketFlags;
 
@@ -319,7 +318,7 @@ impl Loop {
         let cx = &self.tools.cx;
         let counted = arrival.counted;
         let prepared = match cx.is_stopping() {
-            false => prepare(listener, arrival, &self.acceptor.tls, cx),
+            false => prepare(listener, arrival, cx),
             true => None,
         };
         if prepared.is_none() {
@@ -465,17 +464,12 @@ fn is_announced(settings: &Listener, peer: &Peer, counted: Counted) -> Result<bo
 }
 
 /// Where a new session begins, and its bytes so far. `None`: it cannot be encrypted.
-fn prepare(
-    listener: ListenerId,
-    mut arrival: Arrival,
-    tls: &[Option<ServerTls>],
-    cx: &Cx,
-) -> Option<(Phase, Arrival)> {
+fn prepare(listener: ListenerId, mut arrival: Arrival, cx: &Cx) -> Option<(Phase, Arrival)> {
     let phase = Phase::first(cx.listener(listener));
     if arrival.tls.is_some() {
         return Some((phase, arrival));
     }
-    let records = match tls.get(listener.index()) {
+    let records = match cx.tls.get(listener.index()) {
         Some(Some(tls)) => TlsRecords::server(tls).map_err(|error| error.to_string()),
         // A connection without its TLS state is closed: its plaintext must never be sent.
         _ if cx.listener(listener).tls.is_some() => Err("it shows nothing".to_owned()),

@@ -96,7 +96,7 @@ impl Agenda {
     pub(crate) fn await_handshake(&mut self, session: &mut Session, shared: &Shared) {
         if !session.listed.scheduled {
             session.listed.scheduled = true;
-            shared.admissions[session.listener.index()].wait();
+            shared.door(session.listener).wait();
             self.handshakes
                 .push_back((session.name(), session.listener));
         }

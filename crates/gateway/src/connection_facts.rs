@@ -137,6 +137,14 @@ impl ConnectionFacts<'_> {
         }
     }
 
+    /// What a group of the pattern has found that has chosen the server.
+    fn write_group(&self, group: NameId, text: &mut Text) {
+        let tls = self.tls();
+        let (servers, place) = (&self.cx.servers, self.listener.index());
+        let found = tls.name().and_then(|it| servers.group(place, it, group));
+        text.push(&found.unwrap_or_default());
+    }
+
     /// What a variable of attempts says of each of them.
     fn write_attempts(&self, variable: Variable, text: &mut Text) {
         let now = self.cx.clock.ms;
@@ -209,12 +217,8 @@ impl Facts for ConnectionFacts<'_> {
                 text.push(if is_datagram { b"UDP" } else { b"TCP" });
             }
             Variable::UpstreamName => {
-                text.push(
-                    self.relayed
-                        .as_ref()
-                        .map_or("", |it| it.upstream)
-                        .as_bytes(),
-                );
+                let relayed = self.relayed.as_ref();
+                text.push(relayed.map_or("", |it| it.upstream).as_bytes());
             }
             Variable::ProxyAddress
             | Variable::ProxyPort
@@ -248,6 +252,7 @@ impl Facts for ConnectionFacts<'_> {
             Variable::Pid => write_number(std::process::id().into(), text),
             Variable::Hostname => text.push(hostname().as_bytes()),
             Variable::Tls(variable) => self.tls().write(variable, text),
+            Variable::Match(group) => self.write_group(group, text),
             Variable::EngineVersion => text.push(env!("CARGO_PKG_VERSION").as_bytes()),
         }
     }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use moorline_ipc::Scoreboard;
+use moorline_net::tls::server::ServerTls;
 use tokio::sync::mpsc;
 
 use crate::clock::Clock;
@@ -14,7 +15,7 @@ use crate::shared::admission::Counted;
 use moorline_config::{Config, Listener};
 use moorline_protocol::control::{Limit, LoopCounter};
 use moorline_protocol::wire::{CloseReason, Peer};
-use moorline_proxy::Maps;
+use moorline_proxy::{Maps, ServerNames};
 
 /// The environment of a loop. Lent as `&Cx`: no step on a session changes it.
 pub(crate) struct Cx {
@@ -23,6 +24,10 @@ pub(crate) struct Cx {
     pub(crate) config: Arc<Config>,
     /// The maps that its texts mean.
     pub(crate) maps: Arc<Maps>,
+    /// The servers behind its listeners.
+    pub(crate) servers: Arc<ServerNames>,
+    /// The TLS state of each listener for new connections.
+    pub(crate) tls: Arc<[Option<ServerTls>]>,
     pub(crate) shared: Arc<Shared>,
     pub(crate) clock: Clock,
     pub(crate) counters: Scoreboard,

@@ -179,7 +179,10 @@ pub(crate) fn finish(
     if session.has_ended() {
         return;
     }
-    tools.cx.shared.admissions[session.listener.index()].end(&session.peer, session.counted);
+    tools
+        .cx
+        .shared
+        .end(session.listener, &session.peer, session.counted);
     session.notes = None;
     if let Some(code) = last_word(reason)
         && session.lives()

@@ -168,6 +168,21 @@ pub(crate) fn note_tickets(
     }
 }
 
+/// The same beside those that it has.
+pub(crate) fn add_tickets(
+    notes: &mut Option<Box<Notes>>,
+    (tickets, status): (Vec<LimitTicket>, LimitStatus),
+) {
+    if status == LimitStatus::Uncounted {
+        return;
+    }
+    let notes = notes.get_or_insert_default();
+    notes.tickets.extend(tickets);
+    if notes.limit_status != LimitStatus::OverInDryRun {
+        notes.limit_status = status;
+    }
+}
+
 impl Newcomer<'_> {
     pub(crate) fn facts<'a>(
         &'a self,

@@ -101,6 +101,8 @@ impl Loop {
                 index: parts.index,
                 config: parts.config,
                 maps: Arc::default(),
+                servers: Arc::default(),
+                tls: Arc::default(),
                 shared: parts.shared,
                 clock: Clock::new(),
                 counters: parts.counters,
@@ -120,7 +122,6 @@ impl Loop {
             acceptor: Acceptor {
                 sockets: Sockets::default(),
                 gate: AcceptGate::new(&tools.cx.config.listeners),
-                tls: Arc::default(),
             },
             poller: Poller::new(parts.doorbell)?,
             pressure: Pressure::new(),
@@ -133,6 +134,7 @@ impl Loop {
         };
         this.relays.targets = this.tools.cx.shared.upstreams.targets();
         this.tools.cx.maps = this.relays.targets.maps.clone();
+        this.tools.cx.servers = this.relays.targets.servers.clone();
         this.show(parts.tls);
         for (listener, socket) in parts.sockets {
             this.listen(listener, socket)?;

@@ -10,5 +10,6 @@ pub(crate) mod hello;
 pub(crate) mod proxied;
 pub(crate) mod read;
 pub(crate) mod request;
+pub(crate) mod server;
 pub(crate) mod slowloris;
 pub(crate) mod turning_away;

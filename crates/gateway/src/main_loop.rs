@@ -266,7 +266,7 @@ impl Loop {
         memory.release(Class::State, state.map_or(0, |state| state.held()));
         agenda.pulses.remove(key);
         match session.has_ended() {
-            true => cx.shared.admissions[session.listener.index()].release(session.counted),
+            true => cx.shared.let_go(session.listener, session.counted),
             false => cx
                 .shared
                 .release(session.listener, &session.peer, session.counted),
@@ -313,7 +313,7 @@ impl Loop {
             let Some((name, listener)) = self.tools.agenda.handshakes.pop_front() else {
                 return false;
             };
-            self.tools.cx.shared.admissions[listener.index()].begin();
+            self.tools.cx.shared.door(listener).begin();
             let Some(session) = self.sessions.named_mut(name) else {
                 continue;
             };

@@ -23,7 +23,7 @@ use crate::shared::hub::Hub;
 use crate::shared::limits::ConnectionLimits;
 use crate::shared::places::Places;
 use crate::upstreams::Upstreams;
-use moorline_config::Config;
+use moorline_config::{Config, Listener};
 use moorline_process::open_files;
 use moorline_protocol::wire::Peer;
 
@@ -110,6 +110,11 @@ impl Shared {
         self.admissions.grow(config.listeners.len());
         self.upstreams.change(config, Clock::shared_now());
         self.access_logs.prepare(config);
+        for (place, listener) in config.listeners.iter().enumerate() {
+            if !listener.is_retired {
+                self.admissions[place].set_host(host_of(listener, config));
+            }
+        }
         let listeners = (0..).map(ListenerId).zip(&config.listeners);
         listeners
             .filter(|(id, listener)| self.admissions[id.index()].prepare(listener))
@@ -155,9 +160,30 @@ impl Shared {
 
     /// A connection of this listener has ended, and its socket is closed.
     pub(crate) fn release(&self, listener: ListenerId, peer: &Peer, counted: Counted) {
-        let admission = &self.admissions[listener.index()];
-        admission.end(peer, counted);
-        admission.release(counted);
+        self.end(listener, peer, counted);
+        self.let_go(listener, counted);
+    }
+
+    /// A connection of this listener has ended. Its socket is not closed.
+    pub(crate) fn end(&self, listener: ListenerId, peer: &Peer, counted: Counted) {
+        self.door(listener).end(peer, counted);
+    }
+
+    /// The socket of an ended connection of this listener is closed.
+    pub(crate) fn let_go(&self, listener: ListenerId, counted: Counted) {
+        let door = self.door(listener);
+        door.release(counted);
+        let own = &self.admissions[listener.index()];
+        if !std::ptr::eq(door, own) {
+            own.release(Counted::ADMITTED);
+        }
+    }
+
+    /// The admission that counts the connections of this listener: its own, or that of the listener with its socket.
+    pub(crate) fn door(&self, listener: ListenerId) -> &Admission {
+        let own = &self.admissions[listener.index()];
+        let host = own.host().and_then(|host| self.admissions.get(host));
+        host.unwrap_or(own)
     }
 
     /// The loop with the fewest sessions, which gets the next one.
@@ -169,4 +195,11 @@ impl Shared {
         self.loads[least].fetch_add(1, Ordering::Relaxed);
         least
     }
+}
+
+/// The place of the listener that has the socket of this one.
+fn host_of(listener: &Listener, config: &Config) -> Option<usize> {
+    let host = listener.host.as_ref()?;
+    let mut listeners = config.listeners.iter();
+    listeners.position(|it| it.name == *host && it.host.is_none() && !it.is_retired)
 }

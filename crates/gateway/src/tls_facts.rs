@@ -14,6 +14,12 @@ pub(crate) struct TlsFacts<'a> {
 }
 
 impl TlsFacts<'_> {
+    /// The host that the client asks for.
+    pub(crate) fn name(&self) -> Option<&str> {
+        let hello = self.hello.map(|hello| &*hello.sni);
+        hello.or_else(|| self.tls?.server_name())
+    }
+
     /// Appends the value of this variable, or nothing if it is not known.
     pub(crate) fn write(&self, variable: TlsVariable, text: &mut Text) {
         if let Some(hello) = self.hello {

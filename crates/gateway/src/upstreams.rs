@@ -12,7 +12,8 @@ use moorline_net::tls::client::ClientTls;
 use moorline_net::{Address, HostPort};
 pub(crate) use moorline_proxy::{Attempts, Choice, Failure, NoPeer, PeerAddress, PeerKey};
 use moorline_proxy::{
-    Found, Maps, NoSuchPeer, Probe, State, Turn, Unplaced, Upstream, UpstreamSeen,
+    Found, Maps, NamesOfListeners, NoSuchPeer, Probe, ServerNames, State, Turn, Unplaced, Upstream,
+    UpstreamSeen,
 };
 use rustc_hash::FxHashMap;
 use tokio::sync::Notify;
@@ -30,6 +31,8 @@ pub(crate) struct Targets {
     names: Arc<FxHashMap<String, Arc<SharedUpstream>>>,
     /// The maps that texts mean.
     pub(crate) maps: Arc<Maps>,
+    /// The servers behind listeners.
+    pub(crate) servers: Arc<ServerNames>,
 }
 
 impl Targets {
@@ -63,6 +66,8 @@ struct Known {
     tls: FxHashMap<String, Arc<PeerTls>>,
     /// What the maps of the targets were made of.
     maps: Vec<Map>,
+    /// What the servers of the targets were made of.
+    names: NamesOfListeners,
 }
 
 impl Upstreams {
@@ -102,6 +107,11 @@ impl Upstreams {
         if known.maps != config.maps {
             known.maps.clone_from(&config.maps);
             known.targets.maps = Arc::new(Maps::new(&config.maps));
+        }
+        let names = NamesOfListeners::of(&config.listeners);
+        if known.names != names {
+            known.targets.servers = Arc::new(ServerNames::new(&names));
+            known.names = names;
         }
         // Who looks for an address locks that table first, and the state behind it.
         let tls = known.tls.clone();

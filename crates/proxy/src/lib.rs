@@ -43,6 +43,7 @@
 //! - `average`: measured times
 //! - `address`: where a peer is
 //! - `text`: texts that a connection fills in
+//! - `servers`: which server behind an address a TLS client means
 //! - `maps`: from one text to another
 
 #![forbid(unsafe_code)]
@@ -57,6 +58,7 @@ mod members;
 mod membership;
 mod peer;
 mod peers;
+mod servers;
 mod snapshot;
 mod switches;
 #[cfg(test)]
@@ -71,6 +73,7 @@ pub use maps::Maps;
 pub use members::{Found, Unplaced};
 pub use peer::{Failure, Switch, Turn};
 pub use peers::PeerKey;
+pub use servers::{NamesOfListeners, ServerNames};
 pub use snapshot::{PeerSeen, State, UpstreamSeen};
 pub use switches::NoSuchPeer;
 pub use text::{Facts, MOST_FILLED, Text};

@@ -10,7 +10,7 @@ use moorline_config::{Map, MapEntries, NameId, Share, Template, TextKey};
 use regex::bytes::{Captures, Regex};
 use rustc_hash::FxHashMap;
 
-use hosts::Hosts;
+pub(crate) use hosts::Hosts;
 use murmur::murmur_hash2;
 use networks::Networks;
 
@@ -33,7 +33,7 @@ pub(crate) struct ReadyMap {
 #[derive(Debug)]
 enum ReadyEntries {
     Text {
-        hosts: Hosts,
+        hosts: Hosts<Template>,
         patterns: Vec<(Regex, Template)>,
     },
     Network(Networks),

@@ -12,14 +12,14 @@ use moorline_ipc::{MAX_FDS, MAX_PACKET};
 use moorline_net::tls::TlsError;
 use rustix::fs::{Mode, OFlags};
 
-use moorline_config::{Config, Loaded};
+use moorline_config::{Config, Listener, Loaded};
 use moorline_process::credentials::{Credentials, SealedCredentials};
 use moorline_process::log;
 use moorline_process::open_files::Descriptors;
 use moorline_protocol::control::ToRole;
 use moorline_protocol::control_channel::encode;
 
-use super::listeners::Listeners;
+use super::listeners::{Listeners, Opened};
 use super::plan::Shape;
 use super::systemd::Given;
 use moorline_protocol::command::Scope;
@@ -121,6 +121,14 @@ impl Deployment {
             listeners,
             log,
         })
+    }
+
+    /// The socket of the listener that this one is a server behind.
+    pub(super) fn opened_for(&self, server: &Listener) -> Option<&Opened> {
+        let host = server.host.as_ref().filter(|_| !server.is_retired)?;
+        let mut places = (0..).zip(&self.config.listeners);
+        let found = places.find(|(_, it)| it.is_bound() && it.name == *host);
+        self.listeners.get(found?.0)
     }
 
     /// The log file for the gateway, opened separately.

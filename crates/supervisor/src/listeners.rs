@@ -52,7 +52,7 @@ impl Listeners {
         given: &mut Given,
     ) -> Result<Self, ServeError> {
         let accepting = config.listeners.iter().zip(0..);
-        let accepting = accepting.filter(|(listener, _)| !listener.is_retired);
+        let accepting = accepting.filter(|(listener, _)| listener.is_bound());
         let successor =
             |place| before.and_then(|(old, sockets)| sockets.successor(old, config, place));
         let successors = accepting.map(|(listener, place)| (listener, place, successor(place)));
@@ -114,7 +114,7 @@ impl Listeners {
 fn successor(old: &[Listener], new: &[Listener], listener: &Listener, place: u16) -> Option<u16> {
     let is_kept = |at: u16| {
         let (was, is) = (&old[usize::from(at)], &new[usize::from(at)]);
-        !was.is_retired && !is.is_retired && is.continues(was)
+        was.is_bound() && is.is_bound() && is.continues(was)
     };
     let places = 0..u16::try_from(old.len()).unwrap_or(u16::MAX);
     if places.contains(&place) && is_kept(place) {
@@ -122,7 +122,7 @@ fn successor(old: &[Listener], new: &[Listener], listener: &Listener, place: u16
     }
     places.into_iter().find(|&at| {
         let was = &old[usize::from(at)];
-        !was.is_retired && !is_kept(at) && takes_over(listener, was)
+        was.is_bound() && !is_kept(at) && takes_over(listener, was)
     })
 }
 

@@ -20,6 +20,7 @@ mod rates;
 mod relaying;
 mod reload;
 mod resolving;
+mod servers;
 mod stop;
 mod tls;
 mod tls_clients;

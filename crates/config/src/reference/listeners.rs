@@ -103,6 +103,23 @@ pub(super) const LISTEN: SectionReference = SectionReference {
              [`preread`](#preread).",
         ),
         key(
+            "server",
+            "tables",
+            Words("none"),
+            "[[listen.server]]",
+            NewConnections,
+            "Servers behind it for TLS clients that ask for certain names: see [`[[listen.server]]`](#listenserver).",
+        ),
+        key(
+            "names",
+            "list of hosts",
+            Words("none"),
+            r#"["a.example", "*.b.example"]"#,
+            NewConnections,
+            "Names that mean the listener itself, though a server behind it has a wildcard or a pattern for them. All names that no \
+             server has mean it, too.",
+        ),
+        key(
             "framing",
             "table",
             Value(r#"{ kind = "raw" }"#),

@@ -182,6 +182,15 @@ pub(super) const TLS: SectionReference = SectionReference {
             "A client that asks for no host, or for one that no certificate is for, is refused with `unrecognized_name`.",
         ),
         key(
+            "reject",
+            "flag",
+            Value("false"),
+            "true",
+            NewConnections,
+            "Every handshake is refused with `unrecognized_name`; then no certificate is needed. For a listener whose servers have \
+             certificates.",
+        ),
+        key(
             "client_certificates",
             r#"`"off"`, `"optional"`, `"optional-no-ca"` or `"required"`"#,
             Value(r#""off""#),
@@ -269,7 +278,7 @@ pub(super) const CERTIFICATES: SectionReference = SectionReference {
             r#"["a.example", "*.b.example"]"#,
             NewConnections,
             "The hosts that it is shown for: `a.example`, `*.b.example` (all below it), `.c.example` (that, and all below it) or \
-             `mail.*`. The exact one comes first, then the longest.",
+             `mail.*`, or a pattern behind `~`. The exact one comes first, then the longest, then the first pattern.",
         ),
     ],
 };

@@ -48,7 +48,7 @@ impl Descriptors {
         let scoreboard = Scoreboard::map(self.next()?, gateway_board(loops))?;
         let accepting = config.listeners.iter().zip(0..);
         let listeners = accepting
-            .filter(|(listener, _)| !listener.is_retired)
+            .filter(|(listener, _)| listener.is_bound())
             .map(|(listener, place)| {
                 let socket = self.next()?;
                 let folders = listener.routes.folders().map(|_| self.next());

@@ -1,6 +1,7 @@
 //! TLS handshakes of sessions. One costs a thousand times what a message does, so only a few are served in one turn.
 
 use crate::entry::{EntryRefusal, log_refusal, newcomer};
+use crate::input::server::{decide, is_undecided};
 use crate::memory::Class;
 use crate::output::sealing::send_sealed;
 use crate::session::{End, Phase, Session};
@@ -20,6 +21,9 @@ pub(crate) const HANDSHAKES_PER_TURN: usize = 4;
 pub(crate) fn shake_hands(session: &mut Session, tools: &mut Tools) -> Result<bool, End> {
     for _ in 0..READS {
         if !session.input.readable {
+            return Ok(false);
+        }
+        if is_undecided(session, tools) && !decide(session, tools)? {
             return Ok(false);
         }
         let mut answer = std::mem::take(&mut tools.scratch.sealed);

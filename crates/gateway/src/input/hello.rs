@@ -5,6 +5,7 @@ use rustix::net::RecvFlags;
 
 use crate::client_hello::{self, FirstBytes};
 use crate::entry::{EntryRefusal, log_refusal, newcomer};
+use crate::input::server::go_to_server;
 use crate::memory::Class;
 use crate::session::{End, Session};
 use crate::timers::Alarm;
@@ -49,12 +50,19 @@ pub(crate) fn hear_hello(session: &mut Session, tools: &mut Tools) -> Result<boo
             session.input.readable = false;
             return Ok(false);
         }
-        FirstBytes::Hello(hello) if tools.cx.listener(session.listener).uses.hello => {
-            session.notes.get_or_insert_default().hello = Some(Box::new(hello));
+        FirstBytes::Hello(hello) => {
+            go_to_server(session, &hello.sni, tools)?;
+            if tools.cx.listener(session.listener).uses.hello {
+                session.notes.get_or_insert_default().hello = Some(Box::new(hello));
+            }
         }
-        FirstBytes::Hello(_) | FirstBytes::Other => {}
+        FirstBytes::Other => {}
     }
-    if rustix::net::recv(socket, &mut seen[..bytes], RecvFlags::empty()).is_err() {
+    let Some(socket) = &session.transport.socket else {
+        return Err(End::Now(CloseReason::Handshake));
+    };
+    let seen = &mut tools.scratch.received[..bytes];
+    if rustix::net::recv(socket, seen, RecvFlags::empty()).is_err() {
         return Err(End::Now(CloseReason::Peer));
     }
     session.take_received(tools.scratch.received[..bytes].to_vec());

@@ -29,7 +29,7 @@ impl Loop {
                 peer,
                 counted,
             } => {
-                self.tools.cx.shared.admissions[listener.index()].begin();
+                self.tools.cx.shared.door(listener).begin();
                 self.open_new(socket, listener, peer, counted);
             }
             Command::Returned {

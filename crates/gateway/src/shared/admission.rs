@@ -1,7 +1,7 @@
 //! Limits of connections: for a listener, and for one address.
 
 use std::net::{IpAddr, Ipv6Addr};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
 use rustc_hash::FxHashMap;
@@ -26,6 +26,8 @@ pub(crate) struct Admission {
     by_address: OnceLock<Mutex<ByAddress>>,
     /// Admitted connections are counted there.
     counts: AtomicBool,
+    /// The place of the listener that has the socket, and 1; 0: this one has it.
+    host: AtomicU32,
 }
 
 /// This number of connections may linger at least.
@@ -99,6 +101,23 @@ impl Admission {
             by_address.locked().most = most;
             self.counts.store(true, Ordering::Relaxed);
         }
+    }
+
+    /// The place of the listener that its connections are counted for.
+    pub(crate) fn host(&self) -> Option<usize> {
+        let host = self.host.load(Ordering::Relaxed);
+        host.checked_sub(1).map(|place| place as usize)
+    }
+
+    /// The same, from now on. No connection is open there, or it is the same listener.
+    pub(crate) fn set_host(&self, place: Option<usize>) {
+        let host = place.map_or(0, |place| place as u32 + 1);
+        self.host.store(host, Ordering::Relaxed);
+    }
+
+    /// A connection that its host counts is there from now on, until it is [released](Self::release).
+    pub(crate) fn join(&self) {
+        self.connections.fetch_add(1, Ordering::Relaxed);
     }
 
     /// Counts the address of a connection that was admitted while addresses were not counted, unless it is counted

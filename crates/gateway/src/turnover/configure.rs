@@ -33,6 +33,7 @@ impl Loop {
         self.show(tls);
         self.relays.targets = self.tools.cx.shared.upstreams.targets();
         self.tools.cx.maps = self.relays.targets.maps.clone();
+        self.tools.cx.servers = self.relays.targets.servers.clone();
         for (id, _) in (0..).map(ListenerId).zip(&before.listeners) {
             let listener = self.tools.cx.config.listeners.get(id.index());
             let is_over = listener.is_none_or(|listener| listener.is_retired);
@@ -74,7 +75,7 @@ impl Loop {
         if tls.iter().any(Option::is_some) {
             self.tools.scratch.prepare_for_tls();
         }
-        self.acceptor.tls = tls;
+        self.tools.cx.tls = tls;
     }
 
     /// Takes a listener's socket, and waits for its events. Connections that wait already are reported, too.

@@ -41,6 +41,8 @@ pub struct TlsRecords {
 struct ClientSeen {
     server_name: Option<Box<str>>,
     judge: Option<Arc<ClientVerifier>>,
+    /// Nothing was received so far.
+    is_new: bool,
 }
 
 /// What has come of the certificate that a client was asked for.
@@ -100,6 +102,7 @@ impl TlsRecords {
         let client = ClientSeen {
             server_name: None,
             judge: tls.judge.clone(),
+            is_new: true,
         };
         Ok(Self {
             client: Some(Box::new(client)),
@@ -124,6 +127,11 @@ impl TlsRecords {
     /// Whether the handshake has not ended.
     pub fn is_handshaking(&self) -> bool {
         self.phase == RecordsPhase::Handshake
+    }
+
+    /// Whether this is a server's that has received nothing so far: another one may still take its place.
+    pub fn is_new(&self) -> bool {
+        self.client.as_ref().is_some_and(|client| client.is_new)
     }
 
     /// Whether the peer has said that it sends nothing more.
@@ -160,6 +168,9 @@ impl TlsRecords {
         answer: &mut Vec<u8>,
     ) -> Result<Opened, RecordsError> {
         self.check_phase()?;
+        if let Some(client) = &mut self.client {
+            client.is_new = false;
+        }
         if self.is_handshaking() {
             // What another handshake has left on this thread.
             asked::forget();

@@ -15,6 +15,7 @@ mod stream;
 pub(crate) use client_verifier::ClientVerifier;
 pub use config::ServerTls;
 pub use credentials::ServerCredentials;
+pub use names::check_name_pattern;
 pub use options::{ClientCertificates, ServerCertificate, ServerOptions};
 pub use stream::{ServerStream, StreamParts};
 

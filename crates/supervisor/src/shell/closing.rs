@@ -60,7 +60,8 @@ impl Shell {
         let [generation, _] = self.plan.generations();
         let present = self.deployments.get(&generation);
         let listeners: &[Listener] = present.map_or(&[], |present| &present.config.listeners);
-        let named = (0..).zip(listeners).filter(|(_, it)| it.name == name);
+        let is_meant = |it: &Listener| it.name == name || it.host.as_deref() == Some(name);
+        let named = (0..).zip(listeners).filter(|(_, it)| is_meant(it));
         let places: Vec<u16> = named.map(|(place, _)| place).collect();
         if places.is_empty() {
             let names = listeners.iter().filter(|it| !it.is_retired);

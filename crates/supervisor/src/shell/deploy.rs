@@ -337,6 +337,7 @@ impl Shell {
             .filter(|(_, place)| !self.vacant.contains(place))
             .map(|(listener, place)| {
                 let opened = deployment.listeners.get(place);
+                let opened = opened.or_else(|| deployment.opened_for(listener));
                 let address = opened.map_or(&listener.address, |opened| &opened.address);
                 json!({
                     "name": listener.name,

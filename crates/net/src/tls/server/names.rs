@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
 
+use regex::{Regex, RegexBuilder};
 use rustls::crypto::CryptoProvider;
 use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
@@ -22,10 +23,39 @@ pub(super) struct ShownCertificates {
     by_end: HashMap<String, Vec<Arc<CertifiedKey>>>,
     /// By what hosts begin with, up to their last dot: those of `mail.*`.
     by_start: HashMap<String, Vec<Arc<CertifiedKey>>>,
+    /// By what matches hosts, in their order.
+    by_pattern: Vec<(Regex, Arc<CertifiedKey>)>,
     /// All, in their order: a client that names no host, or an unknown one, gets the first whose key it can verify.
     all: Vec<Arc<CertifiedKey>>,
     /// Such a client is refused.
     rejects: bool,
+    /// Every client is.
+    rejects_all: bool,
+}
+
+/// A compiled pattern of names is no larger than this in bytes.
+const MOST_BYTES: usize = 1 << 20;
+
+/// Checks a pattern of names, what follows the `~`. Case does not matter.
+///
+/// # Errors
+/// What is wrong with it, in one line.
+pub fn check_name_pattern(written: &str) -> Result<(), String> {
+    name_pattern(written).map(drop)
+}
+
+fn name_pattern(written: &str) -> Result<Regex, String> {
+    let text = written.strip_prefix('*').unwrap_or(written);
+    let built = RegexBuilder::new(text)
+        .case_insensitive(true)
+        .size_limit(MOST_BYTES)
+        .dfa_size_limit(MOST_BYTES)
+        .build();
+    built.map_err(|error| {
+        let text = error.to_string();
+        let last = text.lines().next_back().unwrap_or_default();
+        last.strip_prefix("error: ").unwrap_or(last).to_owned()
+    })
 }
 
 impl ShownCertificates {
@@ -38,8 +68,10 @@ impl ShownCertificates {
             by_name: HashMap::new(),
             by_end: HashMap::new(),
             by_start: HashMap::new(),
+            by_pattern: Vec::new(),
             all: Vec::new(),
             rejects: options.rejects_unknown_names,
+            rejects_all: options.rejects_all_names,
         };
         for (pair, files) in credentials.pairs.iter().zip(&options.certificates) {
             let certified = Arc::new(pair.certified(files.pair(), provider)?);
@@ -51,20 +83,28 @@ impl ShownCertificates {
                 }
                 false => {
                     for name in &files.names {
-                        shown.write(&name.to_ascii_lowercase(), &certified);
+                        shown.write(name, &certified)?;
                     }
                 }
             }
             shown.all.push(certified);
         }
-        match shown.all.is_empty() {
+        match shown.all.is_empty() && !shown.rejects_all {
             true => Err(TlsError::Options("there is no certificate".into())),
             false => Ok(shown),
         }
     }
 
     /// Has a certificate shown for a name that was written for it.
-    fn write(&mut self, name: &str, certified: &Arc<CertifiedKey>) {
+    fn write(&mut self, name: &str, certified: &Arc<CertifiedKey>) -> Result<(), TlsError> {
+        if let Some(written) = name.strip_prefix('~') {
+            let pattern = name_pattern(written).map_err(|problem| {
+                TlsError::Options(format!("{name:?} is no pattern of names: {problem}"))
+            })?;
+            self.by_pattern.push((pattern, certified.clone()));
+            return Ok(());
+        }
+        let name = &*name.to_ascii_lowercase();
         if let Some(end) = name.strip_prefix('*') {
             add(&mut self.by_end, end.to_owned(), certified);
         } else if let Some(domain) = name.strip_prefix('.') {
@@ -75,6 +115,7 @@ impl ShownCertificates {
         } else {
             add(&mut self.by_name, name.to_owned(), certified);
         }
+        Ok(())
     }
 
     fn named(&self, host: &str) -> &[Arc<CertifiedKey>] {
@@ -99,7 +140,12 @@ impl ShownCertificates {
                 .into_iter()
                 .find_map(|at| self.by_start.get(&host[..at]))
         });
-        found.map_or(&[], Vec::as_slice)
+        if let Some(found) = found {
+            return found;
+        }
+        let mut patterns = self.by_pattern.iter();
+        let found = patterns.find(|(pattern, _)| pattern.is_match(&host));
+        found.map_or(&[], |(_, certified)| std::slice::from_ref(certified))
     }
 }
 
@@ -114,7 +160,7 @@ fn add(
 impl ResolvesServerCert for ShownCertificates {
     fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
         let named = hello.server_name().map_or(&[][..], |host| self.named(host));
-        let is_rejected = self.rejects && named.is_empty();
+        let is_rejected = self.rejects_all || self.rejects && named.is_empty();
         asked::note(hello.server_name(), is_rejected);
         if is_rejected {
             return None;

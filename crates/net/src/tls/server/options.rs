@@ -23,6 +23,8 @@ pub struct ServerOptions {
     pub versions: Versions,
     /// A client that asks for no host that a certificate is for, or for none, is refused with `unrecognized_name` (RFC 6066 §3).
     pub rejects_unknown_names: bool,
+    /// Every client is refused with `unrecognized_name`. No certificate is needed.
+    pub rejects_all_names: bool,
     /// Sessions can be resumed, by tickets and by their ids.
     pub resumes: bool,
 }
@@ -37,6 +39,7 @@ impl ServerOptions {
             alpn: Vec::new(),
             versions: Versions::Both,
             rejects_unknown_names: false,
+            rejects_all_names: false,
             resumes: true,
         }
     }
@@ -48,6 +51,7 @@ setters! {
         alpn: Vec<String>,
         versions: Versions,
         rejects_unknown_names: bool,
+        rejects_all_names: bool,
         resumes: bool,
     }
 }
@@ -63,7 +67,7 @@ pub struct ServerCertificate {
     /// The passwords of the key, one a line; they are tried one after the other.
     pub password_file: Option<PathBuf>,
     /// The hosts that it is shown for: `a.example`, `*.example` (any number of labels), `.example` (that, and all below it) or
-    /// `mail.*`. Empty: those that it is for itself.
+    /// `mail.*`, or what the pattern behind a `~` matches, in any case. Empty: those that it is for itself.
     pub names: Vec<String>,
 }
 

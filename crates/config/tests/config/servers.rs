@@ -1,0 +1,157 @@
+//! Servers behind one address: what is wrong with them, and what they are.
+
+use std::path::Path;
+
+use moorline_config::{Config, load_text};
+
+fn load(listen: &str, servers: &str) -> Result<Config, String> {
+    let text = format!(
+        "[[listen]]\nname = \"front\"\naddress = \"tcp://127.0.0.1:0\"\n{listen}\n{servers}\n\
+         [upstream.up]\npeers = [\"tcp://127.0.0.1:1\"]\n[upstream.dns]\npeers = [\"udp://127.0.0.1:1\"]\n"
+    );
+    match load_text(&text, Path::new("/a.toml")) {
+        Ok(loaded) => Ok(loaded.config),
+        Err(errors) => Err(errors.to_string()),
+    }
+}
+
+const SERVER: &str = "[[listen.server]]\n";
+
+#[test]
+fn a_wrong_key_of_a_server_is_named() {
+    let over = "\"a\", ".repeat(1001);
+    let names = |names: &str| format!("names = [{names}]\nupstream = \"up\"");
+    let wrong = [
+        (
+            "upstream = \"up\"".to_owned(),
+            "[[listen.server]] has no `names`",
+        ),
+        (
+            "names = [\"a\"]".to_owned(),
+            "has neither `upstream` nor `return`",
+        ),
+        (names(""), "`names` has 0 entries"),
+        (names(&over), "`names` has 1001 entries"),
+        (names("\"a b\""), "`names`: \"a b\" is no host"),
+        (names("\"*\""), "`names`: \"*\" is no host"),
+        (names("\"a..b\""), "`names`: \"a..b\" is no host"),
+        (
+            names("\"~(\""),
+            "`names`: \"(\" is no pattern: unclosed group",
+        ),
+        (
+            names("\"a\", \"A\""),
+            "\"a\" is written twice for one address",
+        ),
+        (
+            names("\"*.a\", \".a\""),
+            "\"*.a\" is written twice for one address",
+        ),
+        (
+            "names = [\"a\"]\nreturn = \"${match.x}\"".to_owned(),
+            "no pattern among `names` has a group \"x\"",
+        ),
+        (
+            "names = [\"~(?<word>a)\"]\nreturn = \"${match.wrd}\"".to_owned(),
+            "did you mean ${match.word}?",
+        ),
+        (
+            names("\"a\"") + "\nreturn = \"\"",
+            "`return` and `upstream` exclude each other",
+        ),
+        (
+            "names = [\"a\"]\nupstream = \"dns\"".to_owned(),
+            "which has udp:// peers",
+        ),
+        (
+            names("\"a\"") + "\nlimits = [{ limit = \"x\", most = 1 }]",
+            "there is no limit \"x\"",
+        ),
+        (
+            names("\"a\"") + "\naccess_log = [\"x\"]",
+            "there is no access log \"x\"",
+        ),
+        (
+            names("\"a\"") + "\naccess = [{}]",
+            "says neither `allow` nor `deny`",
+        ),
+        (names("\"a\"") + "\nrate = { up = \"x\" }", "`up`"),
+        (
+            names("\"a\"") + "\nset = { x = \"${y}\" }",
+            "there is no variable \"y\"",
+        ),
+        (
+            names("\"a\"") + "\nidle_timeout = 3",
+            "`idle_timeout` is a bare number",
+        ),
+        (
+            names("\"a\"") + "\ntls = {}",
+            "has no effect: its listener does not end TLS",
+        ),
+        (
+            names("\"a\"") + "\nname = \"front\"",
+            "the listener \"front\" is already on line",
+        ),
+        (
+            names("\"a\"") + "\nmax_sessions = 3",
+            "unknown key `max_sessions`",
+        ),
+    ];
+    for (keys, expected) in wrong {
+        let errors = load("upstream = \"up\"", &format!("{SERVER}{keys}"));
+        let errors = errors.expect_err(expected);
+        assert!(errors.contains(expected), "{expected}:\n{errors}");
+    }
+    let (one, other) = (names("\"a\""), names("\"a\""));
+    let errors = load(
+        "upstream = \"up\"",
+        &format!("{SERVER}{one}\n{SERVER}{other}"),
+    );
+    assert!(
+        errors
+            .expect_err("twice")
+            .contains("\"a\" is written twice")
+    );
+}
+
+#[test]
+fn a_listener_without_a_destination_or_of_datagrams_has_no_servers() {
+    let server = format!("{SERVER}names = [\"a\"]\nreturn = \"\"");
+    let errors = load("", &server).expect_err("there is no destination");
+    assert!(
+        errors.contains("`server` has no effect without `upstream` or `return`"),
+        "{errors}"
+    );
+    let text = format!(
+        "[[listen]]\naddress = \"udp://127.0.0.1:0\"\nupstream = \"dns\"\n{server}\n[upstream.dns]\npeers = [\"udp://127.0.0.1:1\"]\n"
+    );
+    let errors = load_text(&text, Path::new("/a.toml"))
+        .expect_err("of datagrams")
+        .to_string();
+    assert!(errors.contains("has no effect on datagrams"), "{errors}");
+}
+
+#[test]
+fn a_server_has_its_own_settings_and_the_listener_reads_names_for_it() {
+    let server = format!(
+        "{SERVER}names = [\"A.Example.\", \"${{hostname}}\"]\nreturn = \"${{connection.address}} ${{proxy.port}}\""
+    );
+    let config = load(
+        "upstream = \"up\"\nmax_sessions_per_address = 3\nrate = { up = \"1KiB\" }",
+        &server,
+    );
+    let config = config.expect("it is right");
+    let [front, server] = &config.listeners[..] else {
+        panic!("{:?}", config.listeners);
+    };
+    assert!(front.is_bound() && !server.is_bound());
+    assert_eq!(
+        (server.name.as_str(), server.host.as_deref()),
+        ("front/a.example", Some("front"))
+    );
+    assert!(front.stream.preread.is_some() && server.stream.preread.is_none());
+    assert!(front.uses.connection && front.uses.header);
+    assert!(front.stream.rate.is_some() && server.stream.rate.is_none());
+    assert_eq!(server.max_sessions_per_address, None);
+    assert!(!server.continues(front) && server.continues(server));
+}

@@ -1,0 +1,92 @@
+//! Which server behind a listener a TLS client means, by the name that it asks for.
+
+use moorline_net::tls::TlsRecords;
+use rustix::io::Errno;
+use rustix::net::RecvFlags;
+
+use crate::client_hello::{self, FirstBytes};
+use crate::entry::{EntryRefused, add_tickets, is_allowed, newcomer, note_denied, take_tickets};
+use crate::ids::ListenerId;
+use crate::input::handshake::refused;
+use crate::session::{End, Session};
+use crate::tools::Tools;
+use moorline_protocol::wire::CloseReason;
+
+/// Whether it is open so far which server a handshake belongs to.
+pub(crate) fn is_undecided(session: &Session, tools: &Tools) -> bool {
+    let is_new = session.transport.tls.as_ref().is_some_and(|it| it.is_new());
+    is_new && tools.cx.servers.decide(session.listener.index())
+}
+
+/// Looks at the hello of a handshake, and leaves it in the socket. True: it is decided which server the handshake belongs to.
+///
+/// # Errors
+/// It ends: its hello is too long, its client has left, or the server does not take it.
+pub(crate) fn decide(session: &mut Session, tools: &mut Tools) -> Result<bool, End> {
+    let Some(socket) = &session.transport.socket else {
+        return Err(End::Now(CloseReason::Handshake));
+    };
+    let seen = &mut tools.scratch.received;
+    let bytes = match rustix::net::recv(socket, &mut **seen, RecvFlags::PEEK) {
+        Ok((1.., bytes)) => bytes,
+        Err(Errno::AGAIN | Errno::INTR) => 0,
+        Ok(_) | Err(_) => return Err(refused(session, "the peer has left", tools)),
+    };
+    match client_hello::read(&seen[..bytes]) {
+        FirstBytes::Unfinished(least) if least > seen.len() => {
+            Err(refused(session, "its hello is too long", tools))
+        }
+        FirstBytes::Unfinished(_) if session.transport.link.is_hung_up() => {
+            Err(refused(session, "the peer has left", tools))
+        }
+        FirstBytes::Unfinished(_) => {
+            session.input.readable = false;
+            Ok(false)
+        }
+        FirstBytes::Hello(hello) => go_to_server(session, &hello.sni, tools).map(|()| true),
+        // The handshake says what is wrong with it.
+        FirstBytes::Other => Ok(true),
+    }
+}
+
+/// The connection goes on with the server that has this name, if there is one.
+///
+/// # Errors
+/// It ends: the server does not take it.
+pub(crate) fn go_to_server(
+    session: &mut Session,
+    name: &str,
+    tools: &mut Tools,
+) -> Result<(), End> {
+    let present = session.listener;
+    let found = tools.cx.servers.find(present.index(), name).map(ListenerId);
+    let Some(server) = found.filter(|server| *server != present) else {
+        return Ok(());
+    };
+    // A reload has changed the configuration at the same time as the names.
+    let Some(settings) = tools.cx.config.listeners.get(server.index()) else {
+        return Ok(());
+    };
+    let has_tls = settings.tls.is_some();
+    tools.cx.shared.admissions[server.index()].join();
+    session.listener = server;
+    if has_tls && session.transport.tls.is_some() {
+        let shown = tools.cx.tls.get(server.index()).and_then(Option::as_ref);
+        let begun = shown.map(TlsRecords::server);
+        match begun {
+            Some(Ok(tls)) => session.transport.tls = Some(Box::new(tls)),
+            Some(Err(error)) => return Err(refused(session, &error.to_string(), tools)),
+            None => return Err(refused(session, "its server shows nothing", tools)),
+        }
+    }
+    let known = newcomer(session);
+    if !is_allowed(tools.cx.listener(server), &session.peer) {
+        note_denied(&known, tools);
+        return Err(End::Now(CloseReason::Handshake));
+    }
+    match take_tickets(&known, tools) {
+        Ok(tickets) => add_tickets(&mut session.notes, tickets),
+        Err(EntryRefused) => return Err(End::Now(CloseReason::Limit)),
+    }
+    Ok(())
+}
