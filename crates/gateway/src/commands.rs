@@ -18,6 +18,7 @@ use crate::file::PassedFile;
 use crate::ids::ListenerId;
 use crate::shared::admission::Counted;
 use crate::transfer::Asker;
+use crate::upstreams::{PeerKey, SharedUpstream};
 
 /// Where a loop gets its commands.
 #[derive(Debug, Clone)]
@@ -124,6 +125,11 @@ pub(crate) enum Command {
     WatchHistories,
     /// These processes are silent, and no others. The answer is `Report::Waiting`.
     Silent(Arc<[ProcessId]>),
+    /// The checks of a peer have failed.
+    LeavePeer {
+        upstream: Arc<SharedUpstream>,
+        peer: PeerKey,
+    },
     Stop(Box<Order>),
     Drain(Box<Order>),
     /// About a plain request.

@@ -222,7 +222,10 @@ impl Gateway {
 
     async fn serve(mut self) -> io::Result<()> {
         self.say(&FromRole::Ready).await;
-        tokio::task::spawn_local(look_after_upstreams(self.shared.clone()));
+        tokio::task::spawn_local(look_after_upstreams(
+            self.shared.clone(),
+            self.loops.clone(),
+        ));
         let mut look = tokio::time::interval(LOOK_AT_RETIRED);
         // While nothing is retired its ticks are not taken.
         look.set_missed_tick_behavior(MissedTickBehavior::Delay);

@@ -143,6 +143,8 @@ pub(crate) enum Cause {
     Error(Errno),
     /// The peer has ended before anything has passed. Perhaps it only receives.
     EndedAtOnce,
+    /// The peer's checks have failed.
+    TakenOut,
 }
 
 impl Fault {
@@ -331,16 +333,22 @@ impl Relay {
         kept + self.sides.iter().map(unfinished).sum::<usize>()
     }
 
-    /// Whether another peer may take the place of its present one: that has gone at once, nothing has passed, and the client is
-    /// still there. One that goes later has seen a silent client for long enough.
+    /// Whether another peer may take the place of its present one, which has gone at once. One that goes later has seen a
+    /// silent client for long enough.
     pub(crate) fn may_retry(&self, now: u64) -> bool {
         let RelayStage::Joined(joined) = &self.stage else {
             return false;
         };
-        let is_untouched = self.ways.iter().all(|way| way.bytes == 0);
+        now < joined.since + AT_ONCE_NS && self.is_untouched()
+    }
+
+    /// Whether another peer may take the place of its present one: nothing has passed, and the client is still there.
+    pub(crate) fn is_untouched(&self) -> bool {
+        let RelayStage::Joined(joined) = &self.stage else {
+            return false;
+        };
         joined.retry.is_some()
-            && is_untouched
-            && now < joined.since + AT_ONCE_NS
+            && self.ways.iter().all(|way| way.bytes == 0)
             && self.ways[Side::Client as usize].phase == WayPhase::Open
             && self.phase != RelayPhase::Leaving
     }

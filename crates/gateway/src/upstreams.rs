@@ -472,15 +472,16 @@ impl SharedUpstream {
         }
     }
 
-    /// A check has ended.
+    /// A check has ended. Returns how the peer's health has changed.
     pub(crate) fn checked(
         &self,
         peer: (PeerKey, &PeerAddress),
         now: u64,
         result: Result<(), Failure>,
-    ) {
+    ) -> Option<Turn> {
         let turn = self.locked().checked(peer.0, now, result);
         self.tell(turn, peer.1, result.err());
+        turn
     }
 
     /// A check could not be made, for a reason of this machine.

@@ -22,6 +22,7 @@ mod reload;
 mod resolving;
 mod servers;
 mod stop;
+mod storm;
 mod tls;
 mod tls_clients;
 mod udp;

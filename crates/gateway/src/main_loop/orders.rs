@@ -68,6 +68,7 @@ impl Loop {
             Command::Silent(silent) => {
                 self.census = Some(Census::begin(&silent, &mut self.tools.processes));
             }
+            Command::LeavePeer { upstream, peer } => self.leave_peer(&upstream, peer),
             Command::Stop(order) => self.stop(&order),
             Command::Drain(order) => self.begin_drain(&order),
             Command::Exchange(order) => self.exchanges.obey(order, &mut self.tools),

@@ -10,11 +10,12 @@ use std::time::Duration;
 
 use moorline_config::Exchange;
 use moorline_net::HostPort;
-use moorline_proxy::{Answer, Failure, PeerAddress, Probe};
+use moorline_proxy::{Answer, Failure, PeerAddress, Probe, Turn};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpSocket, TcpStream, UdpSocket, UnixStream};
 
 use crate::clock::Clock;
+use crate::commands::{Command, Inbox};
 use crate::main_thread::resolvers::Resolvers;
 use crate::own_address::{OpenFault, OwnAddress};
 use crate::peer_tls::host_of;
@@ -25,7 +26,7 @@ use crate::udp_relay::socket;
 use crate::upstreams::{Due, Encryption, Opening, SharedUpstream};
 
 /// Looks names up and checks peers as they become due, as long as the process lives.
-pub(crate) async fn look_after_upstreams(shared: Arc<Shared>) {
+pub(crate) async fn look_after_upstreams(shared: Arc<Shared>, loops: Arc<[Inbox]>) {
     let resolvers = Rc::new(Resolvers::default());
     loop {
         let Due {
@@ -37,7 +38,7 @@ pub(crate) async fn look_after_upstreams(shared: Arc<Shared>) {
             tokio::task::spawn_local(resolve(shared.clone(), resolvers.clone(), upstream, name));
         }
         for (upstream, probe) in probes {
-            tokio::task::spawn_local(check(shared.clone(), upstream, probe));
+            tokio::task::spawn_local(check(shared.clone(), loops.clone(), upstream, probe));
         }
         let pause = next.map(|at| Duration::from_millis(at.saturating_sub(Clock::shared_now())));
         // Its changes are noticed: a reload, and what has just ended.
@@ -65,8 +66,13 @@ async fn resolve(
     shared.upstreams.note_change();
 }
 
-/// Checks one peer.
-async fn check(shared: Arc<Shared>, upstream: Arc<SharedUpstream>, probe: Probe) {
+/// Checks one peer. If it is taken out, connections that have had nothing from it leave it.
+async fn check(
+    shared: Arc<Shared>,
+    loops: Arc<[Inbox]>,
+    upstream: Arc<SharedUpstream>,
+    probe: Probe,
+) {
     let attempt = attempt(&probe, &upstream);
     let result = match tokio::time::timeout(probe.timeout, attempt).await {
         Ok(result) => result,
@@ -78,7 +84,15 @@ async fn check(shared: Arc<Shared>, upstream: Arc<SharedUpstream>, probe: Probe)
             tracing::debug!(upstream = %upstream.name, peer = %probe.address, %error, "check could not be made");
             upstream.unchecked(probe.peer, now);
         }
-        result => upstream.checked((probe.peer, &probe.address), now, result),
+        result => {
+            if upstream.checked((probe.peer, &probe.address), now, result) == Some(Turn::Unhealthy)
+            {
+                for inbox in &*loops {
+                    let (upstream, peer) = (upstream.clone(), probe.peer);
+                    inbox.send_soon(Command::LeavePeer { upstream, peer });
+                }
+            }
+        }
     }
     shared.upstreams.note_change();
 }

@@ -441,7 +441,12 @@ fn go_on_after(
 /// The peer has gone before anything has passed: another one is asked, as if this one had never been connected. False: no
 /// other one can be.
 pub(crate) fn ask_another(relay: &mut Relay, fault: Fault, tools: &mut Tools) -> bool {
-    if fault.side == Side::Client || !relay.may_retry(tools.cx.clock.ns) {
+    let may_ask = match (fault.side, fault.cause) {
+        (Side::Client, _) => false,
+        (Side::Upstream, Cause::TakenOut) => relay.is_untouched(),
+        (Side::Upstream, _) => relay.may_retry(tools.cx.clock.ns),
+    };
+    if !may_ask {
         return false;
     }
     let key = relay.facts(None, &tools.cx).hash_key(&relay.upstream);
@@ -452,6 +457,7 @@ pub(crate) fn ask_another(relay: &mut Relay, fault: Fault, tools: &mut Tools) ->
         return false;
     };
     let Ok(choice) = choose(&relay.upstream, key.as_bytes(), &mut tried, tools) else {
+        joined.retry = Some(tried);
         return false;
     };
     if let Some(notes) = &mut relay.notes {
@@ -462,6 +468,7 @@ pub(crate) fn ask_another(relay: &mut Relay, fault: Fault, tools: &mut Tools) ->
     let why = match fault.cause {
         Cause::Error(error) => failure(error),
         Cause::EndedAtOnce => Failure::Closed,
+        Cause::TakenOut => Failure::TimedOut,
     };
     let took = tools.cx.clock.since(joined.since);
     let peer = (joined.peer, &joined.address);
