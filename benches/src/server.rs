@@ -56,19 +56,28 @@ impl Measured {
 
     /// A program that is run as `PROGRAM PORT WORD` and need not say when it listens.
     pub fn program(program: &str, word: &str) -> Result<Self> {
-        let address = TcpListener::bind("127.0.0.1:0")?.local_addr()?;
+        let address = free_address()?;
         let mut command = pinned(Path::new(program));
         command.args([&address.port().to_string(), word]);
+        Self::listening(command, address, None)
+    }
+
+    /// A command that listens there some time after it has begun. `folder`: what it needs, removed with it.
+    pub fn listening(
+        mut command: Command,
+        address: SocketAddr,
+        folder: Option<tempfile::TempDir>,
+    ) -> Result<Self> {
         let child = command.stdout(Stdio::null()).spawn()?;
         let mut server = Self {
             child,
             address,
-            _folder: None,
+            _folder: folder,
         };
         let started = Instant::now();
         while TcpStream::connect(address).is_err() {
             if started.elapsed() > START_TIMEOUT || server.child.try_wait()?.is_some() {
-                return Err(format!("{program} does not listen on {address}").into());
+                return Err(format!("{command:?} does not listen on {address}").into());
             }
             std::thread::sleep(RETRY);
         }
@@ -154,7 +163,13 @@ impl Drop for Measured {
     }
 }
 
-fn pinned(program: &Path) -> Command {
+/// An address of this machine on which nothing listens over TCP.
+pub fn free_address() -> Result<SocketAddr> {
+    Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?)
+}
+
+/// A command that runs on the servers' CPU.
+pub fn pinned(program: &Path) -> Command {
     let mut command = Command::new("taskset");
     command.args(["--cpu-list", SERVER_CPU]).arg(program);
     command

@@ -4,11 +4,13 @@
 //! `examples/echo.rs` with one gateway loop and one worker. The other is `benches/src/bin/plain_echo.rs`, or
 //! `axum_echo.rs` for WebSocket sessions. The servers are pinned to CPU 0 and the load to another, first with all of the
 //! engine on that CPU, then with its worker on a CPU of its own. `tls_echo.rs` does the same for encrypted sessions,
-//! `broadcast.rs` for a large group. `web.rs` lists what is measured of HTTP.
+//! `broadcast.rs` for a large group. `web.rs` lists what is measured of HTTP, and `proxy.rs` is the part beside other proxies.
 
 mod broadcast;
+mod comparison;
 mod echo;
 mod idle;
+mod proxy;
 mod report;
 mod server;
 mod tls;
@@ -74,12 +76,14 @@ enum Part {
     Publish,
     /// CPU time of idle sessions.
     Rest,
+    /// Relays, beside nginx and HAProxy.
+    Proxy,
 }
 
 /// What most comparisons are measured in.
 const CPU_UNIT: &str = "CPU µs / request";
 
-/// Builds, measures and prints. Takes some twelve minutes.
+/// Builds, measures and prints. Takes some twenty minutes.
 pub(crate) fn run(args: BenchArgs) -> Result {
     let root = workspace_root()?;
     build(&root)?;
@@ -89,6 +93,7 @@ pub(crate) fn run(args: BenchArgs) -> Result {
         [] => Part::value_variants(),
         only => only,
     };
+    let mut relays = None;
     for part in parts {
         rows.extend(match part {
             Part::Plain => echo::plain(&release, &args)?,
@@ -102,10 +107,18 @@ pub(crate) fn run(args: BenchArgs) -> Result {
             Part::Requests => web::requests(&release, &args)?,
             Part::Publish => web::publish(&release, &args)?,
             Part::Rest => web::rest(&release)?,
+            Part::Proxy => {
+                relays = Some(proxy::measure(&release, args.rounds)?);
+                Vec::new()
+            }
         });
     }
     let commit = commit(&root)?;
-    let report = Report { commit, rows };
+    let report = Report {
+        commit,
+        rows,
+        relays,
+    };
     if args.json {
         println!("{:#}", report.to_json());
     } else {

@@ -5,6 +5,8 @@ use std::fmt;
 
 use serde_json::{Value, json};
 
+use super::comparison::Comparisons;
+
 /// One figure of the engine's, beside the other server's.
 pub(super) struct Row {
     pub(super) what: String,
@@ -27,6 +29,17 @@ pub(super) enum Aim {
     AtMost(f64),
 }
 
+impl Aim {
+    /// Whether these miss it: the ratio, and the engine's own.
+    pub(super) fn is_missed(self, ratio: f64, engine: f64) -> bool {
+        match self {
+            Self::Ratio(most) => ratio > most,
+            Self::LeastRatio(least) => ratio < least,
+            Self::AtMost(most) => engine > most,
+        }
+    }
+}
+
 impl Row {
     fn ratio(&self) -> f64 {
         let pairs = self.engine.iter().zip(&self.other);
@@ -39,12 +52,8 @@ impl Row {
     }
 
     fn is_missed(&self) -> bool {
-        match self.aim {
-            None => false,
-            Some(Aim::Ratio(most)) => self.ratio() > most,
-            Some(Aim::LeastRatio(least)) => self.ratio() < least,
-            Some(Aim::AtMost(most)) => self.medians().0 > most,
-        }
+        self.aim
+            .is_some_and(|aim| aim.is_missed(self.ratio(), self.medians().0))
     }
 
     fn to_json(&self) -> Value {
@@ -77,11 +86,14 @@ pub(super) struct Report {
     /// What was measured.
     pub(super) commit: String,
     pub(super) rows: Vec<Row>,
+    /// Beside other proxies.
+    pub(super) relays: Option<Comparisons>,
 }
 
 impl Report {
     pub(super) fn to_json(&self) -> Value {
-        let rows: Vec<Value> = self.rows.iter().map(Row::to_json).collect();
+        let mut rows: Vec<Value> = self.rows.iter().map(Row::to_json).collect();
+        rows.extend(self.relays.iter().flat_map(Comparisons::to_json));
         json!({ "commit": self.commit, "rows": rows })
     }
 }
@@ -93,35 +105,47 @@ impl fmt::Display for Report {
             "at commit {}; medians, the ratio's of the rounds' ratios; other is a program by hand on tokio, or the one named\n",
             self.commit
         )?;
-        let (what, unit) = ("what", "unit");
-        writeln!(
-            f,
-            "{what:<48}{unit:<20}{:>10}{:>10}{:>8}  aim",
-            "engine", "other", "ratio"
-        )?;
-        for row in &self.rows {
-            let (engine, other) = row.medians();
-            let digits = if engine < 1000.0 { 2 } else { 0 };
-            write!(
-                f,
-                "{:<48}{:<20}{engine:>10.digits$}{other:>10.digits$}{:>8.2}",
-                row.what,
-                row.unit,
-                row.ratio()
-            )?;
-            match row.aim {
-                None => writeln!(f)?,
-                Some(aim) if row.is_missed() => writeln!(f, "  {aim} MISSED")?,
-                Some(aim) => writeln!(f, "  {aim}")?,
-            }
+        if !self.rows.is_empty() {
+            write_rows(f, &self.rows)?;
         }
-        let missed = self.rows.iter().filter(|row| row.is_missed()).count();
+        if let Some(relays) = &self.relays {
+            let gap = if self.rows.is_empty() { "" } else { "\n" };
+            write!(f, "{gap}{relays}")?;
+        }
+        let missed = self.rows.iter().filter(|row| row.is_missed()).count()
+            + self.relays.as_ref().map_or(0, Comparisons::missed);
         if missed > 0 {
             let were = if missed == 1 { "aim is" } else { "aims are" };
             writeln!(f, "\n{missed} {were} missed")?;
         }
         Ok(())
     }
+}
+
+fn write_rows(f: &mut fmt::Formatter<'_>, rows: &[Row]) -> fmt::Result {
+    let (what, unit) = ("what", "unit");
+    writeln!(
+        f,
+        "{what:<48}{unit:<20}{:>10}{:>10}{:>8}  aim",
+        "engine", "other", "ratio"
+    )?;
+    for row in rows {
+        let (engine, other) = row.medians();
+        let digits = if engine < 1000.0 { 2 } else { 0 };
+        write!(
+            f,
+            "{:<48}{:<20}{engine:>10.digits$}{other:>10.digits$}{:>8.2}",
+            row.what,
+            row.unit,
+            row.ratio()
+        )?;
+        match row.aim {
+            None => writeln!(f)?,
+            Some(aim) if row.is_missed() => writeln!(f, "  {aim} MISSED")?,
+            Some(aim) => writeln!(f, "  {aim}")?,
+        }
+    }
+    Ok(())
 }
 
 /// Bytes in the unit that people say them in.
