@@ -10,6 +10,7 @@
 
 mod browser;
 mod client;
+mod client_hello;
 mod engine;
 mod finished;
 mod frozen;
@@ -29,6 +30,7 @@ mod wire;
 
 pub use browser::{Browser, Tab};
 pub use client::{Client, Stream};
+pub use client_hello::client_hello;
 pub use engine::{
     Engine, ListenerStatus, Lost, ProcessStatus, Relays, Reloads, Site, Stall, Status, built,
 };

@@ -9,29 +9,7 @@ use moorline_tests::{Engine, PeerServer, eventually};
 
 use super::{config, connect};
 
-/// The hello of a client that asks for this host, in records of at most this many bytes.
-pub(crate) fn hello(host: &str, most: usize) -> Vec<u8> {
-    let name = host.as_bytes();
-    let length = |more: usize| ((name.len() + more) as u16).to_be_bytes();
-    let body = [
-        &[3, 3][..],
-        &[7; 32],
-        &[0, 0, 2, 0x13, 1, 1, 0],
-        &length(9),
-        &[0, 0],
-        &length(5),
-        &length(3),
-        &[0],
-        &length(0),
-        name,
-    ]
-    .concat();
-    let message = [&[1, 0, 0, body.len() as u8][..], &body].concat();
-    let records = message.chunks(most);
-    records
-        .flat_map(|part| [&[22, 3, 1, 0, part.len() as u8], part].concat())
-        .collect()
-}
+pub(crate) use moorline_tests::client_hello as hello;
 
 #[test]
 fn a_hello_goes_on_as_it_came_however_it_is_cut() {
