@@ -2,40 +2,53 @@
 //!
 //! The modules, from top to bottom:
 //!
-//! - `frontend`, `name_rules`: frontends become listeners, and their rules maps
-//! - `bind`, `client_rules`: where a frontend listens, and for which clients
+//! - `frontend`: frontends become listeners
+//! - `bind`: where a frontend listens
+//! - `frontend_rules`: what its rules become
+//! - `routes`, `client_rules`: where connections go, and which clients are refused
+//! - `condition`, `acl`, `pattern`: when a rule holds
 //! - `backend`: backends become upstreams
 //! - `server`, `peer_tls`, `check`: their servers, TLS towards them, and how they are checked
+//! - `resolvers`: the DNS servers that know names
 //! - `keywords`: what becomes of each keyword
 //! - `proxy`: a section with its defaults
+//! - `bases`: where relative paths begin
 //! - `lines`, `value`: the syntax
 
+mod acl;
 mod backend;
+mod bases;
 mod bind;
 mod check;
 mod client_rules;
+mod condition;
 mod frontend;
+mod frontend_rules;
 mod keywords;
 mod lines;
-mod name_rules;
+mod pattern;
 mod peer_tls;
 mod proxy;
+mod resolvers;
+mod routes;
 mod server;
 #[cfg(test)]
 mod tests;
 mod value;
 
 use std::collections::BTreeSet;
-use std::path::Path;
 
 use crate::Source;
 use crate::files::Files;
 use crate::note::{Place, Report, Reported};
-use crate::toml::{Document, Entry, Table, Value, key};
+use crate::toml::{Document, Table, key};
 
+use bases::Bases;
 use frontend::BackendTimes;
-use lines::{Line, Section, sections};
+use lines::{Section, sections};
 use proxy::Proxy;
+use resolvers::Resolvers;
+use routes::MapNames;
 
 /// Imports a file.
 pub(crate) fn import(
@@ -49,27 +62,25 @@ pub(crate) fn import(
     }
     keywords::check_global_tls(&sections, &mut report);
     let proxies = proxies(&sections, &mut report);
+    let mut names = MapNames::new(&proxies);
+    let bases = Bases::new(source.folder, &sections);
+    let mut resolvers = Resolvers::new(&sections);
     let mut document = Document::default();
     let mut upstreams = Vec::new();
     let mut used = BTreeSet::new();
     for proxy in &proxies {
         let kind = proxy.section.kind();
-        if kind != "backend" {
-            let target = target(*proxy, &proxies, &mut report);
-            if let Ok(target) = target {
-                used.extend(target.iter().map(|(name, _)| name.clone()));
-                let rules = proxy.own(&["use_backend"]);
-                used.extend(rules.iter().map(|line| line.word(1).to_owned()));
-                let folder = source.folder;
-                let tables = listeners(*proxy, target, &proxies, folder, files, &mut report);
-                tables
-                    .into_iter()
-                    .flatten()
-                    .for_each(|it| document.push(it));
-            }
+        if kind != "backend"
+            && let Ok(tables) = frontend(*proxy, &proxies, &bases, files, &mut names, &mut report)
+        {
+            let target = target(*proxy);
+            used.extend(target.map(|(name, _)| name.to_owned()));
+            let rules = proxy.own(&["use_backend"]);
+            used.extend(rules.iter().map(|line| line.word(1).to_owned()));
+            tables.into_iter().for_each(|it| document.push(it));
         }
         if kind != "frontend"
-            && let Ok(entries) = backend::upstream(*proxy, source.folder, &mut report)
+            && let Ok(entries) = backend::upstream(*proxy, &bases, &mut resolvers, &mut report)
         {
             let head = &proxy.section.head;
             let heading = format!("[upstream.{}]", key(proxy.section.name()));
@@ -84,6 +95,7 @@ pub(crate) fn import(
             report.remark(&proxy.section.head.place, text);
         }
     }
+    resolvers.remark_unused(&mut report);
     upstreams.into_iter().for_each(|it| document.push(it));
     (document, report)
 }
@@ -162,50 +174,74 @@ fn check_head(proxy: Proxy<'_>, before: &[Proxy<'_>], report: &mut Report) -> Re
     }
 }
 
-/// The upstream that a frontend passes to: its name, and where it is written.
-fn target(
+/// The listeners of a frontend, and their maps.
+fn frontend<'a>(
+    proxy: Proxy<'a>,
+    proxies: &[Proxy<'a>],
+    bases: &Bases,
+    files: &mut dyn Files,
+    names: &mut MapNames,
+    report: &mut Report,
+) -> Result<Vec<Table>, Reported> {
+    check_targets(proxy, proxies, report)?;
+    let default = target(proxy);
+    let times = times(proxy, default, proxies, report);
+    let rules = frontend_rules::rules(proxy, default, bases, files, names, report)?;
+    let mut tables = frontend::listeners(proxy, &rules, times, bases, files, report)?;
+    tables.extend(rules.maps);
+    Ok(tables)
+}
+
+/// Refuses names that are no backends, and a frontend that passes to none.
+fn check_targets(
     proxy: Proxy<'_>,
     proxies: &[Proxy<'_>],
     report: &mut Report,
-) -> Result<Option<(String, Place)>, Reported> {
-    let section = proxy.section;
+) -> Result<(), Reported> {
     let is_backend =
         |it: &Proxy<'_>, name: &str| it.section.kind() != "frontend" && it.section.name() == name;
-    let known = |line: &Line, report: &mut Report| {
-        let name = line.word(1);
-        match proxies.iter().any(|it| is_backend(it, name)) {
-            true => Ok((name.to_owned(), line.place.clone())),
-            false => Err(line.refuse(report, format!("names {name:?}, which is no backend"))),
-        }
-    };
     let rules = proxy.own(&["use_backend"]);
-    for line in &rules {
-        known(line, report)?;
-    }
-    match proxy.one(&["default_backend"]) {
-        Some(line) => known(line, report).map(Some),
-        None if section.kind() == "listen" && !proxy.own(&["server"]).is_empty() => {
-            let place = section.head.place.clone();
-            Ok(Some((section.name().to_owned(), place)))
+    let default = proxy.one(&["default_backend"]);
+    let mut result = Ok(());
+    for line in rules.iter().copied().chain(default) {
+        let name = line.word(1);
+        if !proxies.iter().any(|it| is_backend(it, name)) {
+            let why = format!("names {name:?}, which is no backend");
+            result = Err(line.refuse(report, why));
         }
-        None if !rules.is_empty() => Ok(None),
-        None => {
+    }
+    result?;
+    match target(proxy).is_none() && rules.is_empty() {
+        true => {
+            let section = proxy.section;
             let why = format!("{} has no `default_backend`", section.name());
             Err(section.head.refuse(report, why))
         }
+        false => Ok(()),
     }
 }
 
-fn listeners(
+/// The upstream that a frontend passes to where no rule holds: its name, and where it is written.
+fn target<'a>(proxy: Proxy<'a>) -> Option<(&'a str, &'a Place)> {
+    let section = proxy.section;
+    match proxy.one(&["default_backend"]) {
+        Some(line) => Some((line.word(1), &line.place)),
+        None if section.kind() == "listen" && proxy.has_servers() => {
+            Some((section.name(), &section.head.place))
+        }
+        None => None,
+    }
+}
+
+/// The shortest times of the backends that a frontend passes to.
+fn times<'a>(
     proxy: Proxy<'_>,
-    target: Option<(String, Place)>,
-    proxies: &[Proxy<'_>],
-    folder: &Path,
-    files: &mut dyn Files,
+    target: Option<(&str, &Place)>,
+    proxies: &[Proxy<'a>],
     report: &mut Report,
-) -> Result<Vec<Table>, Reported> {
+) -> BackendTimes<'a> {
     let rules = proxy.own(&["use_backend"]);
-    let default = target.as_ref().map(|(name, _)| &name[..]);
+    let default = target.map(|(name, _)| name);
     let names = rules.iter().map(|line| line.word(1)).chain(default);
     let names: BTreeSet<&str> = names.collect();
     let backends = proxies.iter().filter(|it| it.section.kind() != "frontend");
@@ -216,21 +252,8 @@ fn listeners(
         let timeouts = timeouts.filter(|(time, _)| *time > 0);
         timeouts.min_by_key(|(time, _)| *time)
     };
-    let times = BackendTimes {
+    BackendTimes {
         server: shortest("server").map(|(time, _)| time),
         tunnel: shortest("tunnel"),
-    };
-    let name = proxy.section.name();
-    let (upstream, map) = match (&target, rules.first()) {
-        (_, Some(line)) => {
-            let map = name_rules::map(proxy, name, default, report)?;
-            let text = Value::text(format!("${{map.{name}}}"));
-            (Entry::new("upstream", text, &line.place), Some(map))
-        }
-        (Some((name, place)), None) => (Entry::new("upstream", Value::text(name), place), None),
-        (None, None) => return Err(Reported),
-    };
-    let mut tables = frontend::listeners(proxy, upstream, times, folder, files, report)?;
-    tables.extend(map);
-    Ok(tables)
+    }
 }

@@ -11,7 +11,8 @@
 //! - `toml`: the text that comes out
 //! - `files`: the files that are included
 //! - `note`: errors and remarks
-//! - `unit`, `network`: durations and sizes, addresses and networks
+//! - `unit`, `number`: durations and sizes, numbers and ports
+//! - `network`, `region`: addresses and networks, and networks within networks
 //!
 //! This crate knows no processes, and the configuration only as text.
 
@@ -23,6 +24,8 @@ mod kind;
 mod network;
 mod nginx;
 mod note;
+mod number;
+mod region;
 #[cfg(test)]
 mod testing;
 mod toml;

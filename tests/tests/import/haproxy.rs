@@ -1,11 +1,11 @@
 //! Imported configurations behave as HAProxy does.
 
 use std::io::{Read, Write};
-use std::net::TcpStream;
+use std::net::{Ipv4Addr, TcpStream};
 
-use moorline_tests::{PATIENCE, PeerServer, happens_within};
+use moorline_tests::{NameServer, PATIENCE, PeerServer, client_hello as hello, happens_within};
 
-use super::proxies::{Haproxy, filled, free_port, moorline, named, names};
+use super::proxies::{Haproxy, exchange, filled, free_port, moorline, named, names};
 
 const DEFAULTS: &str =
     "defaults\n mode tcp\n timeout connect 5s\n timeout client 10s\n timeout server 10s\n";
@@ -111,4 +111,130 @@ fn a_server_that_hangs_fails_its_check() {
         happens_within(PATIENCE, is_out)
     });
     assert_eq!((theirs, ours), (true, true));
+}
+
+/// What clients at these addresses of this machine get that send these bytes: the name of a server, or nothing.
+fn outcomes(port: u16, clients: &[(u8, &[u8])]) -> Vec<String> {
+    let outcome = |(host, sent): &(u8, &[u8])| {
+        let answer = exchange(port, Ipv4Addr::new(127, 0, 0, *host), sent);
+        String::from_utf8_lossy(&answer).into_owned()
+    };
+    clients.iter().map(outcome).collect()
+}
+
+const BACKENDS: &str =
+    "backend a\n server a PEER0\nbackend b\n server b PEER1\nbackend c\n server c PEER2\n";
+
+#[test]
+fn rules_by_address_choose_and_refuse_alike() {
+    let peers = ["a", "b", "c"].map(named);
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let list = folder.path().join("list");
+    std::fs::write(&list, "# ours\n127.0.0.8\n\n127.0.0.64/26\n").expect("it can be written");
+    let clients: Vec<(u8, &[u8])> = [1, 2, 3, 4, 8, 70, 200].map(|it| (it, &b""[..])).into();
+    for (rules, expected) in [
+        ("use_backend b if { src 127.0.0.2 }", "a b a a a a a"),
+        ("use_backend b unless { src 127.0.0.0/26 }", "a a a a a b b"),
+        (
+            "acl low src 127.0.0.0/30\n acl two src 127.0.0.2\n use_backend b if low !two\n use_backend c if two or { src -f LIST }",
+            "b c b a c c a",
+        ),
+        (
+            "use_backend c if ! { src -f LIST } { src 127.0.0.0/25 }\n use_backend b",
+            "c c c c b b b",
+        ),
+        (
+            "acl some src 127.0.0.2\n acl some src 127.0.0.3\n tcp-request connection reject if some\n use_backend b if { src 127.0.0.4 }",
+            "a   b a a a",
+        ),
+        (
+            "acl low src 127.0.0.0/30\n acl two src 127.0.0.2\n tcp-request connection reject unless low !two || { src 127.0.0.200 }",
+            "a  a    a",
+        ),
+        (
+            "tcp-request connection accept if { src 127.0.0.2 }\n tcp-request connection reject if { src 127.0.0.0/30 }\n \
+             tcp-request session reject if { src 127.0.0.4 }\n tcp-request content reject if { src -f LIST }",
+            " a     a",
+        ),
+        (
+            "tcp-request content accept if { src 127.0.0.2 }\n tcp-request content reject if { dst_port 1 } or { src 127.0.0.0/30 }\n \
+             use_backend b if { src 127.0.0.2 } TRUE\n use_backend c if LOCALHOST FALSE",
+            " b  a a a a",
+        ),
+    ] {
+        let rules = rules.replace("LIST", &list.display().to_string());
+        let sections = format!("frontend f\n bind PORT0\n {rules}\n default_backend a\n{BACKENDS}");
+        let (theirs, ours) = both(&sections, &peers, |ports| outcomes(ports[0], &clients));
+        assert_eq!(theirs, ours, "{rules}");
+        assert_eq!(ours.join(" "), expected, "{rules}");
+    }
+}
+
+#[test]
+fn rules_by_name_and_address_choose_and_refuse_alike() {
+    let peers = ["a", "b", "c"].map(named);
+    let hellos = ["x.test", "a.x.test", "X.Test", "other"].map(|host| hello(host, 200));
+    let mut clients: Vec<(u8, &[u8])> = vec![(1, b"GET / HTTP/1.0\r\n\r\n")];
+    clients.extend(hellos.iter().map(|it| (1, &it[..])));
+    clients.extend(hellos.iter().map(|it| (2, &it[..])));
+    for (rules, expected) in [
+        (
+            "use_backend b if { req.ssl_sni x.test } { src 127.0.0.2 }",
+            "a a a a a b a a a",
+        ),
+        (
+            "use_backend b if { req.ssl_sni,lower -m dom x.test }\n use_backend c unless { src 127.0.0.1 }",
+            "a b b b a b b b c",
+        ),
+        (
+            "use_backend b if { req.ssl_sni -m found } !{ req.ssl_sni -m sub x }\n use_backend c if { req.ssl_sni -m reg .* }",
+            "a c c b b c c b b",
+        ),
+        (
+            "tcp-request content reject unless { req.ssl_hello_type 1 }\n use_backend b if { req.ssl_sni -m end .x.test }",
+            " a b a a a b a a",
+        ),
+        (
+            "tcp-request content accept if { src 127.0.0.2 }\n tcp-request content reject if { req.ssl_sni -i x.test }\n use_backend b if { src 127.0.0.2 }",
+            "a  a  a b b b b",
+        ),
+    ] {
+        let rules = format!("tcp-request inspect-delay 5s\n {rules}");
+        // HAProxy looks at a name once it has come, for which rules of contents wait.
+        let waits = "tcp-request content accept if { req.ssl_hello_type 1 } or WAIT_END";
+        let sections =
+            format!("frontend f\n bind PORT0\n {rules}\n {waits}\n default_backend a\n{BACKENDS}");
+        let (theirs, ours) = both(&sections, &peers, |ports| outcomes(ports[0], &clients));
+        assert_eq!(theirs, ours, "{rules}");
+        assert_eq!(ours.join(" "), expected, "{rules}");
+    }
+}
+
+#[test]
+fn servers_of_the_dns_are_found_alike() {
+    let peers = ["a", "b"].map(named);
+    let dns = NameServer::new();
+    let [a, b] = [0, 1].map(|at: usize| peers[at].address.port());
+    dns.set("one.test", &["127.0.0.1"]);
+    dns.set_service(
+        "_db._tcp.test",
+        &[(1, 1, a, "one.test"), (1, 1, b, "one.test")],
+    );
+    let sections = format!(
+        "resolvers dns\n nameserver one {}\n hold valid 1s\n timeout retry 500ms\n\
+         listen l\n bind PORT0\n server-template db 2 _db._tcp.test resolvers dns resolve-opts allow-dup-ip init-addr none check inter 100ms\n\
+         listen m\n bind PORT1\n default-server init-addr none resolvers dns resolve-prefer ipv4\n server b one.test:{b} check inter 100ms\n",
+        dns.address
+    );
+    let (theirs, ours) = both(&sections, &peers, |ports| {
+        let found = || {
+            let mut all: Vec<char> = names(ports[0], 1, 8).chars().collect();
+            all.sort_unstable();
+            (all.iter().collect::<String>(), names(ports[1], 1, 2))
+        };
+        let is_whole = || found() == ("aaaabbbb".into(), "bb".into());
+        happens_within(PATIENCE, is_whole).then(found)
+    });
+    assert_eq!(theirs, ours);
+    assert_eq!(ours, Some(("aaaabbbb".into(), "bb".into())));
 }

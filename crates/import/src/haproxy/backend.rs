@@ -1,11 +1,12 @@
 //! Backends become upstreams.
 
 use std::net::IpAddr;
-use std::path::Path;
 
+use super::bases::Bases;
 use super::check;
 use super::lines::Line;
 use super::proxy::Proxy;
+use super::resolvers::Resolvers;
 use super::server::{self, BackendServer};
 use crate::note::{Report, Reported};
 use crate::toml::{Entry, Value};
@@ -17,7 +18,8 @@ const RETRIES: u64 = 3;
 /// The keys of the upstream that a backend becomes.
 pub(super) fn upstream(
     proxy: Proxy<'_>,
-    folder: &Path,
+    bases: &Bases,
+    resolvers: &mut Resolvers<'_>,
     report: &mut Report,
 ) -> Result<Vec<Entry>, Reported> {
     let mut entries = Vec::new();
@@ -31,10 +33,11 @@ pub(super) fn upstream(
     entries.push(next(proxy, report));
     let balance = balance(proxy, report);
     let bind = bind(proxy, report);
-    let servers = servers(proxy, folder, report);
+    let servers = servers(proxy, bases, report);
     entries.extend(balance?);
     entries.extend(bind?);
     let servers = servers?;
+    entries.extend(resolver(&servers, resolvers, report)?);
     entries.extend(shared(proxy, &servers, report)?);
     let peers = servers
         .iter()
@@ -123,19 +126,19 @@ type Servers<'a> = Vec<(BackendServer, &'a Line)>;
 
 fn servers<'a>(
     proxy: Proxy<'a>,
-    folder: &Path,
+    bases: &Bases,
     report: &mut Report,
 ) -> Result<Servers<'a>, Reported> {
     let mut defaults = BackendServer::default();
     for line in proxy.inherited(&["default-server"]) {
-        defaults = server::defaults(line, defaults, folder, report)?;
+        defaults = server::defaults(line, defaults, bases, report)?;
     }
     let mut servers = Vec::new();
     let mut result = Ok(());
     for line in &proxy.section.lines {
         match line.word(0) {
-            "default-server" => defaults = server::defaults(line, defaults, folder, report)?,
-            "server" => match server::server(line, &defaults, folder, report) {
+            "default-server" => defaults = server::defaults(line, defaults, bases, report)?,
+            "server" | "server-template" => match server::server(line, &defaults, bases, report) {
                 Ok(server) => servers.push((server, line)),
                 Err(reported) => result = Err(reported),
             },
@@ -158,6 +161,32 @@ fn servers<'a>(
         report.remark(&proxy.section.head.place, text);
     }
     Ok(servers)
+}
+
+/// `resolver` for all servers with names.
+fn resolver(
+    servers: &Servers<'_>,
+    resolvers: &mut Resolvers<'_>,
+    report: &mut Report,
+) -> Result<Option<Entry>, Reported> {
+    let mut named = servers.iter().filter(|(it, _)| it.target.is_resolved());
+    let Some((first, line)) = named.next() else {
+        return Ok(None);
+    };
+    let mut result = Ok(());
+    for (server, line) in named {
+        if server.resolvers != first.resolvers {
+            let why =
+                "has other `resolvers` than a server before it, and an upstream has one for all";
+            result = Err(line.refuse(report, why));
+        }
+    }
+    result?;
+    let Some(name) = &first.resolvers else {
+        return Ok(None);
+    };
+    let table = resolvers.table(name, line, report)?;
+    Ok(Some(Entry::new("resolver", table, &line.place)))
 }
 
 /// What belongs to a server in HAProxy, and to the upstream in Moorline.

@@ -1,15 +1,14 @@
 //! `bind`: where a frontend listens.
 
+use super::bases::Bases;
 use super::lines::Line;
-use super::value::{Where, address, number, time};
+use super::value::{Where, address, time};
 use crate::files::Files;
 use crate::note::{Report, Reported};
+use crate::number::{self, MOST_PORTS, number};
 use crate::toml::{Entry, Value};
 use crate::unit;
 use std::path::Path;
-
-/// Ports of one line.
-const MOST_PORTS: u16 = 4096;
 
 /// Options of TLS.
 const TLS: &[&str] = &["ssl", "crt", "alpn", "ca-file", "verify", "ssl-min-ver"];
@@ -53,10 +52,10 @@ struct Tls {
     min_version: Option<&'static str>,
 }
 
-/// Reads a line. `folder`: where relative paths begin.
+/// Reads a line.
 pub(super) fn bind(
     line: &Line,
-    folder: &Path,
+    bases: &Bases,
     files: &mut dyn Files,
     report: &mut Report,
 ) -> Result<Bind, Reported> {
@@ -65,7 +64,7 @@ pub(super) fn bind(
     }
     let addresses = addresses(line, report);
     let (mut tls, mut entries) = (Tls::default(), Vec::new());
-    let options = options(line, folder, &mut tls, &mut entries, report);
+    let options = options(line, bases, &mut tls, &mut entries, report);
     let (mut addresses, options) = (addresses?, options?);
     if options.both_families {
         let of_ipv4 = addresses.iter().filter_map(|address| {
@@ -95,13 +94,9 @@ fn addresses(line: &Line, report: &mut Report) -> Result<Vec<String>, Reported> 
                 return Err(line.refuse(report, format!("has no port in {text:?}")));
             }
         };
-        let (first, last) = ports.split_once('-').unwrap_or((&ports, &ports));
-        let port = |text: &str| text.parse::<u16>().ok().filter(|port| *port > 0);
-        match (port(first), port(last)) {
-            (Some(first), Some(last)) if first <= last && last - first < MOST_PORTS => {
-                found.extend((first..=last).map(|port| format!("tcp://{host}:{port}")));
-            }
-            _ => return Err(line.refuse(report, format!("has a wrong port in {text:?}"))),
+        match number::ports(&ports).filter(|it| (1..=MOST_PORTS).contains(&it.len())) {
+            Some(ports) => found.extend(ports.map(|port| format!("tcp://{host}:{port}"))),
+            None => return Err(line.refuse(report, format!("has a wrong port in {text:?}"))),
         }
     }
     Ok(found)
@@ -113,7 +108,7 @@ struct BindOptions {
 
 fn options(
     line: &Line,
-    folder: &Path,
+    bases: &Bases,
     tls: &mut Tls,
     entries: &mut Vec<Entry>,
     report: &mut Report,
@@ -126,7 +121,7 @@ fn options(
     while let Some(word) = words.next() {
         match word {
             word if TLS.contains(&word) => {
-                let read = tls_option(line, word, &mut words, tls, folder, report);
+                let read = tls_option(line, word, &mut words, tls, bases, report);
                 result = result.and(read);
             }
             "accept-proxy" => {
@@ -186,17 +181,18 @@ fn tls_option<'a>(
     word: &str,
     words: &mut impl Iterator<Item = &'a str>,
     tls: &mut Tls,
-    folder: &Path,
+    bases: &Bases,
     report: &mut Report,
 ) -> Result<(), Reported> {
-    let path = |text: &str| folder.join(text).to_string_lossy().into_owned();
     match word {
-        "crt" => tls.certificates.extend(words.next().map(path)),
+        "crt" => tls
+            .certificates
+            .extend(words.next().map(|it| bases.certificate(it))),
         "alpn" => {
             let names = words.next().unwrap_or_default().split(',');
             tls.alpn = names.map(str::to_owned).collect();
         }
-        "ca-file" => tls.issuers = words.next().map(path),
+        "ca-file" => tls.issuers = words.next().map(|it| bases.issuers(it)),
         "verify" => match words.next() {
             Some("none") => tls.verify = None,
             Some("optional") => tls.verify = Some("optional"),

@@ -1,81 +1,164 @@
-//! `tcp-request connection`: which clients may connect.
+//! `tcp-request … accept` and `reject` that ask for the client's address: `access`.
 
+use super::acl::{Acls, Subject};
+use super::condition::{Condition, condition};
 use super::lines::Line;
 use super::proxy::Proxy;
-use crate::network::masked;
-use crate::note::{Report, Reported};
+use crate::note::{Place, Report, Reported};
+use crate::region::Regions;
 use crate::toml::{Entry, Value};
 
-/// The rules of a frontend, if it has some.
-pub(super) fn access(proxy: Proxy<'_>, report: &mut Report) -> Result<Option<Entry>, Reported> {
-    let mut rules = Vec::new();
-    let mut result = Ok(());
-    for line in proxy.own(&["tcp-request", "connection"]) {
-        let key = match line.word(2) {
-            "accept" => "allow",
-            "reject" => "deny",
-            _ => {
-                result = Err(line.refuse(report, "is imported with `accept` and `reject` only"));
-                continue;
-            }
-        };
-        match clients(proxy, line, report) {
-            Ok(clients) => rules.extend(clients.into_iter().map(|it| {
-                let rule = Value::Table(vec![(key.to_owned(), Value::text(it))]);
-                (rule, Some(line.place.clone()))
-            })),
-            Err(reported) => result = Err(reported),
-        }
-    }
-    let is_first = |line: &&Line| line.words.iter().any(|word| word == "accept-proxy");
-    if let (false, Some(line)) = (
-        rules.is_empty(),
-        proxy.own(&["bind"]).into_iter().find(is_first),
-    ) {
-        let why = "has `accept-proxy`: `tcp-request connection` looks at the proxy's address, and `access` at the client's";
-        result = Err(line.refuse(report, why));
-    }
-    result.map(|()| (!rules.is_empty()).then(|| Entry::default("access", Value::Lines(rules))))
+/// Rules that `access` may have.
+const MOST_RULES: usize = 4096;
+
+/// A rule, and when it holds.
+#[derive(Debug, Clone)]
+pub(super) struct Rule {
+    pub(super) accepts: bool,
+    pub(super) condition: Condition,
+    pub(super) place: Place,
 }
 
-/// The clients of a line: of `{ src … }`, or of a named `acl`.
-fn clients(proxy: Proxy<'_>, line: &Line, report: &mut Report) -> Result<Vec<String>, Reported> {
-    let words: Vec<&str> = line.words[3..].iter().map(String::as_str).collect();
-    match &words[..] {
-        [] => Ok(vec!["all".to_owned()]),
-        ["if", "{", "src", networks @ .., "}"] if !networks.contains(&"}") => {
-            sources(line, networks, report)
-        }
-        ["if", name] if !name.starts_with('!') => {
-            let rules = proxy.own(&["acl", name]);
-            if rules.is_empty() {
-                return Err(line.refuse(report, format!("names {name:?}, which is no `acl`")));
+/// The rules of a stage in their order. The first that holds decides, and a connection without one is accepted.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Stage(pub(super) Vec<Rule>);
+
+impl Stage {
+    /// Reads `tcp-request KIND accept` and `reject`.
+    pub(super) fn read(
+        proxy: Proxy<'_>,
+        kind: &str,
+        acls: &mut Acls<'_>,
+        report: &mut Report,
+    ) -> Result<Self, Reported> {
+        let mut rules = Vec::new();
+        let mut result = Ok(());
+        for line in proxy.own(&["tcp-request", kind]) {
+            match rule(line, acls, report) {
+                Ok(rule) => rules.push(rule),
+                Err(reported) => result = Err(reported),
             }
-            let mut found = Vec::new();
-            for acl in rules {
-                if acl.word(2) != "src" {
-                    return Err(acl.refuse(report, "is imported with `src` only"));
-                }
-                let networks: Vec<&str> = acl.words[3..].iter().map(String::as_str).collect();
-                found.extend(sources(acl, &networks, report)?);
-            }
-            Ok(found)
         }
-        _ => Err(line.refuse(report, "is imported with one condition `if { src … }` only")),
+        result.map(|()| Self(rules))
+    }
+
+    /// Whether some connection may be refused.
+    pub(super) fn rejects(&self) -> bool {
+        self.0.iter().any(|rule| !rule.accepts)
+    }
+
+    /// Whether all tests are about the client's address.
+    pub(super) fn is_of_clients(&self, acls: &Acls<'_>) -> bool {
+        let mut branches = self.0.iter().flat_map(|rule| &rule.condition.0).flatten();
+        branches.all(|it| acls.tests[it.test].subject == Subject::Client)
+    }
+
+    /// Whether it accepts TLS, and nothing else.
+    pub(super) fn only_hellos(&self, acls: &Acls<'_>) -> bool {
+        let is_hello = |test: usize| acls.tests[test].subject == Subject::Hello;
+        match &self.0[..] {
+            [accept, reject] => {
+                let tests = accept.condition.any().unwrap_or_default();
+                let accepts =
+                    accept.accepts && !tests.is_empty() && tests.into_iter().all(is_hello);
+                accepts && !reject.accepts && reject.condition.is_always()
+            }
+            _ => false,
+        }
+    }
+
+    /// By the outcome of each test.
+    fn accepts(&self, tests: &[bool]) -> bool {
+        let rule = self.0.iter().find(|rule| rule.condition.holds(tests));
+        rule.is_none_or(|rule| rule.accepts)
     }
 }
 
-fn sources(line: &Line, networks: &[&str], report: &mut Report) -> Result<Vec<String>, Reported> {
-    let mut found = Vec::new();
-    for text in networks {
-        let Some(network) = masked(text) else {
-            let why = format!("has {text:?}, which is neither an IP address nor a network");
-            return Err(line.refuse(report, why));
+fn rule(line: &Line, acls: &mut Acls<'_>, report: &mut Report) -> Result<Rule, Reported> {
+    let accepts = match line.word(2) {
+        "accept" => true,
+        "reject" => false,
+        "silent-drop" => {
+            let text = format!("`silent-drop` of `{}` closes the connection", line.name());
+            report.remark(&line.place, text);
+            false
+        }
+        _ => return Err(line.refuse(report, "is imported with `accept` and `reject` only")),
+    };
+    Ok(Rule {
+        accepts,
+        condition: condition(line, &line.words[3..], acls, report)?,
+        place: line.place.clone(),
+    })
+}
+
+/// `access` for stages that ask for the client's address only. Each of them must accept.
+pub(super) fn access(
+    proxy: Proxy<'_>,
+    stages: &[&Stage],
+    acls: &Acls<'_>,
+    report: &mut Report,
+) -> Result<Option<Entry>, Reported> {
+    let stages: Vec<_> = stages.iter().filter(|it| !it.0.is_empty()).collect();
+    let alone = match &stages[..] {
+        [] => return Ok(None),
+        [stage] => in_order(stage, acls),
+        _ => None,
+    };
+    let rules = alone.unwrap_or_else(|| by_network(&stages, acls));
+    if rules.len() > MOST_RULES {
+        let why = format!("needs over {MOST_RULES} rules: write networks in place of addresses");
+        let lines = proxy.own(&["tcp-request"]);
+        return Err(lines.first().map_or(Reported, |it| it.refuse(report, why)));
+    }
+    Ok((!rules.is_empty()).then(|| Entry::default("access", Value::Lines(rules))))
+}
+
+type Rules = Vec<(Value, Option<Place>)>;
+
+fn verdict(accepts: bool, clients: &str) -> Value {
+    let key = if accepts { "allow" } else { "deny" };
+    Value::Table(vec![(key.to_owned(), Value::text(clients))])
+}
+
+/// The rules as they are written. `None`: some ask for more than one of several networks.
+fn in_order(stage: &Stage, acls: &Acls<'_>) -> Option<Rules> {
+    let mut rules = Rules::new();
+    for rule in &stage.0 {
+        let mut push = |clients: &str| {
+            let place = Some(rule.place.clone());
+            rules.push((verdict(rule.accepts, clients), place));
         };
-        found.push(network);
+        if rule.condition.is_always() {
+            push("all");
+            break;
+        }
+        for test in rule.condition.any()? {
+            acls.tests[test].keys.iter().for_each(|it| push(it));
+        }
     }
-    match found.is_empty() {
-        true => Err(line.refuse(report, "has `src` without an address")),
-        false => Ok(found),
+    Some(rules)
+}
+
+/// A rule for each network that differs from the one around it.
+fn by_network(stages: &[&&Stage], acls: &Acls<'_>) -> Rules {
+    let (outside, inside) = regions(acls).values(acls.tests.len(), |tests| {
+        stages.iter().all(|stage| stage.accepts(tests))
+    });
+    let rules = inside
+        .iter()
+        .map(|(network, accepts)| (verdict(*accepts, network), None));
+    let last = (!outside).then(|| (verdict(false, "all"), None));
+    rules.chain(last).collect()
+}
+
+/// The networks of all tests of the client's address.
+pub(super) fn regions(acls: &Acls<'_>) -> Regions {
+    let mut regions = Regions::default();
+    for (at, test) in acls.tests.iter().enumerate() {
+        if test.subject == Subject::Client {
+            regions.add(at, &test.keys);
+        }
     }
+    regions
 }

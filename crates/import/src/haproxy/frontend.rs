@@ -1,34 +1,30 @@
 //! Frontends become listeners.
 
-use std::path::Path;
-
+use super::bases::Bases;
 use super::bind;
-use super::client_rules;
+use super::frontend_rules::FrontendRules;
 use super::lines::Line;
-use super::name_rules;
 use super::proxy::Proxy;
-use super::value::number;
 use crate::files::Files;
 use crate::note::{Report, Reported};
+use crate::number::number;
 use crate::toml::{Entry, Table, Value};
 use crate::unit;
 
-/// The listeners of a frontend. `backends`: the times of those that it passes to.
+/// The listeners of a frontend with these rules. `backends`: the times of those that it passes to.
 pub(super) fn listeners(
     proxy: Proxy<'_>,
-    upstream: Entry,
+    rules: &FrontendRules,
     backends: BackendTimes<'_>,
-    folder: &Path,
+    bases: &Bases,
     files: &mut dyn Files,
     report: &mut Report,
 ) -> Result<Vec<Table>, Reported> {
     let mut common = common(proxy, backends, report);
-    let access = client_rules::access(proxy, report);
-    let preread = name_rules::preread(proxy, report);
     let mut binds = Vec::new();
     let mut result = Ok(());
     for line in proxy.own(&["bind"]) {
-        match bind::bind(line, folder, files, report) {
+        match bind::bind(line, bases, files, report) {
             Ok(bind) => binds.push((bind, line)),
             Err(reported) => result = Err(reported),
         }
@@ -38,8 +34,7 @@ pub(super) fn listeners(
         result = Err(head.refuse(report, format!("{} has no `bind`", head.word(1))));
     }
     result?;
-    common.extend(access?);
-    common.extend(preread?);
+    common.extend(rules.entries.iter().cloned());
     let count: usize = binds.iter().map(|(bind, _)| bind.addresses.len()).sum();
     let mut tables = Vec::new();
     for (bind, line) in &binds {
@@ -51,7 +46,7 @@ pub(super) fn listeners(
             let mut table = Table::new("[[listen]]", Some(&head.place));
             table.push(Entry::new("name", Value::text(name), &head.place));
             table.push(Entry::new("address", Value::text(address), &line.place));
-            table.push(upstream.clone());
+            table.push(rules.upstream.clone());
             let own = |entry: &&Entry| bind.entries.iter().all(|own| own.key != entry.key);
             table.extend(common.iter().filter(own).cloned());
             table.extend(bind.entries.iter().cloned());

@@ -22,23 +22,26 @@ const OWN: &str = "Moorline has processes of its own";
 /// Keywords of `global` that change what is relayed. The others have no effect, and a remark says so.
 const GLOBAL_REFUSED: &[&str] = &["lua-load", "lua-load-per-thread", "module-load"];
 
-/// Keywords of `global` that change lines with TLS elsewhere, and words of such lines.
-const GLOBAL_TLS: &[(&str, &[&str], &str)] = &[
-    ("ssl-default-bind-options", &["bind"], "ssl"),
+/// Keywords of `global` that change lines with TLS elsewhere.
+const GLOBAL_TLS: &[(&str, &[&str])] = &[
+    ("ssl-default-bind-options", &["bind"]),
     (
         "ssl-default-server-options",
-        &["server", "default-server"],
-        "ssl",
+        &["server", "server-template", "default-server"],
     ),
-    ("ssl-server-verify", &["server", "default-server"], "ssl"),
-    ("crt-base", &["bind", "server", "default-server"], "crt"),
-    ("ca-base", &["bind", "server", "default-server"], "ca-file"),
+    (
+        "ssl-server-verify",
+        &["server", "server-template", "default-server"],
+    ),
 ];
+/// Keywords of `global` that are read elsewhere.
+const GLOBAL_IMPORTED: &[&str] = &["crt-base", "ca-base"];
 
 const PROXY: &[(&str, KeywordFate)] = &[
     ("mode", Imported),
     ("bind", Imported),
     ("server", Imported),
+    ("server-template", Imported),
     ("default-server", Imported),
     ("balance", Imported),
     ("hash-type", Imported),
@@ -58,6 +61,7 @@ const PROXY: &[(&str, KeywordFate)] = &[
     ("acl", Imported),
     ("use_backend", Imported),
     ("tcp-request connection", Imported),
+    ("tcp-request session", Imported),
     ("tcp-request content", Imported),
     ("tcp-request inspect-delay", Imported),
     ("option tcp-check", Imported),
@@ -229,6 +233,7 @@ pub(super) fn check(section: &Section, report: &mut Report) {
             let why = "has no effect: what uses it is not imported";
             report.remark(&section.head.place, format!("`{}` {why}", section.kind()));
         }
+        "resolvers" => {}
         kind => {
             let message = format!("a section `{kind}` is not imported by this version");
             report.error(&section.head.place, message);
@@ -241,24 +246,17 @@ pub(super) fn check_global_tls(sections: &[Section], report: &mut Report) {
     let (global, others): (Vec<_>, Vec<_>) = sections.iter().partition(|it| it.kind() == "global");
     let others: Vec<&Line> = others.iter().flat_map(|it| &it.lines).collect();
     for line in global.iter().flat_map(|it| &it.lines) {
-        let known = GLOBAL_TLS.iter().find(|(name, ..)| line.word(0) == *name);
-        let Some((_, kinds, word)) = known else {
+        let known = GLOBAL_TLS.iter().find(|(name, _)| line.word(0) == *name);
+        let Some((_, kinds)) = known else {
             continue;
         };
-        let is_changed = |it: &&Line| {
-            let mut words = it.words.iter();
-            kinds.contains(&it.word(0))
-                && words.any(|it| it == word)
-                // A whole path has no base.
-                && (*word == "ssl" || words.next().is_some_and(|it| !it.starts_with(['/', '@'])))
-        };
+        let is_changed =
+            |it: &&Line| kinds.contains(&it.word(0)) && it.words.iter().any(|it| it == "ssl");
         if let Some(changed) = others.iter().find(|it| is_changed(it)) {
             let at = changed.place.line;
             line.refuse(
                 report,
-                format!(
-                    "changes line {at}: write it there, with whole paths, and leave it out here"
-                ),
+                format!("changes line {at}: write it there, and leave it out here"),
             );
         }
     }
@@ -268,6 +266,9 @@ fn check_global(line: &Line, report: &mut Report) {
     let name = line.name();
     if GLOBAL_REFUSED.contains(&&name[..]) {
         line.refuse(report, "cannot be expressed: Moorline loads no code");
+        return;
+    }
+    if GLOBAL_IMPORTED.contains(&&name[..]) {
         return;
     }
     report.remark(

@@ -1,7 +1,6 @@
 //! `ssl` of servers: TLS towards peers.
 
-use std::path::Path;
-
+use super::bases::Bases;
 use super::lines::Line;
 use crate::note::{Report, Reported};
 use crate::toml::Value;
@@ -45,7 +44,7 @@ impl PeerTls {
         line: &Line,
         word: &str,
         words: &mut impl Iterator<Item = &'a str>,
-        folder: &Path,
+        bases: &Bases,
         report: &mut Report,
     ) -> Option<Result<(), Reported>> {
         match word {
@@ -57,7 +56,7 @@ impl PeerTls {
             "ssl-reuse" => self.has_no_reuse = false,
             word if WITH_VALUES.contains(&word) => {
                 let value = words.next().unwrap_or_default();
-                return Some(self.value(line, word, value, folder, report));
+                return Some(self.value(line, word, value, bases, report));
             }
             _ => return None,
         }
@@ -69,20 +68,19 @@ impl PeerTls {
         line: &Line,
         word: &str,
         value: &str,
-        folder: &Path,
+        bases: &Bases,
         report: &mut Report,
     ) -> Result<(), Reported> {
-        let path = || folder.join(value).to_string_lossy().into_owned();
         match (word, value) {
             (_, "") => return Err(line.refuse(report, format!("has `{word}` without a value"))),
             ("verify", "none") => self.verifies_nothing = true,
             ("verify", "required") => self.verifies_nothing = false,
             ("ca-file", "@system-ca") => self.issuers = Some(String::new()),
-            ("ca-file", _) => self.issuers = Some(path()),
-            ("crl-file", _) => self.revoked = Some(path()),
+            ("ca-file", _) => self.issuers = Some(bases.issuers(value)),
+            ("crl-file", _) => self.revoked = Some(bases.issuers(value)),
             ("verifyhost", name) => self.verified_name = Some(escaped(name)),
             ("check-sni", name) => self.checked_name = Some(escaped(name)),
-            ("crt", _) => self.certificate = Some(path()),
+            ("crt", _) => self.certificate = Some(bases.certificate(value)),
             ("alpn", names) => self.alpn = names.split(',').map(str::to_owned).collect(),
             ("sni", sample) => match sent_name(sample) {
                 Some(name) => self.sent_name = Some(name),

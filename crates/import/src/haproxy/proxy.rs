@@ -3,6 +3,7 @@
 use super::lines::{Line, Section};
 use super::value;
 use crate::note::{Report, Reported};
+use crate::number::number;
 
 /// A section and its defaults.
 #[derive(Clone, Copy)]
@@ -21,6 +22,12 @@ impl<'a> Proxy<'a> {
     /// The section's own lines that begin with these words.
     pub(super) fn own(self, words: &[&str]) -> Vec<&'a Line> {
         lines(self.section, words).collect()
+    }
+
+    /// Whether it has servers of its own.
+    pub(super) fn has_servers(self) -> bool {
+        let mut lines = self.section.lines.iter();
+        lines.any(|it| matches!(it.word(0), "server" | "server-template"))
     }
 
     /// The line that counts, unless `no` takes it back.
@@ -61,7 +68,7 @@ impl<'a> Proxy<'a> {
     /// The number behind a keyword.
     pub(super) fn number(self, name: &str, report: &mut Report) -> Option<(u64, &'a Line)> {
         let line = self.one(&[name])?;
-        let number = value::number(line.word(1))
+        let number = number(line.word(1))
             .ok_or_else(|| -> Reported { line.refuse(report, "takes a whole number") });
         Some((number.ok()?, line))
     }

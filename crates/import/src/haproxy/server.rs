@@ -1,11 +1,13 @@
 //! `server` of a backend.
 
-use std::path::Path;
+use std::net::IpAddr;
 
+use super::bases::Bases;
 use super::lines::Line;
 use super::peer_tls::PeerTls;
-use super::value::{Where, address, number, time};
+use super::value::{Where, address, time};
 use crate::note::{Report, Reported};
+use crate::number::number;
 use crate::toml::Value;
 
 /// Options without an effect.
@@ -44,7 +46,7 @@ const WITH_VALUES: &[&str] = &[
 /// A server with its options.
 #[derive(Debug, Clone, Default)]
 pub(super) struct BackendServer {
-    pub(super) address: String,
+    pub(super) target: Target,
     pub(super) weight: Option<u64>,
     pub(super) max_connections: Option<u64>,
     pub(super) backup: bool,
@@ -56,6 +58,39 @@ pub(super) struct BackendServer {
     pub(super) tls: PeerTls,
     /// Failures of connections count, too.
     pub(super) observes: bool,
+    /// The section that knows its name.
+    pub(super) resolvers: Option<String>,
+}
+
+/// What a server is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Target {
+    Address(String),
+    /// A name of the DNS with the ports and weights of its servers (SRV).
+    Service(String),
+}
+
+impl Default for Target {
+    fn default() -> Self {
+        Self::Address(String::new())
+    }
+}
+
+impl Target {
+    /// The host of an address, if it is a name.
+    pub(super) fn host(&self) -> Option<&str> {
+        let Self::Address(address) = self else {
+            return None;
+        };
+        let (host, _) = address.strip_prefix("tcp://")?.rsplit_once(':')?;
+        let is_name = !host.starts_with('[') && host.parse::<IpAddr>().is_err();
+        is_name.then_some(host)
+    }
+
+    /// Whether DNS servers are asked for it.
+    pub(super) fn is_resolved(&self) -> bool {
+        matches!(self, Self::Service(_)) || self.host().is_some()
+    }
 }
 
 /// How often and how it is checked.
@@ -69,11 +104,13 @@ pub(super) struct Times {
 impl BackendServer {
     /// Its entry of `peers`.
     pub(super) fn peer(&self) -> Value {
+        let (key, target) = match &self.target {
+            Target::Address(address) => ("address", address),
+            Target::Service(name) => ("service", name),
+        };
+        let weight = self.weight.filter(|_| key == "address");
         let optional = [
-            (
-                "weight",
-                self.weight.filter(|it| *it > 1).map(Value::Number),
-            ),
+            ("weight", weight.filter(|it| *it > 1).map(Value::Number)),
             ("max_connections", self.max_connections.map(Value::Number)),
             ("backup", self.backup.then_some(Value::Flag(true))),
             // One that weighs nothing gets no new connections.
@@ -85,46 +122,72 @@ impl BackendServer {
         let written = optional
             .into_iter()
             .filter_map(|(key, value)| Some((key.to_owned(), value?)));
-        let address = ("address".to_owned(), Value::text(&*self.address));
-        let entries: Vec<_> = [address].into_iter().chain(written).collect();
+        let target = (key.to_owned(), Value::text(&**target));
+        let entries: Vec<_> = [target].into_iter().chain(written).collect();
         match &entries[..] {
-            [(_, address)] => address.clone(),
+            [(key, address)] if key == "address" => address.clone(),
             _ => Value::Table(entries),
         }
     }
 }
 
 /// Reads a line `server NAME ADDRESS …`, or `server-template NAME COUNT ADDRESS …`. `defaults`: of lines `default-server`.
-/// `folder`: where relative paths begin.
 pub(super) fn server(
     line: &Line,
     defaults: &BackendServer,
-    folder: &Path,
+    bases: &Bases,
     report: &mut Report,
 ) -> Result<BackendServer, Reported> {
     let mut server = defaults.clone();
-    let address = peer_address(line, line.word(2), report);
-    let options = options(line, 3, &mut server, folder, report);
-    server.address = address?;
-    options.map(|()| server)
+    let at = match line.word(0) {
+        "server-template" => 3,
+        _ => 2,
+    };
+    let target = target(line, line.word(at), report);
+    let options = options(line, at + 1, &mut server, bases, report);
+    server.target = target?;
+    options?;
+    if let Some(host) = server.target.host() {
+        remark_addresses(line, host, report)?;
+    }
+    Ok(server)
 }
 
 /// What lines `default-server` say of the servers below them.
 pub(super) fn defaults(
     line: &Line,
     mut so_far: BackendServer,
-    folder: &Path,
+    bases: &Bases,
     report: &mut Report,
 ) -> Result<BackendServer, Reported> {
-    options(line, 1, &mut so_far, folder, report).map(|()| so_far)
+    options(line, 1, &mut so_far, bases, report).map(|()| so_far)
 }
 
-fn peer_address(line: &Line, text: &str, report: &mut Report) -> Result<String, Reported> {
+/// A name has all its addresses here, and one of them with HAProxy, or one for each of a template.
+fn remark_addresses(line: &Line, host: &str, report: &mut Report) -> Result<(), Reported> {
+    let count = match line.word(0) {
+        "server-template" => {
+            let range = line.word(2);
+            let (first, last) = range.split_once('-').unwrap_or(("1", range));
+            match (number(first), number(last)) {
+                (Some(first), Some(last)) if first <= last => last - first + 1,
+                _ => return Err(line.refuse(report, format!("has a wrong number {range:?}"))),
+            }
+        }
+        _ => 1,
+    };
+    let text = format!("each address of {host} is a peer: HAProxy takes {count} of them");
+    report.remark(&line.place, text);
+    Ok(())
+}
+
+fn target(line: &Line, text: &str, report: &mut Report) -> Result<Target, Reported> {
     let parsed = address(text).map_err(|problem| report.error(&line.place, problem))?;
     match parsed {
-        Where::Path(path) => Ok(format!("unix://{path}")),
+        Where::Path(path) => Ok(Target::Address(format!("unix://{path}"))),
+        Where::Host(name, _) if name.starts_with('_') => Ok(Target::Service(name)),
         Where::Host(host, Some(port)) if port.parse::<u16>().is_ok_and(|port| port > 0) => {
-            Ok(format!("tcp://{host}:{port}"))
+            Ok(Target::Address(format!("tcp://{host}:{port}")))
         }
         Where::Host(..) => {
             let why = format!("has no port of its own in {text:?}");
@@ -137,7 +200,7 @@ fn options(
     line: &Line,
     from: usize,
     server: &mut BackendServer,
-    folder: &Path,
+    bases: &Bases,
     report: &mut Report,
 ) -> Result<(), Reported> {
     let mut words = line.words.iter().skip(from).map(String::as_str);
@@ -146,7 +209,7 @@ fn options(
         if flag(word, server) {
             continue;
         }
-        let of_tls = server.tls.option(line, word, &mut words, folder, report);
+        let of_tls = server.tls.option(line, word, &mut words, bases, report);
         if let Some(read) = of_tls {
             result = result.and(read);
             continue;
@@ -167,6 +230,10 @@ fn options(
             "rise" => (&mut server.times.rise, number),
             "fall" => (&mut server.times.fall, number),
             "slowstart" => (&mut server.slow_start, time),
+            "resolvers" => {
+                server.resolvers = words.next().map(str::to_owned);
+                continue;
+            }
             "observe" => {
                 server.observes = words.next() == Some("layer4");
                 continue;

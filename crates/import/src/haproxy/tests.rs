@@ -4,11 +4,18 @@ use crate::{Imported, Kind, Note};
 mod backends;
 mod client_rules;
 mod frontends;
-mod name_rules;
 mod peer_tls;
+mod resolvers;
+mod routes;
+
+/// Patterns of `-f`.
+const FILES: &[(&str, &str)] = &[
+    ("/lists/office.lst", "# ours\n\n 10.0.0.0/8\n192.0.2.1 \n"),
+    ("/lists/names.lst", "a.example\nb.example\n"),
+];
 
 fn read(text: &str) -> Result<Imported, Vec<Note>> {
-    given(Kind::Haproxy, "haproxy.cfg", text, &[])
+    given(Kind::Haproxy, "haproxy.cfg", text, FILES)
 }
 
 /// What is imported, without comments and the part that all have.

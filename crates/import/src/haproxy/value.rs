@@ -1,4 +1,4 @@
-//! Numbers, times and addresses as HAProxy writes them.
+//! Times and addresses as HAProxy writes them.
 
 /// A time in milliseconds: `5s`, `100ms`, `1m`; without a unit in milliseconds.
 pub(super) fn time(text: &str) -> Option<u64> {
@@ -14,12 +14,6 @@ pub(super) fn time(text: &str) -> Option<u64> {
         "d" => number.checked_mul(86_400_000),
         _ => None,
     }
-}
-
-/// A whole number without a sign.
-pub(super) fn number(text: &str) -> Option<u64> {
-    let is_number = !text.is_empty() && text.bytes().all(|it| it.is_ascii_digit());
-    is_number.then(|| text.parse().ok())?
 }
 
 /// Where something listens or is reached.

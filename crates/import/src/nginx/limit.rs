@@ -5,9 +5,10 @@ use std::collections::BTreeSet;
 use super::context::Context;
 use super::scope::Scope;
 use super::tree::Directive;
-use super::value::{number, size};
+use super::value::size;
 use super::variables::template;
 use crate::note::Reported;
+use crate::number::number;
 use crate::toml::{Entry, Table, Value, key};
 
 /// The tables of `limit_conn_zone`, and makes their names known.

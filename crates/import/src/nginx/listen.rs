@@ -1,14 +1,12 @@
 //! `listen` of a server.
 
 use super::tree::Directive;
-use super::value::{host_port, number};
+use super::value::host_port;
 use crate::note::{Place, Report, Reported};
+use crate::number::{MOST_PORTS, number, ports};
 
 /// The key for the time until a handshake is over, be it of TLS or of the PROXY protocol.
 pub(super) const HANDSHAKE: &str = "handshake_timeout";
-
-/// Ports of one directive.
-const MOST_PORTS: u16 = 4096;
 
 /// One address that a server listens on.
 #[derive(Debug, Clone)]
@@ -167,18 +165,16 @@ fn addresses(
         (host, Some(port)) => (host, port),
     };
     let host = if host == "*" { "0.0.0.0" } else { host };
-    let (first, last) = port.split_once('-').unwrap_or((port, port));
-    let port = |text: &str| text.parse::<u16>().ok().filter(|port| *port > 0);
-    let (Some(first), Some(last)) = (port(first), port(last)) else {
+    let Some(ports) = ports(port) else {
         return Err(directive.refuse(report, format!("has a wrong port in {text:?}")));
     };
-    if host.is_empty() || first > last {
+    if host.is_empty() || ports.is_empty() {
         return Err(directive.refuse(report, format!("has a wrong address {text:?}")));
     }
-    if last - first >= MOST_PORTS {
+    if ports.len() > MOST_PORTS {
         return Err(directive.refuse(report, format!("has over {MOST_PORTS} ports")));
     }
-    Ok((first..=last)
+    Ok(ports
         .map(|port| (false, format!("{host}:{port}")))
         .collect())
 }

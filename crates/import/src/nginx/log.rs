@@ -5,9 +5,10 @@ use std::collections::BTreeMap;
 use super::context::Context;
 use super::scope::Scope;
 use super::tree::Directive;
-use super::value::{number, size, time};
+use super::value::{size, time};
 use super::variables::template;
 use crate::note::Reported;
+use crate::number::number;
 use crate::toml::{Entry, Table, Value};
 use crate::unit;
 

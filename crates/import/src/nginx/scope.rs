@@ -4,6 +4,7 @@ use super::context::Context;
 use super::tree::Directive;
 use super::value;
 use crate::note::Reported;
+use crate::number::number;
 
 /// A server within its `stream` block.
 #[derive(Clone, Copy)]
@@ -62,7 +63,7 @@ impl<'a> Scope<'a> {
 
     /// A whole number.
     pub(super) fn number(self, name: &str, cx: &mut Context<'_>) -> Option<(u64, &'a Directive)> {
-        self.parsed(name, cx, "takes a whole number", value::number)
+        self.parsed(name, cx, "takes a whole number", number)
     }
 
     fn parsed<T>(

@@ -9,9 +9,10 @@ use super::directives::{self, Block};
 use super::resolver;
 use super::scope::Scope;
 use super::tree::Directive;
-use super::value::{self, host_port, number};
+use super::value::{self, host_port};
 use super::variables::template;
 use crate::note::{Place, Reported};
+use crate::number::number;
 use crate::toml::{Entry, Value};
 use crate::unit;
 

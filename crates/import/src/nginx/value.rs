@@ -1,4 +1,6 @@
-//! Numbers, times, sizes and addresses as nginx writes them.
+//! Times, sizes and addresses as nginx writes them.
+
+use crate::number::number;
 
 /// A time in milliseconds: `10`, `5s`, `100ms`, `1h30m`, `1d`. Without a unit it is in seconds.
 pub(super) fn time(text: &str) -> Option<u64> {
@@ -47,12 +49,6 @@ pub(super) fn size(text: &str) -> Option<u64> {
     };
     let number: u64 = number(digits)?;
     number.checked_mul(1 << shift)
-}
-
-/// A whole number without a sign.
-pub(super) fn number(text: &str) -> Option<u64> {
-    let is_number = !text.is_empty() && text.bytes().all(|it| it.is_ascii_digit());
-    is_number.then(|| text.parse().ok())?
 }
 
 /// A host, and what stands behind its last colon. An IPv6 address keeps its brackets.

@@ -254,12 +254,7 @@ fn what_changes_who_may_connect_or_how_is_never_left_out_in_silence() {
             "ssl-default-bind-options ssl-min-ver TLSv1.3",
             "bind :1 ssl crt /etc/nginx/both.pem",
         ),
-        ("crt-base /etc/nginx", "bind :1 ssl crt both.pem"),
         ("ssl-server-verify none", "server b 10.0.0.2:80 ssl"),
-        (
-            "ca-base /etc/nginx",
-            "server b 10.0.0.2:80 ssl ca-file a.crt sni str(a.example)",
-        ),
     ] {
         let text = format!("global\n {global}\nlisten l\n bind :2\n {line}\n {server}\n");
         let errors = errors(&text).join("\n");

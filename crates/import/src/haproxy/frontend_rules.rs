@@ -1,0 +1,101 @@
+//! What the rules of a frontend become: `access`, `upstream`, and `preread`.
+
+use super::acl::Acls;
+use super::bases::Bases;
+use super::client_rules::{Stage, access};
+use super::lines::Line;
+use super::proxy::Proxy;
+use super::routes::{MapNames, Routes, routes};
+use super::value::time;
+use crate::files::Files;
+use crate::note::{Place, Report, Reported};
+use crate::toml::{Entry, Table, Value};
+use crate::unit;
+
+/// Keys of the listeners, and the maps that these name.
+pub(super) struct FrontendRules {
+    pub(super) upstream: Entry,
+    pub(super) entries: Vec<Entry>,
+    pub(super) maps: Vec<Table>,
+}
+
+/// Reads all rules. `default`: the backend of what no rule sends elsewhere.
+pub(super) fn rules(
+    proxy: Proxy<'_>,
+    default: Option<(&str, &Place)>,
+    bases: &Bases,
+    files: &mut dyn Files,
+    names: &mut MapNames,
+    report: &mut Report,
+) -> Result<FrontendRules, Reported> {
+    let mut acls = Acls::new(proxy, bases.folder(), files);
+    let connection = Stage::read(proxy, "connection", &mut acls, report);
+    let session = Stage::read(proxy, "session", &mut acls, report);
+    let content = Stage::read(proxy, "content", &mut acls, report);
+    let (connection, session, content) = (connection?, session?, content?);
+    for (stage, kind) in [(&connection, "connection"), (&session, "session")] {
+        if !stage.is_of_clients(&acls) {
+            let lines = proxy.own(&["tcp-request", kind]);
+            let why = "is imported with `src` only";
+            return Err(lines.first().map_or(Reported, |it| it.refuse(report, why)));
+        }
+    }
+    check_proxied(proxy, &connection, report)?;
+    // What asks for more than the client decides where connections go.
+    let none = Stage::default();
+    let (of_clients, others) = match content.is_of_clients(&acls) {
+        true if content.rejects() => (&content, &none),
+        true => (&none, &none),
+        false => (&none, &content),
+    };
+    let access = access(proxy, &[&connection, &session, of_clients], &acls, report);
+    let routes = routes(proxy, default, others, &mut acls, names, report);
+    let (access, routes) = (access?, routes?);
+    let preread = preread(proxy, &routes, report)?;
+    acls.remark_unused(report);
+    Ok(FrontendRules {
+        upstream: routes.upstream,
+        entries: access.into_iter().chain(preread).collect(),
+        maps: routes.maps,
+    })
+}
+
+/// Refuses rules of connections that are of a proxy's address, while `access` is of the client's.
+fn check_proxied(
+    proxy: Proxy<'_>,
+    connection: &Stage,
+    report: &mut Report,
+) -> Result<(), Reported> {
+    let is_proxied = |line: &&Line| line.words.iter().any(|word| word == "accept-proxy");
+    match proxy.own(&["bind"]).into_iter().find(is_proxied) {
+        Some(line) if !connection.0.is_empty() => {
+            let why = "has `accept-proxy`: `tcp-request connection` looks at the proxy's address, and `access` at the client's: write `tcp-request session`";
+            Err(line.refuse(report, why))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// How long a hello is waited for: `tcp-request inspect-delay`.
+fn preread(
+    proxy: Proxy<'_>,
+    routes: &Routes,
+    report: &mut Report,
+) -> Result<Option<Entry>, Reported> {
+    let Some(line) = proxy.own(&["tcp-request", "inspect-delay"]).pop() else {
+        return Ok(None);
+    };
+    let Some(time) = time(line.word(2)).filter(|it| *it > 0) else {
+        return Err(line.refuse(report, "takes a time, such as 5s"));
+    };
+    let mut binds = proxy.own(&["bind"]).into_iter();
+    let has_tls = binds.any(|bind| bind.words.iter().any(|word| word == "ssl"));
+    if has_tls || !routes.asks_hello {
+        let text = "`tcp-request inspect-delay` has no effect: no rule asks for a hello";
+        report.remark(&line.place, text);
+        return Ok(None);
+    }
+    let time = Value::text(unit::duration(time));
+    let table = Value::Table(vec![("timeout".to_owned(), time)]);
+    Ok(Some(Entry::new("preread", table, &line.place)))
+}
