@@ -4,7 +4,7 @@ use std::path::Path;
 
 use super::host::Host;
 use super::load::{load_on, run_dir_in};
-use super::{Config, ConfigError, ConfigErrors, Destination, Map, UpstreamPeer};
+use super::{Config, ConfigError, ConfigErrors, Destination, Listener, Map, UpstreamPeer};
 
 /// The placeholder of a reason.
 const LOST: &str = "reason was lost";
@@ -52,7 +52,8 @@ fn assert_sensible(config: &Config) {
         assert_eq!(postcard::from_bytes::<Map>(&sent).as_ref(), Ok(map));
     }
     assert!(config.engine.run_dir.is_absolute());
-    assert!((1..=64).contains(&config.engine.gateway_loops) && config.workers.count > 0);
+    assert!((1..=64).contains(&config.engine.gateway_loops));
+    assert!(config.workers.count > 0 || !config.listeners.iter().any(Listener::needs_app));
     assert!(!config.listeners.is_empty());
     for listener in &config.listeners {
         assert_eq!(listener.framing.validate(), Ok(()));

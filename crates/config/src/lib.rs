@@ -52,6 +52,7 @@ mod map;
 mod names;
 mod naming;
 mod near;
+mod no_workers;
 mod peer_address;
 mod peer_check;
 mod peer_tls;
@@ -444,6 +445,11 @@ impl Listener {
     /// Whether its connections are relayed to peers, and no worker has a part in them.
     pub fn is_relay(&self) -> bool {
         self.destination.is_some()
+    }
+
+    /// Whether an app must be there for its sessions or requests.
+    pub fn needs_app(&self) -> bool {
+        !self.is_relay() && (!self.is_http() || self.routes.need_app())
     }
 
     /// One word for its protocol: `raw`, `length`, `delimiter`, `line`, `websocket`, `http` (without WebSocket), `static`

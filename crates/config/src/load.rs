@@ -12,6 +12,7 @@ use toml::de::{DeTable, DeValue};
 use super::error::{ConfigErrors, Report, Reported};
 use super::host::Host;
 use super::known::Known;
+use super::no_workers;
 use super::stream::warn_of_unused_rules;
 use super::walk::{Field, Section};
 use super::{
@@ -203,17 +204,14 @@ fn parse(report: &Report<'_>, text: &str, path: &Path, host: &Host) -> Result<Co
     let listeners = listen::listeners(&root, base, dispatch, known);
     let app = root.read("app", app_settings);
     root.finish()?;
-    if let Ok(listeners) = &listeners {
-        upstreams.warn_of_unused(report, listeners);
-        warn_of_unused_rules(report, listeners, &limits, &access_logs);
-    }
 
     let named = naming::check(report);
-    let filled = match &listeners {
-        Ok(listeners) => upstreams.refuse_empty(report, listeners),
-        Err(Reported) => Ok(()),
-    };
-    let (mut listeners, maps) = (listeners?, maps?);
+    let filled = listeners.as_ref().map_or(Ok(()), |listeners| {
+        upstreams.warn_of_unused(report, listeners);
+        warn_of_unused_rules(report, listeners, &limits, &access_logs);
+        upstreams.refuse_empty(report, listeners)
+    });
+    let (mut listeners, maps, workers) = (listeners?, maps?, workers?);
     let destinations = listeners.iter().filter_map(|it| it.destination.as_ref());
     let fits = destination::check_maps(report, destinations, &maps, &upstreams.names);
     let (upstreams, limits) = (upstreams.parsed?, limits.parsed?);
@@ -223,13 +221,14 @@ fn parse(report: &Report<'_>, text: &str, path: &Path, host: &Host) -> Result<Co
         .refuse_circles(report, &listeners)
         .and(named)
         .and(fits)
-        .and(filled)?;
+        .and(filled)
+        .and(no_workers::check(report, &tree, &workers, &listeners))?;
     needs.fill_in(&mut listeners, &upstreams, &limits, &access_logs);
     drop(needs);
     Ok(Config {
         name: name(path),
         engine: engine?,
-        workers: workers?,
+        workers,
         tasks: tasks?,
         helpers: helpers?,
         listeners,

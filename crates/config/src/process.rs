@@ -423,7 +423,7 @@ pub(super) fn workers(root: &Section<'_>, host: &Host) -> Result<Workers, Report
             cpu_affinity: CpuAffinity::Off,
         });
     };
-    let count = section.read("count", |field| field.number(1..=MAX_PROCESSES));
+    let count = section.read("count", |field| field.number(0..=MAX_PROCESSES));
     let max_wait = section.read("max_wait", |field| field.duration());
     let start_timeout = section.read("start_timeout", |field| field.timeout());
     let dispatch = section.read("dispatch", |field| dispatch(&field));

@@ -353,6 +353,7 @@ impl Gateway {
         self.keep_descriptors_for(&config);
         let change = Change::new(generation, config, sockets, folders, descriptors);
         let change = change.and_then(|change| change.ready(&self.credentials, &self.tls));
+        let change = change.and_then(|change| self.leaves_nobody(&change.config).map(|()| change));
         let failure = match change {
             Ok(change) => {
                 self.change = Some(change);

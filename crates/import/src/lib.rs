@@ -76,7 +76,7 @@ pub fn import(
     let remarks = report.finish()?;
     let name = source.name.escape_debug();
     let toml = format!(
-        "# Imported from {name}.\n\n# There is no app: one worker is enough.\n[workers]\ncount = 1\n{document}"
+        "# Imported from {name}.\n\n# There is no app, so there are no workers.\n[workers]\ncount = 0\n{document}"
     );
     Ok(Imported { toml, remarks })
 }

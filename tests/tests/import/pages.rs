@@ -30,7 +30,7 @@ fn check(page: &str, language: &str) {
         let lines = text
             .lines()
             .map(|line| line.split("  # ").next().unwrap_or(line));
-        let lines = lines.skip_while(|line| *line != "count = 1").skip(2);
+        let lines = lines.skip_while(|line| *line != "count = 0").skip(2);
         assert_eq!(lines.collect::<Vec<_>>().join("\n"), result, "{example}");
         let checked = site.run(&["check"]);
         assert!(checked.status.success(), "{checked:#?}");

@@ -28,6 +28,7 @@ mod tls_clients;
 mod udp;
 mod udp_failures;
 mod udp_sessions;
+mod without_workers;
 
 use std::fmt::Write;
 use std::net::{SocketAddr, TcpStream};

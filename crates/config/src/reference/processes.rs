@@ -312,11 +312,11 @@ pub(super) const WORKERS: SectionReference = SectionReference {
     keys: &[
         key(
             "count",
-            "number, 1 to 512",
+            "number, 0 to 512",
             Words("the number of CPUs"),
             "17",
             Yes,
-            "Worker processes.",
+            "Worker processes. 0: there are none, for listeners that only relay or serve files.",
         ),
         key(
             "max_wait",

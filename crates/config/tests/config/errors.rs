@@ -85,7 +85,7 @@ limit = []
     ),
     (
         r#"[workers]
-count = 0
+count = 513
 max_wait = 10
 start_timeout = "0s"
 dispatch = "stiky"
@@ -97,10 +97,10 @@ send_timeout = "99999999999999999999h"
 high_watermark = "1MB"
 hard_limit = 4096
 "#,
-        r#"/c/a.toml:2:9: `count` is 0, out of its limits
-  2 | count = 0
-    |         ^
-  hint: write a whole number from 1 to 512
+        r#"/c/a.toml:2:9: `count` is 513, out of its limits
+  2 | count = 513
+    |         ^^^
+  hint: write a whole number from 0 to 512
 /c/a.toml:3:12: `max_wait` is a bare number
   3 | max_wait = 10
     |            ^^

@@ -509,6 +509,23 @@ peers = ["tcp://127.0.0.1:2"]
     |        ^^^^^^^^^^^
   hint: the page "Stream proxy" lists all variables"#,
     ),
+    (
+        r#"[workers]
+count = 0
+[[listen]]
+address = "tcp://127.0.0.1:1"
+upstream = "u"
+[[listen]]
+name = "chat"
+address = "tcp://127.0.0.1:3"
+[upstream.u]
+peers = ["tcp://127.0.0.1:2"]
+"#,
+        r#"/c/a.toml:2:9: `count` is 0, and workers handle the sessions of the listener "chat"
+  2 | count = 0
+    |         ^
+  hint: write count = 1, or `upstream` for the listener if its connections are to be relayed"#,
+    ),
 ];
 
 #[test]

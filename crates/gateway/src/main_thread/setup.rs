@@ -4,6 +4,7 @@
 //! then. With the `Activate` that commits it, each loop switches in one command. The loop that accepts switches last,
 //! so that no loop receives a connection of a listener that it does not know.
 
+use std::io;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
@@ -14,6 +15,7 @@ use crate::ids::ListenerId;
 use crate::main_thread::Gateway;
 use crate::main_thread::raise_descriptors;
 use crate::own_address::warn_of_missing_right;
+use crate::shared::admission::Admission;
 use crate::sockets::share_out;
 use moorline_config::Config;
 use moorline_process::open_files;
@@ -80,6 +82,25 @@ impl Gateway {
             counted: counted.clone(),
         };
         shares.into_iter().map(setup).collect()
+    }
+
+    /// Refuses a configuration without workers as long as there are connections that need one. All of them are of removed
+    /// listeners.
+    pub(crate) fn leaves_nobody(&self, config: &Config) -> io::Result<()> {
+        if config.workers.count > 0 {
+            return Ok(());
+        }
+        let listeners = self.config.listeners.iter().enumerate();
+        let of_app = listeners.filter(|(_, listener)| listener.needs_app());
+        let admissions = of_app.filter_map(|(at, _)| self.shared.admissions.get(at));
+        let open: u64 = admissions.map(Admission::connections).sum();
+        if open == 0 {
+            return Ok(());
+        }
+        Err(io::Error::other(format!(
+            "`workers.count` is 0, and {open} open connections need a worker: `drain --listener NAME` closes them, and a reload that \
+             removes their listeners alone keeps them"
+        )))
     }
 
     /// Gives the HTTP listeners their new settings.

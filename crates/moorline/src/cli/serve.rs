@@ -74,7 +74,6 @@ fn needs_app(config: &Config) -> Option<&str> {
     config
         .listeners
         .iter()
-        .filter(|listener| !listener.is_relay())
-        .find(|listener| !listener.is_http() || listener.routes.need_app())
+        .find(|listener| listener.needs_app())
         .map(|listener| listener.name.as_str())
 }
