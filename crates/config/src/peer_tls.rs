@@ -8,7 +8,7 @@ use moorline_net::tls::{ClientCertificate, Pem, Roots};
 use serde::{Deserialize, Serialize};
 
 use super::error::Reported;
-use super::tls::{alpn, remedy, versions};
+use super::tls::{alpn, remedy, verify_depth, versions};
 use super::variables::{Template, template};
 use super::walk::{Field, Section};
 
@@ -58,6 +58,7 @@ pub(super) fn peer_tls(field: &Field<'_>, base: &Path) -> Result<PeerTls, Report
     let verifies = section.read("verify", |field| field.flag());
     let roots = section.read("ca", |field| field.path(base).map(Roots::File));
     let crl = section.read("crl", |field| field.path(base).map(Pem::File));
+    let depth = section.read("verify_depth", |field| verify_depth(&field));
     let server_name = section.read("server_name", |field| template(&field));
     let sends_name = section.read("send_server_name", |field| field.flag());
     let certificate = certificate(&section, base);
@@ -75,6 +76,7 @@ pub(super) fn peer_tls(field: &Field<'_>, base: &Path) -> Result<PeerTls, Report
     options.verifies = verifies?.unwrap_or(true);
     options.roots = roots?.unwrap_or_default();
     options.crl = crl?;
+    options.verify_depth = depth?;
     let certificate = match certificate? {
         Shown::None => None,
         Shown::Fixed(files) => {
@@ -198,7 +200,7 @@ fn certificate(section: &Section<'_>, base: &Path) -> Result<Shown, Reported> {
 fn check_unverified(section: &Section<'_>, verifies: Option<bool>) -> Result<(), Reported> {
     match verifies {
         Some(false) => section.refuse_keys(
-            &["ca", "crl"],
+            &["ca", "crl", "verify_depth"],
             "has no effect with `verify = false`: nothing is verified",
         ),
         _ => Ok(()),

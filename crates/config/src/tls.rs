@@ -15,6 +15,8 @@ const MORE_HINT: &str =
     r#"write certificates = [ { certificate = "a.pem", key = "a.key" }, … ], one for each name"#;
 /// More certificates than anyone keeps at one address: a slip.
 const MAX_CERTIFICATES: usize = 1000;
+/// The most certificates between a peer's and a root that a limit may say; no chain has more than six.
+const MOST_DEPTH: u64 = 100;
 /// The longest name of a protocol, in bytes (RFC 7301 §3.1).
 const MAX_PROTOCOL: usize = 255;
 
@@ -41,6 +43,14 @@ pub(super) fn tls(
         false => certificates(&section, base),
     };
     let client_certificates = client_certificates(&section, base);
+    let depth = section.read("client_verify_depth", |field| verify_depth(&field));
+    let crl = section.read("client_crl", |field| field.path(base).map(Pem::File));
+    if matches!(client_certificates, Ok(ClientCertificates::Off)) {
+        section.refuse_keys(
+            &["client_verify_depth", "client_crl"],
+            "has no effect: clients are not asked for certificates",
+        )?;
+    }
     let alpn = section.read("alpn", |field| alpn(&field));
     let versions = spoken(&section);
     let rejects = section.read("reject_unknown_names", |field| field.flag());
@@ -50,6 +60,8 @@ pub(super) fn tls(
     let protocols = || protocols.iter().map(|&name| name.to_owned()).collect();
     let options = ServerOptions::new(certificates?)
         .client_certificates(client_certificates?)
+        .client_verify_depth(depth?)
+        .client_crl(crl?)
         .alpn(alpn?.unwrap_or_else(protocols))
         .versions(versions?)
         .rejects_unknown_names(rejects?.unwrap_or(false))
@@ -201,6 +213,11 @@ fn client_certificates(section: &Section<'_>, base: &Path) -> Result<ClientCerti
             r#"write client_issuers = "ca.pem" beside it"#,
         )),
     }
+}
+
+/// The most certificates between a peer's and a root.
+pub(super) fn verify_depth(field: &Field<'_>) -> Result<u8, Reported> {
+    field.number(0..=MOST_DEPTH)
 }
 
 pub(super) fn alpn(field: &Field<'_>) -> Result<Vec<String>, Reported> {

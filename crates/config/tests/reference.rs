@@ -277,6 +277,9 @@ fn file(title: &str, key: &str, value: Option<&str>) -> String {
                     ", client_issuers = \"cert.pem\""
                 }
                 "client_issuers" => ", client_certificates = \"required\"",
+                "client_crl" | "client_verify_depth" => {
+                    ", client_certificates = \"required\", client_issuers = \"cert.pem\""
+                }
                 _ => "",
             };
             listen(&format!(

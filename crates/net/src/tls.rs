@@ -33,7 +33,11 @@ mod error;
 #[cfg(feature = "tls")]
 mod facts;
 #[cfg(feature = "tls")]
+mod issuing;
+#[cfg(feature = "tls")]
 mod key_pair;
+#[cfg(feature = "tls")]
+mod old_path;
 mod options;
 #[cfg(feature = "tls")]
 mod passwords;
@@ -47,6 +51,8 @@ mod records;
 mod records_error;
 #[cfg(feature = "tls")]
 mod refusal;
+#[cfg(feature = "tls")]
+mod revocation;
 #[cfg(feature = "tls")]
 mod roots;
 #[cfg(feature = "tls")]

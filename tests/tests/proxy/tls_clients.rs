@@ -283,3 +283,54 @@ fn a_client_certificate_is_told_of_in_the_words_of_openssl() {
     show("");
     assert!(line(&site, 3).starts_with("NONE;-;-;-;-;-;-;"));
 }
+
+#[test]
+fn a_client_whose_certificate_was_revoked_is_refused_from_the_next_reload_on() {
+    let peer = PeerServer::echo();
+    let tls = "certificate = \"one.pem\", key = \"one.key\", client_certificates = \"required\", client_issuers = \"ca.pem\", client_crl = \"crl.pem\"";
+    let site = site(tls, "${tls.client.subject}|", &peer);
+    Issuer::new().issue(&["one.test"]).write(&site, "one");
+    site.write("plain.conf", "[req]\ndistinguished_name = name\n[name]\n[ca]\ndefault_ca = c\n[c]\ndatabase = index\ndefault_md = sha256\n");
+    site.write("index", "");
+    openssl(
+        &site,
+        "req -x509 -newkey rsa:2048 -nodes -config plain.conf -keyout ca.key -out ca.pem -days 2 -subj /CN=ca",
+    );
+    // One of version 1, and one of version 3.
+    site.write("ext", "keyUsage=digitalSignature\n");
+    for (name, more) in [("old", ""), ("new", " -extfile ext")] {
+        openssl(
+            &site,
+            &format!(
+                "req -newkey rsa:2048 -nodes -config plain.conf -keyout {name}.key -out {name}.csr -subj /CN={name}"
+            ),
+        );
+        openssl(
+            &site,
+            &format!(
+                "x509 -req -in {name}.csr -CA ca.pem -CAkey ca.key -CAcreateserial -days 2 -out {name}.pem{more}"
+            ),
+        );
+    }
+    let ca = "ca -config plain.conf -cert ca.pem -keyfile ca.key";
+    let list = format!("{ca} -gencrl -crldays 2 -out crl.pem");
+    openssl(&site, &list);
+    let engine = site.start();
+    let address = engine.socket_address(0);
+    let is_served = |name: &str| {
+        let script = format!(
+            "(echo hello; sleep 0.3) | openssl s_client -connect {address} -quiet -no_ign_eof -cert {name}.pem -key {name}.key 2>/dev/null"
+        );
+        let mut command = Command::new("sh");
+        command.args(["-c", &script]).current_dir(site.path("."));
+        command.finish().stdout == "hello\n"
+    };
+    assert!(is_served("old") && is_served("new"));
+    for name in ["old", "new"] {
+        openssl(&site, &format!("{ca} -revoke {name}.pem"));
+        openssl(&site, &list);
+        engine.reload().expect_success();
+        assert!(!is_served(name), "{name}");
+        engine.logged(&["tls handshake failed", "evoked"]);
+    }
+}

@@ -63,6 +63,14 @@ pub(super) const PEER_TLS: SectionReference = SectionReference {
             "Lists of revoked certificates. They must tell of each certificate of a chain.",
         ),
         key(
+            "verify_depth",
+            "number",
+            Words("6"),
+            "1",
+            NewConnections,
+            "The most certificates between the peer's and a root, as in OpenSSL.",
+        ),
+        key(
             "server_name",
             "text with variables",
             Words("the host of the peer's address"),
@@ -206,6 +214,22 @@ pub(super) const TLS: SectionReference = SectionReference {
             r#""cert.pem""#,
             NewConnections,
             "A PEM file: the issuers whose client certificates are trusted. Required with `client_certificates`.",
+        ),
+        key(
+            "client_crl",
+            "path",
+            Words("none"),
+            r#""crl.pem""#,
+            NewConnections,
+            "A PEM file: lists of revoked certificates. They must tell of each certificate of a client's chain, and must not have expired.",
+        ),
+        key(
+            "client_verify_depth",
+            "number",
+            Words("6"),
+            "1",
+            NewConnections,
+            "The most certificates between a client's and a root, as in OpenSSL.",
         ),
         key(
             "alpn",

@@ -64,6 +64,24 @@ tls = { certificate = "/nowhere/a.pem", client_certificates = "required", min_ve
   hint: did you mean "1.2"?"#,
     ),
     (
+        r#"[[listen]]
+address = "tcp://127.0.0.1:1"
+tls = { certificate = "/nowhere/a.pem", key = "/nowhere/a.key", client_crl = "a.crl", client_verify_depth = 101 }
+"#,
+        r#"/c/a.toml:3:65: `client_crl` has no effect: clients are not asked for certificates
+  3 | tls = { certificate = "/nowhere/a.pem", key = "/nowhere/a.key", client_crl = "a.crl", client_verify_depth = 101 }
+    |                                                                 ^^^^^^^^^^
+  hint: remove it
+/c/a.toml:3:87: `client_verify_depth` has no effect: clients are not asked for certificates
+  3 | tls = { certificate = "/nowhere/a.pem", key = "/nowhere/a.key", client_crl = "a.crl", client_verify_depth = 101 }
+    |                                                                                       ^^^^^^^^^^^^^^^^^^^
+  hint: remove it
+/c/a.toml:3:109: `client_verify_depth` is 101, out of its limits
+  3 | tls = { certificate = "/nowhere/a.pem", key = "/nowhere/a.key", client_crl = "a.crl", client_verify_depth = 101 }
+    |                                                                                                             ^^^
+  hint: write a whole number from 0 to 100"#,
+    ),
+    (
         r#"admin = {}
 greeting = 1
 [[listen]]

@@ -24,7 +24,7 @@ const WRONG: &[(&str, &str)] = &[
 {file}:6:44: unknown key `sni` in `tls` of an upstream
   6 | tls = { verify = "no", versions = ["1.1"], sni = "a" }
     |                                            ^^^
-  hint: known here: `verify`, `ca`, `crl`, `server_name`, `send_server_name`, `certificate`, `key`, `password_file`, `alpn`, `versions`, `reuse`"#,
+  hint: known here: `verify`, `ca`, `crl`, `verify_depth`, `server_name`, `send_server_name`, `certificate`, `key`, `password_file`, `alpn`, `versions`, `reuse`"#,
     ),
     (
         "peers = [\"tcp://10.0.0.1:1\"]\ntls = { verify = false, ca = \"ca.pem\", versions = [] }",

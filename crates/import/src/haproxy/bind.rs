@@ -11,7 +11,15 @@ use crate::unit;
 use std::path::Path;
 
 /// Options of TLS.
-const TLS: &[&str] = &["ssl", "crt", "alpn", "ca-file", "verify", "ssl-min-ver"];
+const TLS: &[&str] = &[
+    "ssl",
+    "crt",
+    "alpn",
+    "ca-file",
+    "crl-file",
+    "verify",
+    "ssl-min-ver",
+];
 /// Options without an effect.
 const FLAGS: &[&str] = &["defer-accept", "tfo", "expose-fd", "no-ca-names"];
 /// The same, with a value behind them.
@@ -49,6 +57,7 @@ struct Tls {
     alpn: Vec<String>,
     verify: Option<&'static str>,
     issuers: Option<String>,
+    revoked: Option<String>,
     min_version: Option<&'static str>,
 }
 
@@ -193,6 +202,7 @@ fn tls_option<'a>(
             tls.alpn = names.map(str::to_owned).collect();
         }
         "ca-file" => tls.issuers = words.next().map(|it| bases.issuers(it)),
+        "crl-file" => tls.revoked = words.next().map(|it| bases.issuers(it)),
         "verify" => match words.next() {
             Some("none") => tls.verify = None,
             Some("optional") => tls.verify = Some("optional"),
@@ -247,6 +257,9 @@ fn table(
         };
         table.push(("client_certificates".to_owned(), Value::text(verify)));
         table.push(("client_issuers".to_owned(), Value::text(issuers)));
+        if let Some(revoked) = tls.revoked {
+            table.push(("client_crl".to_owned(), Value::text(revoked)));
+        }
     }
     if let Some(version) = tls.min_version {
         table.push(("min_version".to_owned(), Value::text(version)));

@@ -147,10 +147,7 @@ const BOTH: &[(&str, Fate)] = &[
     ("proxy_ssl_trusted_certificate", Imported),
     ("proxy_ssl_verify", Imported),
     ("proxy_ssl_ciphers", Ignored(CIPHERS)),
-    (
-        "proxy_ssl_verify_depth",
-        Ignored("a path to an issuer has a limit of its own"),
-    ),
+    ("proxy_ssl_verify_depth", Imported),
     (
         "proxy_ssl_certificate_cache",
         Ignored("certificates are read when the configuration is loaded"),
@@ -182,10 +179,8 @@ const BOTH: &[(&str, Fate)] = &[
     ("ssl_prefer_server_ciphers", Ignored(CIPHERS)),
     ("ssl_ecdh_curve", Ignored(CIPHERS)),
     ("ssl_dhparam", Ignored(CIPHERS)),
-    (
-        "ssl_verify_depth",
-        Ignored("a path to an issuer has a limit of its own"),
-    ),
+    ("ssl_verify_depth", Imported),
+    ("ssl_crl", Imported),
     (
         "ssl_certificate_cache",
         Ignored("certificates are read when the configuration is loaded"),

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use super::context::Context;
 use super::scope::Scope;
-use super::ssl::{file, versions};
+use super::ssl::{file, verify_depth, versions};
 use super::tree::Directive;
 use super::variables::{has_variables, literal, template};
 use crate::note::Reported;
@@ -32,6 +32,8 @@ pub(super) fn tls(
         if let Some(crl) = scope.one("proxy_ssl_crl", cx) {
             push("crl", file(crl, cx)?);
         }
+        let depth = scope.number("proxy_ssl_verify_depth", cx);
+        push("verify_depth", verify_depth(depth));
     } else {
         push("verify", Value::Flag(false));
     }

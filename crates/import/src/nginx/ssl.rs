@@ -123,10 +123,23 @@ fn clients(scope: Scope<'_>, cx: &mut Context<'_>) -> Result<Keys, Reported> {
             "only `ssl_client_certificate` counts: clients are told all issuers that are trusted";
         cx.report.remark(&issuers[1].place, text);
     }
-    Ok(vec![
+    let mut keys = vec![
         ("client_certificates".to_owned(), Value::text(word)),
         ("client_issuers".to_owned(), file(first, cx)?),
-    ])
+    ];
+    if let Some(crl) = scope.one("ssl_crl", cx) {
+        keys.push(("client_crl".to_owned(), file(crl, cx)?));
+    }
+    let depth = verify_depth(scope.number("ssl_verify_depth", cx));
+    keys.push(("client_verify_depth".to_owned(), depth));
+    Ok(keys)
+}
+
+/// nginx's own default is 1.
+pub(super) fn verify_depth(written: Option<(u64, &Directive)>) -> Value {
+    const MOST: u64 = 100;
+    let depth = written.map_or(1, |(depth, _)| depth);
+    Value::Number(depth.min(MOST))
 }
 
 /// Whether sessions are resumed: by tickets, which nginx has unless they are off, or by a cache, which it has if it is named.

@@ -6,19 +6,18 @@ use std::sync::Arc;
 use rustls::RootCertStore;
 use rustls::crypto::WebPkiSupportedAlgorithms;
 use rustls::pki_types::{CertificateDer, UnixTime};
-use webpki::{
-    CertRevocationList, EndEntityCert, ExpirationPolicy, KeyUsage, OwnedCertRevocationList,
-    RevocationOptionsBuilder, VerifiedPath,
-};
+use webpki::{EndEntityCert, ExpirationPolicy, KeyUsage, RevocationOptionsBuilder, VerifiedPath};
 
 use super::certificate::Certificate;
 use super::error::TlsError;
+use super::old_path::OldPath;
+use super::revocation::{ListIssuer, RevocationList};
 
 /// Issuers that are trusted, and what they have revoked.
 pub(super) struct Authority {
     pub(super) roots: Arc<RootCertStore>,
     /// If there are any, they must tell of each certificate of a chain.
-    pub(super) crls: Vec<CertRevocationList<'static>>,
+    pub(super) crls: Vec<RevocationList>,
     pub(super) algorithms: WebPkiSupportedAlgorithms,
     /// The most certificates between the peer's and a root.
     pub(super) depth: Option<u8>,
@@ -31,6 +30,15 @@ pub(super) enum Purpose {
     Client,
 }
 
+impl Purpose {
+    pub(super) fn usage(self) -> KeyUsage {
+        match self {
+            Self::Server => KeyUsage::server_auth(),
+            Self::Client => KeyUsage::client_auth(),
+        }
+    }
+}
+
 impl Authority {
     /// Looks for a path from a certificate to a root, no longer than allowed.
     pub(super) fn verify(
@@ -40,81 +48,64 @@ impl Authority {
         purpose: Purpose,
         now: UnixTime,
     ) -> Result<(), webpki::Error> {
+        let old = OldPath {
+            authority: self,
+            intermediates,
+            purpose,
+            now,
+        };
         if certificate.is_version_1() {
-            return self.verify_old(certificate, now);
+            return old.find(der, certificate);
         }
         let entity = EndEntityCert::try_from(der)?;
-        let is_short = |path: &VerifiedPath<'_>| match self.depth {
+        let crls = RevocationList::for_webpki(&self.crls);
+        let is_good = |path: &VerifiedPath<'_>| match self.depth {
             Some(most) if path.intermediate_certificates().count() > usize::from(most) => {
                 Err(webpki::Error::MaximumPathDepthExceeded)
             }
+            _ if crls.is_none() => self.check_lists(path, now),
             _ => Ok(()),
         };
-        let crls: Vec<_> = self.crls.iter().collect();
-        let revocation = RevocationOptionsBuilder::new(&crls).ok();
+        let revocation = RevocationOptionsBuilder::new(crls.as_deref().unwrap_or_default()).ok();
         let revocation =
             revocation.map(|it| it.with_expiration_policy(ExpirationPolicy::Enforce).build());
-        entity
-            .verify_for_usage(
-                self.algorithms.all,
-                &self.roots.roots,
-                intermediates,
-                now,
-                match purpose {
-                    Purpose::Server => KeyUsage::server_auth(),
-                    Purpose::Client => KeyUsage::client_auth(),
+        let found = entity.verify_for_usage(
+            self.algorithms.all,
+            &self.roots.roots,
+            intermediates,
+            now,
+            purpose.usage(),
+            revocation,
+            Some(&is_good),
+        );
+        match found {
+            Err(webpki::Error::CaUsedAsEndEntity) => old.find(der, certificate),
+            found => found.map(drop),
+        }
+    }
+
+    /// Whether lists that webpki does not read say that no certificate of a path is revoked.
+    fn check_lists(&self, path: &VerifiedPath<'_>, now: UnixTime) -> Result<(), webpki::Error> {
+        let issuers = path.intermediate_certificates().map(|it| it.der());
+        let ders: Vec<_> = std::iter::once(path.end_entity().der())
+            .chain(issuers)
+            .collect();
+        let read = |der| Certificate::parse(der).map_err(|_| webpki::Error::BadDer);
+        let certificates: Vec<_> = ders.iter().map(read).collect::<Result<_, _>>()?;
+        for (at, certificate) in certificates.iter().enumerate() {
+            let issuer = match certificates.get(at + 1) {
+                Some(issuer) => ListIssuer {
+                    public_key: issuer.public_key(),
+                    may_sign_lists: issuer.may_sign_lists(),
                 },
-                revocation,
-                Some(&is_short),
-            )
-            .map(drop)
-    }
-
-    /// One of X.509 version 1, which says of nothing what it is for: a root itself must have signed it.
-    fn verify_old(
-        &self,
-        certificate: &Certificate<'_>,
-        now: UnixTime,
-    ) -> Result<(), webpki::Error> {
-        let mut roots = self.roots.roots.iter();
-        let is_signed = roots.any(|root| {
-            certificate.is(root)
-                || (certificate.issuer() == root.subject.as_ref()
-                    && root.name_constraints.is_none()
-                    && !certificate.is_signed_weakly()
-                    && certificate.is_signed_by(&root.subject_public_key_info))
-        });
-        if !is_signed {
-            return Err(webpki::Error::UnsupportedCertVersion);
+                None => ListIssuer {
+                    public_key: &path.anchor().subject_public_key_info,
+                    may_sign_lists: true,
+                },
+            };
+            RevocationList::check(&self.crls, certificate, &issuer, now)?;
         }
-        if self.has_revoked(certificate) {
-            return Err(webpki::Error::CertRevoked);
-        }
-        // As for others, the lists must tell of it.
-        let mut lists = self.crls.iter();
-        let is_told_of = lists.any(|crl| crl.issuer() == certificate.issuer());
-        if !self.crls.is_empty() && !is_told_of && !self.has_root(certificate) {
-            return Err(webpki::Error::UnknownRevocationStatus);
-        }
-        match certificate.check_dates(now) {
-            Ok(()) => Ok(()),
-            Err(TlsError::NotYetValid) => Err(webpki::Error::CertNotValidYet {
-                time: now,
-                not_before: now,
-            }),
-            Err(_) => Err(webpki::Error::CertExpired {
-                time: now,
-                not_after: now,
-            }),
-        }
-    }
-
-    fn has_revoked(&self, certificate: &Certificate<'_>) -> bool {
-        let mut own = self.crls.iter();
-        own.any(|crl| {
-            let is_listed = crl.find_serial(certificate.serial());
-            crl.issuer() == certificate.issuer() && !matches!(is_listed, Ok(None))
-        })
+        Ok(())
     }
 
     /// Whether no root limits the names of those that it has issued.
@@ -127,13 +118,23 @@ impl Authority {
     pub(super) fn has_root(&self, certificate: &Certificate<'_>) -> bool {
         self.roots.roots.iter().any(|root| certificate.is(root))
     }
+}
 
-    /// Reads lists of revoked certificates, in DER.
-    pub(super) fn read_crls(
-        ders: &[Vec<u8>],
-    ) -> Result<Vec<CertRevocationList<'static>>, webpki::Error> {
-        let read = |der: &Vec<u8>| OwnedCertRevocationList::from_der(der);
-        ders.iter().map(|der| read(der).map(Into::into)).collect()
+/// Whether a certificate holds now.
+pub(super) fn check_dates(
+    certificate: &Certificate<'_>,
+    now: UnixTime,
+) -> Result<(), webpki::Error> {
+    match certificate.check_dates(now) {
+        Ok(()) => Ok(()),
+        Err(TlsError::NotYetValid) => Err(webpki::Error::CertNotValidYet {
+            time: now,
+            not_before: now,
+        }),
+        Err(_) => Err(webpki::Error::CertExpired {
+            time: now,
+            not_after: now,
+        }),
     }
 }
 

@@ -10,6 +10,7 @@ use rustls::crypto::aws_lc_rs;
 use rustls::pki_types::{CertificateDer, SignatureVerificationAlgorithm, UnixTime};
 use serde::{Serialize, Serializer};
 
+use super::authority::Purpose;
 use super::der::{
     BIT_STRING, BOOLEAN, GENERALIZED_TIME, INTEGER, Malformed, OBJECT_IDENTIFIER, OCTET_STRING,
     Reader, SEQUENCE, UTC_TIME,
@@ -42,6 +43,14 @@ pub(super) struct Certificate<'a> {
     extensions: Reader<'a>,
 }
 
+/// Signed bytes, as they are, and their signature. The algorithm is without its tag and length.
+#[derive(Clone, Copy)]
+pub(super) struct Signed<'a> {
+    pub(super) bytes: &'a [u8],
+    pub(super) algorithm: &'a [u8],
+    pub(super) signature: &'a [u8],
+}
+
 /// A second.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Time {
@@ -69,6 +78,8 @@ const EXTENDED_KEY_USAGE: &[u8] = &[0x55, 0x1d, 0x25];
 const ANY_PURPOSE: &[u8] = &[0x55, 0x1d, 0x25, 0x00];
 /// 1.3.6.1.5.5.7.3.1.
 const SERVER_AUTH: &[u8] = &[0x2b, 0x06, 0x01, 0x05, 0x05, 0x07, 0x03, 0x01];
+/// 1.3.6.1.5.5.7.3.2.
+const CLIENT_AUTH: &[u8] = &[0x2b, 0x06, 0x01, 0x05, 0x05, 0x07, 0x03, 0x02];
 /// 1.2.840.113549.1.1.5, and no parameters.
 const SHA1_WITH_RSA: &[u8] = b"\x06\x09\x2a\x86\x48\x86\xf7\x0d\x01\x01\x05\x05\x00";
 
@@ -233,7 +244,12 @@ impl<'a> Certificate<'a> {
         }
     }
 
-    /// Its public key, in DER with tag and length.
+    /// Its public key, without tag and length.
+    pub(super) fn public_key(&self) -> &'a [u8] {
+        self.public_key
+    }
+
+    /// The same in DER with tag and length.
     pub(super) fn public_key_der(&self) -> &'a [u8] {
         self.public_key_der
     }
@@ -258,7 +274,7 @@ impl<'a> Certificate<'a> {
 
     /// Whether it is signed by way of SHA-1, for which a second certificate can be made.
     pub(super) fn is_signed_weakly(&self) -> bool {
-        self.algorithm == SHA1_WITH_RSA
+        self.signed().is_weak()
     }
 
     /// Whether it limits the names of those that it has issued, or may.
@@ -268,24 +284,15 @@ impl<'a> Certificate<'a> {
 
     /// Whether this key has signed it. Keys are without their tags and lengths, as trust anchors have them.
     pub(super) fn is_signed_by(&self, public_key: &[u8]) -> bool {
-        self.check_signature(public_key).unwrap_or(false)
+        self.signed().is_by(public_key)
     }
 
-    fn check_signature(&self, public_key: &[u8]) -> Result<bool, Malformed> {
-        let (kind, key) = split_key(public_key)?;
-        if self.algorithm == SHA1_WITH_RSA {
-            // rustls has no SHA-1. Here it says only who made the certificate, of which no more is believed for it.
-            let key = UnparsedPublicKey::new(&RSA_PKCS1_2048_8192_SHA1_FOR_LEGACY_USE_ONLY, key);
-            return Ok(key.verify(self.signed, self.signature).is_ok());
+    fn signed(&self) -> Signed<'a> {
+        Signed {
+            bytes: self.signed,
+            algorithm: self.algorithm,
+            signature: self.signature,
         }
-        let algorithms = aws_lc_rs::default_provider().signature_verification_algorithms;
-        Ok(algorithms.all.iter().any(|algorithm| {
-            algorithm.signature_alg_id().as_ref() == self.algorithm
-                && algorithm.public_key_alg_id().as_ref() == kind
-                && algorithm
-                    .verify_signature(key, self.signed, self.signature)
-                    .is_ok()
-        }))
     }
 
     /// The first and the last day on which it holds, as in 2026-11-28.
@@ -308,15 +315,29 @@ impl<'a> Certificate<'a> {
 
     /// Whether it may stand for a server (RFC 5280 §4.2.1.12); most self-signed ones do not say.
     pub(super) fn check_purpose(&self) -> Result<(), TlsError> {
-        let purposes = self.extension(EXTENDED_KEY_USAGE);
-        let Some(purposes) = purposes.map_err(|Malformed| unreadable())? else {
-            return Ok(());
-        };
-        match is_for_servers(purposes) {
+        match self.is_for(Purpose::Server) {
             Ok(true) => Ok(()),
             Ok(false) => Err(TlsError::Certificate("it is not for servers".into())),
             Err(Malformed) => Err(unreadable()),
         }
+    }
+
+    /// Whether it is for that, or does not say what it is for.
+    pub(super) fn is_for(&self, purpose: Purpose) -> Result<bool, Malformed> {
+        let Some(purposes) = self.extension(EXTENDED_KEY_USAGE)? else {
+            return Ok(true);
+        };
+        let wanted = match purpose {
+            Purpose::Server => SERVER_AUTH,
+            Purpose::Client => CLIENT_AUTH,
+        };
+        let mut purposes = Reader::new(purposes).expect(SEQUENCE)?.reader();
+        let mut is = false;
+        while !purposes.is_empty() {
+            let purpose = purposes.expect(OBJECT_IDENTIFIER)?.content;
+            is |= purpose == wanted || purpose == ANY_PURPOSE;
+        }
+        Ok(is)
     }
 
     /// Whether it is the certificate that this root names: same subject and key.
@@ -326,7 +347,7 @@ impl<'a> Certificate<'a> {
     }
 
     /// The content of an extension. One that comes twice is malformed (RFC 5280 §4.2).
-    fn extension(&self, id: &[u8]) -> Result<Option<&'a [u8]>, Malformed> {
+    pub(super) fn extension(&self, id: &[u8]) -> Result<Option<&'a [u8]>, Malformed> {
         let mut extensions = self.extensions;
         let mut found = None;
         while !extensions.is_empty() {
@@ -353,19 +374,38 @@ fn unreadable() -> TlsError {
     TlsError::Certificate("it cannot be read".into())
 }
 
-fn is_for_servers(purposes: &[u8]) -> Result<bool, Malformed> {
-    let mut purposes = Reader::new(purposes).expect(SEQUENCE)?.reader();
-    let mut is = false;
-    while !purposes.is_empty() {
-        let purpose = purposes.expect(OBJECT_IDENTIFIER)?.content;
-        is |= purpose == SERVER_AUTH || purpose == ANY_PURPOSE;
+impl Signed<'_> {
+    /// Whether that is by way of SHA-1, for which other bytes can be made.
+    pub(super) fn is_weak(&self) -> bool {
+        self.algorithm == SHA1_WITH_RSA
     }
-    Ok(is)
+
+    /// Whether this key has signed them. It is without tag and length.
+    pub(super) fn is_by(&self, public_key: &[u8]) -> bool {
+        self.check(public_key).unwrap_or(false)
+    }
+
+    fn check(&self, public_key: &[u8]) -> Result<bool, Malformed> {
+        let (kind, key) = split_key(public_key)?;
+        if self.is_weak() {
+            // rustls has no SHA-1. Here it says only who made the certificate, of which no more is believed for it.
+            let key = UnparsedPublicKey::new(&RSA_PKCS1_2048_8192_SHA1_FOR_LEGACY_USE_ONLY, key);
+            return Ok(key.verify(self.bytes, self.signature).is_ok());
+        }
+        let algorithms = aws_lc_rs::default_provider().signature_verification_algorithms;
+        Ok(algorithms.all.iter().any(|algorithm| {
+            algorithm.signature_alg_id().as_ref() == self.algorithm
+                && algorithm.public_key_alg_id().as_ref() == kind
+                && algorithm
+                    .verify_signature(key, self.bytes, self.signature)
+                    .is_ok()
+        }))
+    }
 }
 
 impl Time {
     /// `YYMMDDHHMMSSZ` until 2049, `YYYYMMDDHHMMSSZ` after (RFC 5280 §4.1.2.5).
-    fn read(from: &mut Reader<'_>) -> Result<Self, Malformed> {
+    pub(super) fn read(from: &mut Reader<'_>) -> Result<Self, Malformed> {
         let value = from.next()?;
         let (year, rest) = match value.tag {
             UTC_TIME => {

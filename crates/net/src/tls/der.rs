@@ -63,6 +63,11 @@ impl<'a> Reader<'a> {
         self.next_if(tag)?.ok_or(Malformed)
     }
 
+    /// The tag of the next value.
+    pub(super) fn next_tag(self) -> Option<u8> {
+        self.0.first().copied()
+    }
+
     /// The next value if it has this tag.
     pub(super) fn next_if(&mut self, tag: u8) -> Result<Option<Value<'a>>, Malformed> {
         match self.0.first() {

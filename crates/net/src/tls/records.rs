@@ -4,7 +4,7 @@
 //! unfinished record stays here; plaintext and bytes to send never do.
 
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use rustls::client::UnbufferedClientConnection;
 use rustls::server::UnbufferedServerConnection;
@@ -43,6 +43,8 @@ struct ClientSeen {
     judge: Option<Arc<ClientVerifier>>,
     /// Nothing was received so far.
     is_new: bool,
+    /// What the judge has said, once it was asked.
+    verdict: OnceLock<Box<ClientVerdict>>,
 }
 
 /// What has come of the certificate that a client was asked for.
@@ -103,6 +105,7 @@ impl TlsRecords {
             server_name: None,
             judge: tls.judge.clone(),
             is_new: true,
+            verdict: OnceLock::new(),
         };
         Ok(Self {
             client: Some(Box::new(client)),
@@ -284,17 +287,23 @@ impl TlsRecords {
         Some(format!("{:?}", group.name()))
     }
 
-    /// What has come of the certificate that the client was asked for. It is verified again for that.
+    /// What has come of the certificate that the client was asked for. It is verified again for that, once.
     pub fn client_verdict(&self) -> ClientVerdict {
         let chain = self.connection.common().peer_certificates();
-        let judge = self.client.as_ref().and_then(|it| it.judge.as_ref());
-        let (Some([leaf, intermediates @ ..]), Some(judge)) = (chain, judge) else {
+        let (Some([leaf, intermediates @ ..]), Some(client)) = (chain, &self.client) else {
             return ClientVerdict::None;
         };
-        match judge.judge(leaf, intermediates) {
-            Ok(()) => ClientVerdict::Success,
-            Err(why) => ClientVerdict::Failed(why),
-        }
+        let Some(judge) = &client.judge else {
+            return ClientVerdict::None;
+        };
+        let verdict = client.verdict.get_or_init(|| {
+            let judged = judge.judge(leaf, intermediates);
+            Box::new(match judged {
+                Ok(()) => ClientVerdict::Success,
+                Err(why) => ClientVerdict::Failed(why),
+            })
+        });
+        (**verdict).clone()
     }
 
     /// Whether an earlier session was resumed; the client was verified then.

@@ -155,7 +155,7 @@ impl ServerCertVerifier for ServerVerifier {
 }
 
 /// `openssl req -x509` of Debian 12 makes them where nothing is added to the certificate.
-pub(super) const VERSION_1: &str = "it is of X.509 version 1, and no trusted certificate has signed it itself: make one of version 3, \
+pub(super) const VERSION_1: &str = "it is of X.509 version 1, and no trusted certificate is its issuer: make one of version 3, \
      for instance by `-addext subjectAltName=DNS:NAME` behind `openssl req -x509`";
 
 /// Why there is no path to a root.
@@ -176,9 +176,6 @@ fn refusal(error: webpki::Error, certificate: &Certificate<'_>, now: UnixTime) -
             TlsError::UnknownIssuer
         }
         webpki::Error::MaximumPathDepthExceeded => TlsError::ChainTooLong,
-        webpki::Error::CaUsedAsEndEntity => {
-            TlsError::Certificate("it is an issuer's, not a server's".into())
-        }
         webpki::Error::RequiredEkuNotFoundContext(_) => {
             TlsError::Certificate("it is not for servers".into())
         }
@@ -186,6 +183,9 @@ fn refusal(error: webpki::Error, certificate: &Certificate<'_>, now: UnixTime) -
         webpki::Error::UnknownRevocationStatus => {
             TlsError::Certificate("no list says that it, or an issuer, is not revoked".into())
         }
+        webpki::Error::CrlExpired { .. } => TlsError::Certificate(
+            "the list that says what its issuer has revoked has expired".into(),
+        ),
         error => TlsError::Certificate(error.to_string()),
     }
 }

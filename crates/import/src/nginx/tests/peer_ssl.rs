@@ -20,7 +20,11 @@ fn settings_of_tls_with_peers_become_keys() {
         ),
         (
             "proxy_ssl_verify on; proxy_ssl_trusted_certificate a.crt; proxy_ssl_name a.example;",
-            "ca = \"/etc/nginx/a.crt\", server_name = \"a.example\", send_server_name = false",
+            "ca = \"/etc/nginx/a.crt\", verify_depth = 1, server_name = \"a.example\", send_server_name = false",
+        ),
+        (
+            "proxy_ssl_verify on; proxy_ssl_trusted_certificate a.crt; proxy_ssl_verify_depth 2; proxy_ssl_name a.example;",
+            "ca = \"/etc/nginx/a.crt\", verify_depth = 2, server_name = \"a.example\", send_server_name = false",
         ),
         (
             "proxy_ssl_certificate a.crt; proxy_ssl_certificate_key a.key;",

@@ -40,15 +40,19 @@ fn settings_of_tls_become_keys() {
         ),
         (
             "ssl_verify_client optional_no_ca; ssl_client_certificate a.crt;",
-            ", client_certificates = \"optional-no-ca\", client_issuers = \"/etc/nginx/a.crt\"",
+            ", client_certificates = \"optional-no-ca\", client_issuers = \"/etc/nginx/a.crt\", client_verify_depth = 1",
         ),
         (
             "ssl_verify_client on; ssl_client_certificate a.crt;",
-            ", client_certificates = \"required\", client_issuers = \"/etc/nginx/a.crt\"",
+            ", client_certificates = \"required\", client_issuers = \"/etc/nginx/a.crt\", client_verify_depth = 1",
         ),
         (
             "ssl_verify_client optional; ssl_trusted_certificate /etc/nginx/a.crt;",
-            ", client_certificates = \"optional\", client_issuers = \"/etc/nginx/a.crt\"",
+            ", client_certificates = \"optional\", client_issuers = \"/etc/nginx/a.crt\", client_verify_depth = 1",
+        ),
+        (
+            "ssl_verify_client on; ssl_client_certificate a.crt; ssl_verify_depth 3;",
+            ", client_certificates = \"required\", client_issuers = \"/etc/nginx/a.crt\", client_verify_depth = 3",
         ),
         (
             "ssl_ciphers HIGH:!aNULL; ssl_ecdh_curve auto; ssl_verify_depth 3;",
@@ -140,7 +144,6 @@ fn what_has_no_effect_on_tls_has_a_remark() {
         "ssl_prefer_server_ciphers on;",
         "ssl_ecdh_curve auto;",
         "ssl_dhparam x.pem;",
-        "ssl_verify_depth 2;",
         "ssl_protocols TLSv1.1 TLSv1.2 TLSv1.3;",
     ] {
         let text = format!(

@@ -16,6 +16,7 @@ use super::super::error::TlsError;
 use super::super::options::{ClientCertificate, Roots, Verification};
 use super::super::pem::{self, FileError};
 use super::super::records::TlsRecords;
+use super::super::revocation::RevocationList;
 use super::super::roots;
 use super::super::verifier::{HostNames, ServerVerifier};
 use super::credentials::ClientCredentials;
@@ -42,7 +43,7 @@ impl ClientTls {
     /// [`TlsError::Options`]: a key does not belong to its certificate, or an issuer is none.
     pub fn new(options: &ClientOptions, credentials: &ClientCredentials) -> Result<Self, TlsError> {
         let provider = Arc::new(aws_lc_rs::default_provider());
-        let crls = Authority::read_crls(&credentials.crls);
+        let crls = RevocationList::read_all(&credentials.crls);
         let crls = crls.map_err(|error| TlsError::Options(format!("`crl`: {error}")))?;
         let verifier = ServerVerifier {
             verification: match options.verifies {
@@ -56,7 +57,7 @@ impl ClientTls {
                 roots: trusted(options, credentials)?,
                 crls,
                 algorithms: provider.signature_verification_algorithms,
-                depth: None,
+                depth: options.verify_depth,
             },
         };
         let shown = match (&credentials.pair, &options.certificate) {

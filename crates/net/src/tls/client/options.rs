@@ -16,6 +16,8 @@ pub struct ClientOptions {
     pub verifies: bool,
     /// The issuers that are trusted.
     pub roots: Roots,
+    /// The most certificates between a server's and a root. `None`: six.
+    pub verify_depth: Option<u8>,
     /// What these have revoked, in PEM. If it is given, it must tell of each certificate of a chain.
     pub crl: Option<Pem>,
     /// The certificate that a server gets if it asks for one.
@@ -39,6 +41,7 @@ impl Default for ClientOptions {
         Self {
             verifies: true,
             roots: Roots::System,
+            verify_depth: None,
             crl: None,
             certificate: None,
             password_file: None,

@@ -18,6 +18,8 @@ use super::super::options::{ClientCertificate, Pem, Roots};
 use super::super::{RecordsError, TlsRecords, TlsVersion, Versions};
 use super::*;
 
+mod chains;
+
 /// A folder in which `openssl` makes certificates.
 struct Folder(TempDir);
 

@@ -8,7 +8,7 @@ use rustls::{
 };
 use std::sync::Arc;
 
-use super::super::authority::{Authority, Purpose};
+use super::super::authority::{Authority, Purpose, check_dates};
 use super::super::certificate::Certificate;
 use super::super::error::TlsError;
 use super::super::proof;
@@ -45,7 +45,7 @@ impl ClientVerifier {
         intermediates: &[CertificateDer<'_>],
     ) -> Result<(), String> {
         let found = self.verify(der, intermediates, UnixTime::now());
-        found.map_err(|error| match error {
+        found.map_err(|error| match refusal(&error) {
             CertificateError::UnknownIssuer => "no trusted issuer has signed it".to_owned(),
             CertificateError::Other(other) => other.to_string(),
             CertificateError::Expired => "it has expired".to_owned(),
@@ -58,31 +58,73 @@ impl ClientVerifier {
         der: &CertificateDer<'_>,
         intermediates: &[CertificateDer<'_>],
         now: UnixTime,
-    ) -> Result<(), CertificateError> {
-        let certificate = Certificate::parse(der).map_err(|_| CertificateError::BadEncoding)?;
+    ) -> Result<(), webpki::Error> {
+        let certificate = Certificate::read(der).map_err(|_| webpki::Error::BadDer)?;
         let path = (der, &certificate);
         let found = self
             .authority
             .verify(path, intermediates, Purpose::Client, now);
-        let Err(error) = found else {
-            return Ok(());
-        };
-        // One that is trusted itself needs no issuer.
-        let is_root = error != webpki::Error::CertRevoked && self.authority.has_root(&certificate);
-        if is_root {
-            return match certificate.check_dates(now) {
-                Ok(()) => Ok(()),
-                Err(TlsError::NotYetValid) => Err(CertificateError::NotValidYet),
-                Err(_) => Err(CertificateError::Expired),
-            };
+        match found {
+            // One that is trusted itself needs no issuer.
+            Err(error)
+                if error != webpki::Error::CertRevoked && self.authority.has_root(&certificate) =>
+            {
+                check_dates(&certificate, now)
+            }
+            found => found,
         }
-        Err(refusal(&error))
+    }
+
+    /// Whether a certificate with this error is accepted where that of its issuer does not count. OpenSSL has one error for a whole
+    /// chain, which is the last that it finds; that of the issuer is not the last one where something else is wrong, mostly.
+    fn passes(
+        &self,
+        der: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        now: UnixTime,
+        error: &webpki::Error,
+    ) -> bool {
+        let Ok(certificate) = Certificate::read(der) else {
+            return false;
+        };
+        if certificate.check_dates(now).is_err() {
+            return false;
+        }
+        let is_own_issuer = certificate.subject().0 == certificate.issuer();
+        match refusal(error) {
+            CertificateError::UnknownIssuer => {
+                !is_own_issuer || certificate.is_for(Purpose::Client) == Ok(true)
+            }
+            _ => match error {
+                webpki::Error::UnsupportedCertVersion => true,
+                webpki::Error::RequiredEkuNotFoundContext(_)
+                | webpki::Error::UnsupportedCriticalExtension => {
+                    !is_own_issuer && !self.has_issuer(&certificate, intermediates)
+                }
+                _ => false,
+            },
+        }
+    }
+
+    /// Whether there is a certificate with the name of its issuer.
+    fn has_issuer(
+        &self,
+        certificate: &Certificate<'_>,
+        intermediates: &[CertificateDer<'_>],
+    ) -> bool {
+        let mut roots = self.authority.roots.roots.iter();
+        let is_issuer = |der: &CertificateDer<'_>| {
+            Certificate::read(der).is_ok_and(|it| it.subject().0 == certificate.issuer())
+        };
+        roots.any(|root| root.subject.as_ref() == certificate.issuer())
+            || intermediates.iter().any(is_issuer)
     }
 }
 
 /// Why there is no path to a root, as rustls carries it: it knows the right alert for each.
 fn refusal(error: &webpki::Error) -> CertificateError {
     match error {
+        webpki::Error::BadDer => CertificateError::BadEncoding,
         webpki::Error::CertExpired { .. } => CertificateError::Expired,
         webpki::Error::CertNotValidYet { .. } => CertificateError::NotValidYet,
         webpki::Error::CertRevoked => CertificateError::Revoked,
@@ -116,20 +158,18 @@ impl ClientCertVerifier for ClientVerifier {
         intermediates: &[CertificateDer<'_>],
         now: UnixTime,
     ) -> Result<ClientCertVerified, Error> {
-        let found = self.verify(end_entity, intermediates, now);
-        let is_issuer = |error: &CertificateError| {
-            matches!(
-                error,
-                CertificateError::UnknownIssuer | CertificateError::Other(_)
-            )
-        };
-        match found {
+        match self.verify(end_entity, intermediates, now) {
             // What is wrong with its issuers is told, and the connection goes on.
-            Err(error) if self.demand == Demand::Unverified && is_issuer(&error) => Ok(()),
+            Err(error)
+                if self.demand == Demand::Unverified
+                    && self.passes(end_entity, intermediates, now, &error) =>
+            {
+                Ok(())
+            }
             found => found,
         }
         .map(|()| ClientCertVerified::assertion())
-        .map_err(Error::InvalidCertificate)
+        .map_err(|error| Error::InvalidCertificate(refusal(&error)))
     }
 
     fn verify_tls12_signature(

@@ -11,6 +11,7 @@ use rustls::{RootCertStore, ServerConfig};
 use super::super::authority::Authority;
 use super::super::error::TlsError;
 use super::super::pem;
+use super::super::revocation::RevocationList;
 use super::client_verifier::{ClientVerifier, Demand};
 use super::credentials::ServerCredentials;
 use super::names::ShownCertificates;
@@ -91,14 +92,19 @@ fn verifier(
                 .map_err(|error| pem::unusable(issuers, error))?;
         }
     }
+    let crls = RevocationList::read_all(&credentials.crls);
+    let crls = crls.map_err(|error| match &options.client_crl {
+        Some(crl) => pem::unusable(crl, error).into(),
+        None => TlsError::Options(error),
+    })?;
     Ok(Some(Arc::new(ClientVerifier {
         subjects: roots.subjects(),
         demand,
         authority: Authority {
             roots: Arc::new(roots),
-            crls: Vec::new(),
+            crls,
             algorithms: provider.signature_verification_algorithms,
-            depth: None,
+            depth: options.client_verify_depth,
         },
     })))
 }

@@ -14,6 +14,8 @@ pub struct ServerCredentials {
     pub(super) pairs: Vec<KeyPair>,
     /// Whose client certificates are trusted, in DER.
     pub(super) issuers: Vec<Vec<u8>>,
+    /// Lists of revoked certificates of clients, in DER.
+    pub(super) crls: Vec<Vec<u8>>,
 }
 
 impl fmt::Debug for ServerCredentials {

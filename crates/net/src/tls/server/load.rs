@@ -7,7 +7,7 @@ use super::super::key_pair::KeyPair;
 use super::super::pem::{self, FileError};
 use super::config::ServerTls;
 use super::credentials::ServerCredentials;
-use super::options::ServerOptions;
+use super::options::{ClientCertificates, ServerOptions};
 
 impl ServerCredentials {
     /// Reads certificates and keys and checks that they can be shown now. Blocks on files.
@@ -37,7 +37,15 @@ impl ServerCredentials {
                 .collect(),
             None => Vec::new(),
         };
-        let credentials = Self { pairs, issuers };
+        let crls = match &options.client_crl {
+            Some(crl) if options.client_certificates != ClientCertificates::Off => pem::crls(crl)?,
+            _ => Vec::new(),
+        };
+        let credentials = Self {
+            pairs,
+            issuers,
+            crls,
+        };
         // Errors that show only when it is used are reported here too, where somebody can fix them.
         ServerTls::new(options, &credentials)?;
         Ok(credentials)

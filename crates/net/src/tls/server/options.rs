@@ -17,6 +17,10 @@ pub struct ServerOptions {
     pub certificates: Vec<ServerCertificate>,
     /// Whether clients are asked for certificates.
     pub client_certificates: ClientCertificates,
+    /// The most certificates between a client's and a root. `None`: six.
+    pub client_verify_depth: Option<u8>,
+    /// What the issuers of clients' certificates have revoked, in PEM. If it is given, it must tell of each certificate of a chain.
+    pub client_crl: Option<Pem>,
     /// The protocols spoken (ALPN), the best one first. Empty: the client's protocols are ignored.
     pub alpn: Vec<String>,
     /// The versions that are spoken.
@@ -36,6 +40,8 @@ impl ServerOptions {
         Self {
             certificates,
             client_certificates: ClientCertificates::Off,
+            client_verify_depth: None,
+            client_crl: None,
             alpn: Vec::new(),
             versions: Versions::Both,
             rejects_unknown_names: false,
@@ -48,6 +54,8 @@ impl ServerOptions {
 setters! {
     ServerOptions {
         client_certificates: ClientCertificates,
+        client_verify_depth: Option<u8>,
+        client_crl: Option<Pem>,
         alpn: Vec<String>,
         versions: Versions,
         rejects_unknown_names: bool,

@@ -12,7 +12,7 @@ use rustls::{ClientConfig, ClientConnection, RootCertStore, SupportedProtocolVer
 use tempfile::TempDir;
 
 use super::super::options::Pem;
-use super::super::{RecordsError, TlsRecords, Versions};
+use super::super::{RecordsError, TlsRecords};
 use super::*;
 
 /// Certificates of an own issuer, in files.
@@ -68,14 +68,7 @@ impl Issuer {
 }
 
 fn options(certificates: Vec<ServerCertificate>) -> ServerOptions {
-    ServerOptions {
-        certificates,
-        client_certificates: ClientCertificates::Off,
-        alpn: Vec::new(),
-        versions: Versions::Both,
-        rejects_unknown_names: false,
-        resumes: true,
-    }
+    ServerOptions::new(certificates)
 }
 
 fn server(options: &ServerOptions) -> ServerTls {
