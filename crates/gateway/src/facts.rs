@@ -96,6 +96,7 @@ pub(crate) fn row(session: &Session, now: u64, cx: &Cx) -> SessionRow {
         received: meters.bytes_in,
         sent: meters.bytes_out,
         queued: session.output.queued(),
+        relay: None,
     }
 }
 

@@ -10,6 +10,7 @@
 //! keeps the others waiting.
 
 mod due;
+mod lists;
 mod orders;
 
 use std::io;

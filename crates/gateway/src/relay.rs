@@ -14,6 +14,7 @@ pub(crate) mod inflow;
 pub(crate) mod pace;
 pub(crate) mod peer_greeting;
 pub(crate) mod peer_handshake;
+mod row;
 pub(crate) mod sealed;
 pub(crate) mod table;
 pub(crate) mod way;

@@ -4,6 +4,7 @@
 //! has sent. Datagrams are never split, joined, reordered or held back; what the kernel has no room for is lost, and counted.
 
 pub(crate) mod kept;
+mod row;
 pub(crate) mod socket;
 pub(crate) mod table;
 

@@ -383,7 +383,7 @@ pub enum PeerChange {
 /// One line of `moorline sessions`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SessionRow {
-    /// The session's id.
+    /// The session's id, or the number of a relayed connection.
     pub id: SessionId,
     /// The listener's name.
     pub listener: String,
@@ -405,4 +405,17 @@ pub struct SessionRow {
     pub sent: u64,
     /// Bytes queued for it.
     pub queued: u64,
+    /// Where it is relayed to, if it is: then the bytes are those that a side has sent and the other one has taken.
+    pub relay: Option<RelayRow>,
+}
+
+/// Where a connection or the datagrams of a client are relayed to.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RelayRow {
+    /// The name of the upstream.
+    pub upstream: String,
+    /// The address of the present peer, also while it is connected to.
+    pub peer: Option<String>,
+    /// Attempts to connect so far.
+    pub attempts: u32,
 }

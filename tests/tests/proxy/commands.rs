@@ -1,8 +1,9 @@
 //! `upstreams` shows peers, and changes them.
 
+use std::collections::BTreeSet;
 use std::io::{Read, Write};
 
-use moorline_tests::{Engine, PeerServer};
+use moorline_tests::{Engine, PeerServer, UdpClient, UdpPeer};
 use serde_json::Value;
 
 use super::{config, connect};
@@ -45,6 +46,64 @@ fn peers_are_shown_with_what_they_did() {
     let text = engine.run(&["upstreams"]).expect_success().stdout;
     assert!(text.contains("upstream back (round-robin)"), "{text}");
     assert!(text.contains(&addresses[0].to_string()), "{text}");
+}
+
+/// The rows of `sessions`.
+#[track_caller]
+fn sessions(engine: &Engine) -> Vec<Value> {
+    let said = engine.run(&["sessions", "--json"]).expect_success().stdout;
+    let rows = said.lines().map(serde_json::from_str);
+    rows.collect::<Result<_, _>>().expect("lines of JSON")
+}
+
+#[test]
+fn relays_are_listed_with_their_client_and_their_peer() {
+    const RELAYS: usize = 300;
+    let peer = PeerServer::echo();
+    let datagrams = UdpPeer::echo();
+    let text = config("", "", &[peer.address])
+        + &format!(
+            "[[listen]]\nname = \"dns\"\naddress = \"udp://127.0.0.1:0\"\nupstream = \"udp\"\n\
+             [upstream.udp]\npeers = [\"udp://{}\"]\n",
+            datagrams.address
+        );
+    let engine = Engine::start("moorline", &text);
+    let mut clients: Vec<_> = (0..RELAYS).map(|_| connect(&engine)).collect();
+    for client in &mut clients {
+        client.write_all(b"abc").expect("it is open");
+        client.read_exact(&mut [0; 3]).expect("an echo comes");
+    }
+    let asker = UdpClient::new(engine.socket_address(1));
+    asker.ask(b"question");
+    let rows = sessions(&engine);
+    assert_eq!(rows.len(), RELAYS + 1);
+    let ids: BTreeSet<_> = rows.iter().map(|row| row["id"].to_string()).collect();
+    assert_eq!(ids.len(), RELAYS + 1);
+    for client in &clients {
+        let own = client.local_addr().expect("it is bound").to_string();
+        let row = rows.iter().find(|row| row["peer"] == own);
+        let row = row.expect("it is listed");
+        assert_eq!(row["listener"], "front");
+        assert_eq!([&row["received"], &row["sent"]], [3, 3]);
+        assert_eq!(row["worker"], Value::Null);
+        let relay = serde_json::json!({
+            "upstream": "back",
+            "peer": format!("tcp://{}", peer.address),
+            "attempts": 1,
+        });
+        assert_eq!(row["relay"], relay);
+    }
+    let row = rows.iter().find(|row| row["listener"] == "dns");
+    let row = row.expect("it is listed");
+    assert_eq!(
+        [&row["messages"], &row["received"], &row["sent"]],
+        [1, 8, 8]
+    );
+    let relay = &row["relay"];
+    assert_eq!(relay["peer"], format!("udp://{}", datagrams.address));
+    let text = engine.run(&["sessions"]).expect_success().stdout;
+    let shown = format!("back tcp://{}", peer.address);
+    assert_eq!(text.matches(&shown).count(), RELAYS, "{text}");
 }
 
 #[test]

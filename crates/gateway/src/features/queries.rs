@@ -1,10 +1,9 @@
-//! Questions of processes and the operator to a loop, and their answers.
+//! Questions of processes to a loop, and their answers.
 
 use moorline_ipc::Record;
 
-use crate::commands::Report;
-use crate::cx::{Cx, unix_ms};
-use crate::facts::{facts, row};
+use crate::cx::Cx;
+use crate::facts::facts;
 use crate::groups::Groups;
 use crate::ids::{ListenerId, ProcessKey};
 use crate::processes::ledger::Request;
@@ -76,18 +75,6 @@ pub(crate) fn answer(
     let (processes, memory) = (&mut tools.processes, &mut tools.memory);
     processes.answer(asker, ToProcess::Answer, 0, bytes.into(), memory);
     Ok(())
-}
-
-/// For the operator: some sessions, from this place of the table on.
-pub(crate) fn list(question: u64, place: u32, sessions: &Table, cx: &Cx) {
-    let now = unix_ms();
-    let (page, next) = sessions.page(place, PLACES, ROWS, |_| true);
-    cx.report(Report::Sessions {
-        index: cx.index,
-        question,
-        rows: page.into_iter().map(|it| row(it, now, cx)).collect(),
-        next,
-    });
 }
 
 /// The session's listener as a process that serves by these rules knows it. One that is being replaced may remember

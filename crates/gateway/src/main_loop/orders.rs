@@ -7,7 +7,6 @@ use moorline_protocol::wire::CloseReason;
 use crate::commands::{Attached, Command, Report};
 use crate::event_loop::Loop;
 use crate::event_loop::census::Census;
-use crate::features::queries;
 use crate::processes::process::Process;
 use crate::tools::Tools;
 
@@ -72,9 +71,7 @@ impl Loop {
             Command::Stop(order) => self.stop(&order),
             Command::Drain(order) => self.begin_drain(&order),
             Command::Exchange(order) => self.exchanges.obey(order, &mut self.tools),
-            Command::List { question, place } => {
-                queries::list(question, place, &self.sessions, &self.tools.cx);
-            }
+            Command::List { question, place } => self.list(question, place),
         }
     }
 

@@ -107,6 +107,11 @@ impl Relays {
         }
     }
 
+    /// Every relay's place is below this.
+    pub(crate) fn places(&self) -> usize {
+        self.table.capacity()
+    }
+
     pub(crate) fn iter(&self) -> impl Iterator<Item = &Relay> {
         self.table.iter().map(|(_, relay)| relay)
     }

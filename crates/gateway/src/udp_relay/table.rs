@@ -117,6 +117,16 @@ impl UdpRelays {
         self.controls[at] = control;
     }
 
+    /// The relay at this place, if there is one.
+    pub(crate) fn at(&self, key: UdpRelayKey) -> Option<&UdpRelay> {
+        self.table.get(key.index())
+    }
+
+    /// Every relay's place is below this.
+    pub(crate) fn places(&self) -> usize {
+        self.table.capacity()
+    }
+
     pub(crate) fn iter(&self) -> impl Iterator<Item = &UdpRelay> {
         self.table.iter().map(|(_, relay)| relay)
     }

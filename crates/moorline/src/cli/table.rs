@@ -235,12 +235,20 @@ fn held(status: &Value) -> String {
 
 pub(super) fn sessions_head() -> String {
     format!(
-        "{:<18} {:<24} {:<22} {:>6} {:>8} {:>8} {:>10} {:>10} {:>10} {:>10}  label",
+        "{:<18} {:<24} {:<22} {:>6} {:>8} {:>8} {:>10} {:>10} {:>10} {:>10}  label, or upstream and peer",
         "id", "listener", "peer", "worker", "age", "idle", "messages", "received", "sent", "queued"
     )
 }
 
 pub(super) fn session(row: &SessionRow) -> String {
+    // It may come from a client: no escape sequences from there into the terminal.
+    let last = match &row.relay {
+        None => row.label.escape_debug().to_string(),
+        Some(relay) => {
+            let peer = relay.peer.as_deref().unwrap_or("no peer");
+            format!("{} {peer}", relay.upstream.escape_debug())
+        }
+    };
     let line = format!(
         "{:<18} {:<24} {:<22} {:>6} {:>8} {:>8} {:>10} {:>10} {:>10} {:>10}  {}",
         row.id,
@@ -253,8 +261,7 @@ pub(super) fn session(row: &SessionRow) -> String {
         size(row.received),
         size(row.sent),
         size(row.queued),
-        // It may come from a client: no escape sequences from there into the terminal.
-        row.label.escape_debug()
+        last.trim_start()
     );
     line.trim_end().to_owned()
 }

@@ -142,6 +142,7 @@ pub(crate) fn carry_out(worker: &mut Worker, plan: &str) -> io::Result<()> {
                 received: 0,
                 sent: 0,
                 queued: 0,
+                relay: None,
             };
             forever(|| {
                 let foreign = FromRole::Sessions {
