@@ -3,7 +3,7 @@
 use hyper::StatusCode;
 
 use crate::entry::{EntryRefusal, log_refusal, newcomer};
-use crate::input::handshake::refused;
+use crate::input::failed_handshake::refused;
 use crate::input::hello::check_hello;
 use crate::input::request::give_up_asking;
 use crate::output::reply::refuse;

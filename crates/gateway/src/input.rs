@@ -5,6 +5,7 @@ pub(crate) mod deliver;
 pub(crate) mod direct;
 pub(crate) mod dropped;
 pub(crate) mod expect;
+pub(crate) mod failed_handshake;
 pub(crate) mod handshake;
 pub(crate) mod hello;
 pub(crate) mod proxied;

@@ -1,6 +1,6 @@
 //! TLS handshakes of sessions. One costs a thousand times what a message does, so only a few are served in one turn.
 
-use crate::entry::{EntryRefusal, log_refusal, newcomer};
+use crate::input::failed_handshake::refused;
 use crate::input::server::{decide, is_undecided};
 use crate::memory::Class;
 use crate::output::sealing::send_sealed;
@@ -8,8 +8,6 @@ use crate::session::{End, Phase, Session};
 use crate::timeouts::watch_idle;
 use crate::tls::{Handshake, READS, handshake_step};
 use crate::tools::Tools;
-use moorline_protocol::session_id::SessionId;
-use moorline_protocol::wire::CloseReason;
 
 /// Handshakes that are served in one turn: a signature takes some 100 µs with an elliptic curve, 1 ms with RSA.
 pub(crate) const HANDSHAKES_PER_TURN: usize = 4;
@@ -66,15 +64,4 @@ fn begin(session: &mut Session, plaintext: usize, tools: &mut Tools) {
     if session.phase == Phase::Open {
         watch_idle(session, tools);
     }
-}
-
-/// A handshake has failed, or has taken too long.
-pub(crate) fn refused(session: &Session, reason: &str, tools: &Tools) -> End {
-    let listener = tools.cx.listener(session.listener);
-    tracing::info!(
-        session = %SessionId::from(session.id), listener = %listener.name, peer = %session.peer, error = reason,
-        reason = %CloseReason::Handshake, "tls handshake failed"
-    );
-    log_refusal(&newcomer(session), EntryRefusal::HANDSHAKE, &tools.cx);
-    End::Now(CloseReason::Handshake)
 }

@@ -7,7 +7,7 @@ use rustix::net::RecvFlags;
 use crate::client_hello::{self, FirstBytes};
 use crate::entry::{EntryRefused, add_tickets, is_allowed, newcomer, note_denied, take_tickets};
 use crate::ids::ListenerId;
-use crate::input::handshake::refused;
+use crate::input::failed_handshake::refused;
 use crate::session::{End, Session};
 use crate::tools::Tools;
 use moorline_protocol::wire::CloseReason;
