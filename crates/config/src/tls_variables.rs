@@ -43,6 +43,10 @@ pub enum TlsVariable {
     ClientDays,
     /// `${tls.client.certificate}`: the certificate in PEM.
     ClientCertificate,
+    /// `${tls.client.certificate_tabbed}`: the same, with a tab in front of each line but the first, and no end of the last line.
+    ClientCertificateTabbed,
+    /// `${tls.client.certificate_escaped}`: the same, percent-encoded.
+    ClientCertificateEscaped,
 }
 
 impl TlsVariable {
@@ -72,4 +76,12 @@ pub(super) const TLS_VARIABLES: &[(&str, TlsVariable)] = &[
     ("tls.client.end", TlsVariable::ClientEnd),
     ("tls.client.days", TlsVariable::ClientDays),
     ("tls.client.certificate", TlsVariable::ClientCertificate),
+    (
+        "tls.client.certificate_tabbed",
+        TlsVariable::ClientCertificateTabbed,
+    ),
+    (
+        "tls.client.certificate_escaped",
+        TlsVariable::ClientCertificateEscaped,
+    ),
 ];

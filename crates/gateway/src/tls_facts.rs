@@ -77,7 +77,30 @@ fn write_certificate(variable: TlsVariable, facts: &CertificateFacts<'_>, text: 
         TlsVariable::ClientEnd => facts.end(),
         TlsVariable::ClientDays => facts.days().to_string(),
         TlsVariable::ClientCertificate => facts.pem(),
+        TlsVariable::ClientCertificateTabbed => facts.pem().trim_end().replace('\n', "\n\t"),
+        TlsVariable::ClientCertificateEscaped => escaped(&facts.pem()),
         _ => return,
     };
     text.push(value.as_bytes());
+}
+
+/// With all but letters, digits and `-`, `_`, `.`, `~` percent-encoded.
+fn escaped(text: &str) -> String {
+    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.~".contains(&byte);
+    text.bytes()
+        .map(|byte| match is_plain(byte) {
+            true => char::from(byte).to_string(),
+            false => format!("%{byte:02X}"),
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_url_cannot_have_is_percent_encoded() {
+        assert_eq!(escaped("a-Z_0.~ +/=\n"), "a-Z_0.~%20%2B%2F%3D%0A");
+    }
 }

@@ -5,12 +5,12 @@
 //! - `stream`: servers become listeners, and what they pass to becomes upstreams
 //! - `variants`: upstreams with the settings of the servers that use them
 //! - `server`: one server
-//! - `access`, `limit`, `ssl`: which clients may connect, how many, and TLS with them
+//! - `access`, `limit`, `ssl`, `conf_command`: which clients may connect, how many, and TLS with them
 //! - `peers`, `peer_ssl`: settings towards peers
 //! - `resolver`: DNS servers
 //! - `map`: variables that follow from others; `log`: logs of connections
 //! - `upstream`: peers and how one is chosen
-//! - `listen`: where a server listens
+//! - `listen`, `addresses`, `server_name`: where a server listens, and which of several gets a client
 //! - `scope`: which setting holds in a server
 //! - `variables`: nginx's variables in Moorline's words
 //! - `directives`: what becomes of each directive
@@ -18,6 +18,8 @@
 //! - `tree`, `words`, `value`: the syntax
 
 mod access;
+mod addresses;
+mod conf_command;
 mod context;
 mod directives;
 mod limit;
@@ -29,6 +31,7 @@ mod peers;
 mod resolver;
 mod scope;
 mod server;
+mod server_name;
 mod ssl;
 mod stream;
 #[cfg(test)]
@@ -61,6 +64,7 @@ pub(crate) fn import(
         report,
         folder: source.folder,
         made: BTreeMap::new(),
+        groups: 0,
     };
     let document = document(source, files, &mut cx);
     (document.unwrap_or_default(), cx.report)

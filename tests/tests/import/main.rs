@@ -5,3 +5,4 @@ mod haproxy;
 mod nginx;
 mod pages;
 mod proxies;
+mod servers;

@@ -12,6 +12,8 @@ pub(super) struct Context<'a> {
     pub(super) folder: &'a Path,
     /// The variables that the file makes, by their names there: how Moorline writes them.
     pub(super) made: BTreeMap<String, Made>,
+    /// How many groups `$1`, `$2` … may mean in the present server.
+    pub(super) groups: usize,
 }
 
 /// A variable that the file makes.

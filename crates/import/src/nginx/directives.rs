@@ -156,6 +156,9 @@ const BOTH: &[(&str, Fate)] = &[
     ("error_log", Ignored("see `log` of [engine]")),
     ("allow", Imported),
     ("deny", Imported),
+    ("ssl_conf_command", Imported),
+    ("proxy_ssl_conf_command", Imported),
+    ("ssl_reject_handshake", Imported),
     ("ssl_certificate", Imported),
     ("ssl_certificate_key", Imported),
     ("ssl_password_file", Imported),
@@ -190,6 +193,14 @@ const BOTH: &[(&str, Fate)] = &[
 /// In a server only.
 const SERVER: &[(&str, Fate)] = &[
     ("listen", Imported),
+    ("server_name", Imported),
+    (
+        "pass",
+        Refused(
+            "no connection is handed to another listener: write `proxy_pass` with the address of that listener, and \
+             `proxy_protocol` if it must know the client",
+        ),
+    ),
     ("proxy_pass", Imported),
     ("return", Imported),
     ("set", Imported),

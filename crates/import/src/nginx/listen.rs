@@ -18,6 +18,8 @@ pub(super) struct Listen {
     pub(super) proxy_protocol: bool,
     /// `tcp_keepalive`: a time in milliseconds, or `None` within: off.
     pub(super) keepalive: Option<Option<u64>>,
+    /// The server is that of clients that ask for no name of others.
+    pub(super) is_default: bool,
     pub(super) place: Place,
 }
 
@@ -29,6 +31,7 @@ struct ListenOptions {
     proxy_protocol: bool,
     keepalive: Option<Option<u64>>,
     both_families: bool,
+    is_default: bool,
 }
 
 /// What a `listen` means: an address, or one for each port of a range.
@@ -63,6 +66,7 @@ pub(super) fn listens(directive: &Directive, report: &mut Report) -> Result<Vec<
             udp: options.udp,
             proxy_protocol: options.proxy_protocol,
             keepalive: options.keepalive.filter(|_| !is_unix),
+            is_default: options.is_default,
             place: directive.place.clone(),
         }
     });
@@ -89,8 +93,9 @@ fn options(
             ("ssl", None) => options.ssl = true,
             ("udp", None) => options.udp = true,
             ("proxy_protocol", None) => options.proxy_protocol = true,
-            // Every listener has a socket and one server.
-            ("bind" | "reuseport" | "default_server" | "default", None) => {}
+            // Every listener has a socket.
+            ("bind" | "reuseport", None) => {}
+            ("default_server" | "default", None) => options.is_default = true,
             ("ipv6only", Some("on")) => {}
             ("ipv6only", Some("off")) => options.both_families = true,
             ("so_keepalive", Some(value)) => match keepalive(value) {

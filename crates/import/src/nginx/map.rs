@@ -140,15 +140,23 @@ fn map_value(entry: &Directive, text: &str, cx: &mut Context<'_>) -> Result<Stri
 
 /// The names of a pattern's groups.
 pub(super) fn groups(pattern: &str) -> Result<Vec<String>, String> {
-    let built = regex::bytes::RegexBuilder::new(pattern)
-        .unicode(false)
-        .build();
-    let regex = built.map_err(|error| {
+    let regex = compiled(pattern).map_err(|error| {
         let text = error.to_string();
         let last = text.lines().next_back().unwrap_or_default();
         last.strip_prefix("error: ").unwrap_or(last).to_owned()
     })?;
     Ok(regex.capture_names().flatten().map(str::to_owned).collect())
+}
+
+/// The number of a pattern's groups.
+pub(super) fn count_groups(pattern: &str) -> Option<usize> {
+    Some(compiled(pattern).ok()?.captures_len() - 1)
+}
+
+fn compiled(pattern: &str) -> Result<regex::bytes::Regex, regex::Error> {
+    regex::bytes::RegexBuilder::new(pattern)
+        .unicode(false)
+        .build()
 }
 
 fn geo(

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use super::conf_command::{Commands, commands};
 use super::context::Context;
 use super::scope::Scope;
 use super::ssl::{file, verify_depth, versions};
@@ -9,6 +10,8 @@ use super::tree::Directive;
 use super::variables::{has_variables, literal, template};
 use crate::note::Reported;
 use crate::toml::{Entry, Value};
+
+const COMMANDS: &str = "proxy_ssl_conf_command";
 
 /// The key `tls` of the upstream, if the server speaks TLS with its peers. `host`: what `proxy_pass` names.
 pub(super) fn tls(
@@ -49,22 +52,10 @@ pub(super) fn tls(
     if !sends_name {
         push("send_server_name", Value::Flag(false));
     }
-    let certificate = scope.one("proxy_ssl_certificate", cx);
-    let key = scope.one("proxy_ssl_certificate_key", cx);
-    match (certificate, key) {
-        (Some(certificate), Some(key)) => {
-            push("certificate", chosen(certificate, cx)?);
-            push("key", chosen(key, cx)?);
-            if let Some(passwords) = scope.one("proxy_ssl_password_file", cx) {
-                push("password_file", file(passwords, cx)?);
-            }
-        }
-        (Some(other), None) | (None, Some(other)) => {
-            return Err(other.refuse(&mut cx.report, "has no certificate or no key beside it"));
-        }
-        (None, None) => {}
-    }
-    if let Some(versions) = peer_versions(scope, cx)? {
+    let commands = commands(COMMANDS, scope, cx)?;
+    table.extend(shown(directive, scope, &commands, cx)?);
+    let mut push = |key: &str, value| table.push((key.to_owned(), value));
+    if let Some(versions) = peer_versions(scope, &commands, cx)? {
         push("versions", versions);
     }
     if let Some((false, _)) = scope.flag("proxy_ssl_session_reuse", cx) {
@@ -77,14 +68,56 @@ pub(super) fn tls(
     )))
 }
 
+/// The certificate that peers are shown, and its key.
+fn shown(
+    server: &Directive,
+    scope: Scope<'_>,
+    commands: &Commands,
+    cx: &mut Context<'_>,
+) -> Result<Vec<(String, Value)>, Reported> {
+    let pair = |certificate, key| {
+        let certificate = ("certificate".to_owned(), certificate);
+        vec![certificate, ("key".to_owned(), key)]
+    };
+    match (&commands.certificate, &commands.key) {
+        (Some(certificate), Some(key)) => {
+            return Ok(pair(as_template(certificate), as_template(key)));
+        }
+        (None, None) => {}
+        _ => {
+            let why = "has only one of `proxy_ssl_conf_command Certificate` and `PrivateKey`";
+            return Err(server.refuse(&mut cx.report, why));
+        }
+    }
+    let certificate = scope.one("proxy_ssl_certificate", cx);
+    match (certificate, scope.one("proxy_ssl_certificate_key", cx)) {
+        (Some(certificate), Some(key)) => {
+            let mut keys = pair(chosen(certificate, cx)?, chosen(key, cx)?);
+            if let Some(passwords) = scope.one("proxy_ssl_password_file", cx) {
+                keys.push(("password_file".to_owned(), file(passwords, cx)?));
+            }
+            Ok(keys)
+        }
+        (Some(other), None) | (None, Some(other)) => {
+            Err(other.refuse(&mut cx.report, "has no certificate or no key beside it"))
+        }
+        (None, None) => Ok(Vec::new()),
+    }
+}
+
+/// A path without variables, where there may be some.
+fn as_template(path: &Value) -> Value {
+    match path {
+        Value::Text(path) => Value::text(literal(path)),
+        other => other.clone(),
+    }
+}
+
 /// The path of a PEM file, which connections may choose.
 fn chosen(directive: &Directive, cx: &mut Context<'_>) -> Result<Value, Reported> {
     let text = directive.one(&mut cx.report)?;
     if !has_variables(text) {
-        return match file(directive, cx)? {
-            Value::Text(path) => Ok(Value::text(literal(&path))),
-            other => Ok(other),
-        };
+        return Ok(as_template(&file(directive, cx)?));
     }
     let path = template(text, &directive.place, cx)?;
     if text.starts_with('$') {
@@ -102,8 +135,13 @@ fn chosen(directive: &Directive, cx: &mut Context<'_>) -> Result<Value, Reported
     Ok(Value::text(path.to_string_lossy()))
 }
 
-fn peer_versions(scope: Scope<'_>, cx: &mut Context<'_>) -> Result<Option<Value>, Reported> {
-    Ok(match versions("proxy_ssl_protocols", scope, cx)? {
+fn peer_versions(
+    scope: Scope<'_>,
+    commands: &Commands,
+    cx: &mut Context<'_>,
+) -> Result<Option<Value>, Reported> {
+    let written = versions("proxy_ssl_protocols", scope, cx)?;
+    Ok(match commands.bounded(written, COMMANDS, scope, cx)? {
         Some((true, false)) => Some(Value::List(vec![Value::text("1.2")])),
         Some((false, true)) => Some(Value::List(vec![Value::text("1.3")])),
         _ => None,

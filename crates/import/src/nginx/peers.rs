@@ -1,12 +1,12 @@
 //! Settings of a server towards its peers. With Moorline they are the upstream's.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use super::context::Context;
 use super::peer_ssl;
 use super::resolver;
 use super::scope::Scope;
-use super::variables::has_variables;
+use super::variables::{has_variables, template};
 use crate::note::Reported;
 use crate::toml::{Entry, Value};
 use crate::unit;
@@ -77,31 +77,46 @@ fn next(scope: Scope<'_>, cx: &mut Context<'_>) -> Entry {
 
 fn bind(scope: Scope<'_>, cx: &mut Context<'_>) -> Option<Entry> {
     let directive = scope.one("proxy_bind", cx)?;
-    let address = match &directive.arguments[..] {
+    let (address, is_transparent) = match &directive.arguments[..] {
         [off] if off == "off" => return None,
-        [address] => address,
-        [_, _] => {
+        [address] => (address, false),
+        [address, transparent] if transparent == "transparent" => (address, true),
+        _ => {
             directive.refuse(
                 &mut cx.report,
-                "with `transparent` is not imported by this version",
+                "takes an address, and perhaps `transparent`",
             );
             return None;
         }
-        _ => {
-            directive.refuse(&mut cx.report, "takes an address");
-            return None;
+    };
+    let address = match has_variables(address) {
+        // An address, with a port or without, or an empty text.
+        true => template(address, &directive.place, cx).ok()?,
+        false => match fixed(address) {
+            Some(address) => address,
+            None => {
+                directive.refuse(&mut cx.report, "takes an IP address");
+                return None;
+            }
+        },
+    };
+    let address = Value::text(address);
+    let bind = match is_transparent {
+        false => address,
+        true => {
+            let text = "`transparent` needs the right CAP_NET_ADMIN, and routes for answers, as with nginx";
+            cx.report.remark(&directive.place, text);
+            let transparent = ("transparent".to_owned(), Value::Flag(true));
+            Value::Table(vec![("address".to_owned(), address), transparent])
         }
     };
-    let ip = address.trim_matches(['[', ']']).parse::<IpAddr>();
-    match ip {
-        Ok(ip) => Some(Entry::new(
-            "bind",
-            Value::text(ip.to_string()),
-            &directive.place,
-        )),
-        Err(_) => {
-            directive.refuse(&mut cx.report, "takes an IP address without a port");
-            None
-        }
-    }
+    Some(Entry::new("bind", bind, &directive.place))
+}
+
+/// An IP address, perhaps with a port.
+fn fixed(text: &str) -> Option<String> {
+    let ip = text.trim_matches(['[', ']']).parse::<IpAddr>();
+    let ip = ip.map(|ip| ip.to_string());
+    let with_port = text.parse::<SocketAddr>();
+    ip.or_else(|_| with_port.map(|it| it.to_string())).ok()
 }

@@ -1,6 +1,7 @@
 //! `server` of the `stream` block.
 
 use super::access;
+use super::addresses::{Addresses, Part};
 use super::context::Context;
 use super::limit;
 use super::listen::{self, HANDSHAKE, Listen};
@@ -20,6 +21,7 @@ use crate::unit;
 const PROXY_PROTOCOL_TIMEOUT: u64 = 30_000;
 
 /// A server: the addresses that it listens on, and what it does there.
+#[derive(Clone)]
 pub(super) struct Server {
     pub(super) listens: Vec<Listen>,
     pub(super) target: Target,
@@ -37,6 +39,7 @@ pub(super) struct Server {
 }
 
 /// What becomes of a connection.
+#[derive(Clone)]
 pub(super) enum Target {
     /// It is relayed.
     Peers {
@@ -48,28 +51,36 @@ pub(super) enum Target {
     Return(String),
 }
 
-/// Imports a server.
+/// Imports a server, which listens on some of these addresses.
 pub(super) fn server(
-    directive: &Directive,
+    (number, directive): (usize, &Directive),
     scope: Scope<'_>,
-    logs: &mut Logs,
+    (addresses, logs): (&Addresses, &mut Logs),
     cx: &mut Context<'_>,
 ) -> Result<Server, Reported> {
     let mut listens = Vec::new();
     let mut result = Ok(());
     for listen in scope.inner.iter().filter(|it| it.name == "listen") {
         match listen::listens(listen, &mut cx.report) {
-            Ok(more) => listens.extend(more),
+            Ok(more) => listens.extend(more.into_iter().map(|it| addresses.amended(it))),
             Err(reported) => result = Err(reported),
         }
     }
     if listens.is_empty() && result.is_ok() {
         result = Err(directive.refuse(&mut cx.report, "has no `listen`"));
     }
+    let parts = listens.iter().map(|it| (it, addresses.part(number, it)));
+    let parts: Vec<_> = parts.collect();
+    let is_host = |it: &Part| matches!(it, Part::Host(_));
+    if !parts.is_empty() && !parts.iter().any(|(_, part)| is_host(part)) {
+        remark_on_early(scope.inner, cx);
+    }
+    let shows = |(listen, part): &(&Listen, Part)| listen.ssl && is_host(part);
+    let must_show = parts.iter().any(shows);
     let mut common = common(scope, cx);
     common.extend(logs.used(scope, cx));
     let tls = match listens.iter().any(|it| it.ssl) {
-        true => ssl::tls(directive, scope, cx),
+        true => ssl::tls(directive, scope, must_show, cx),
         false => Ok(Vec::new()),
     };
     let proxied = proxied(scope, cx);
@@ -116,6 +127,48 @@ impl Server {
             entries.push(Entry::new("tcp_keepalive", time, &listen.place));
         }
         entries
+    }
+}
+
+impl Server {
+    /// The keys that it has behind a listener of another server, whose keys are these.
+    pub(super) fn entries_behind(&self, listen: &Listen, host: &[Entry]) -> Vec<Entry> {
+        let common = self.common.iter();
+        let mut entries: Vec<_> = common
+            .filter(|it| !EARLY_KEYS.contains(&it.key))
+            .cloned()
+            .collect();
+        let is_other = |it: &&Entry| it.key == "tls" && !host.iter().any(|other| other.same(it));
+        let tls = self.tls.iter().filter(|_| listen.ssl);
+        entries.extend(tls.filter(is_other).cloned());
+        entries
+    }
+}
+
+/// What counts before the name is known that a client asks for.
+const EARLY_KEYS: &[&str] = &["access", "limits"];
+const EARLY: &[&str] = &[
+    "allow",
+    "deny",
+    "limit_conn",
+    "limit_conn_dry_run",
+    "set_real_ip_from",
+    "proxy_protocol_timeout",
+    "preread_buffer_size",
+    "preread_timeout",
+    "ssl_preread",
+    "ssl_handshake_timeout",
+];
+
+/// Says which directives of a server have no effect, as its connections begin with another server.
+fn remark_on_early(inner: &[Directive], cx: &mut Context<'_>) {
+    for directive in inner.iter().filter(|it| EARLY.contains(&&it.name[..])) {
+        let text = format!(
+            "`{}` has no effect here, as with nginx: it counts before the name is known that a client asks for, so only that of the \
+             default server counts",
+            directive.name
+        );
+        cx.report.remark(&directive.place, text);
     }
 }
 

@@ -1,5 +1,6 @@
 //! TLS of a server's listeners.
 
+use super::conf_command::{Commands, commands};
 use super::context::Context;
 use super::listen::HANDSHAKE;
 use super::scope::Scope;
@@ -12,23 +13,30 @@ use crate::unit;
 /// nginx's own default, in milliseconds.
 const HANDSHAKE_TIMEOUT: u64 = 60_000;
 
-/// The keys of listeners with TLS.
+/// The keys of listeners with TLS. Without certificates of its own a server has those of the one that has its address, unless it
+/// is that one (`must_show`).
 pub(super) fn tls(
     server: &Directive,
     scope: Scope<'_>,
+    must_show: bool,
     cx: &mut Context<'_>,
 ) -> Result<Vec<Entry>, Reported> {
+    let rejects = scope.flag("ssl_reject_handshake", cx).filter(|it| it.0);
+    if scope.all("ssl_certificate").is_empty() && rejects.is_none() && !must_show {
+        return Ok(Vec::new());
+    }
     let mut table = Vec::new();
-    let certificates = certificates(server, scope, cx);
+    let commands = commands("ssl_conf_command", scope, cx)?;
+    let certificates = certificates((server, rejects), scope, &commands, cx);
     let clients = clients(scope, cx);
-    let versions = oldest(scope, cx);
+    let versions = oldest(scope, &commands, cx);
     let alpn = scope.one("ssl_alpn", cx);
     let time = scope.time("ssl_handshake_timeout", cx);
     let (certificates, place) = certificates?;
     table.extend(certificates);
     table.extend(clients?);
     table.extend(versions?);
-    table.extend(reuse(scope, cx));
+    table.extend(reuse(scope, &commands, cx));
     if let Some(alpn) = alpn {
         let names = alpn.arguments.iter().map(Value::text);
         table.push(("alpn".to_owned(), Value::List(names.collect())));
@@ -47,10 +55,15 @@ pub(super) fn tls(
 type Keys = Vec<(String, Value)>;
 
 fn certificates<'a>(
-    server: &'a Directive,
+    (server, rejects): (&'a Directive, Option<(bool, &'a Directive)>),
     scope: Scope<'a>,
+    commands: &Commands,
     cx: &mut Context<'_>,
 ) -> Result<(Keys, &'a Directive), Reported> {
+    if let Some((_, directive)) = rejects {
+        // Then none is shown.
+        return Ok((vec![("reject".to_owned(), Value::Flag(true))], directive));
+    }
     let certificates = scope.all("ssl_certificate");
     let keys = scope.all("ssl_certificate_key");
     let Some(first) = certificates.first().copied() else {
@@ -63,14 +76,28 @@ fn certificates<'a>(
     let passwords = scope.one("ssl_password_file", cx);
     let mut pairs = Vec::new();
     for (certificate, key) in certificates.iter().zip(keys) {
-        let mut pair = vec![
-            ("certificate".to_owned(), file(certificate, cx)?),
-            ("key".to_owned(), file(key, cx)?),
-        ];
+        let mut pair = match (&commands.certificate, &commands.key) {
+            (Some(certificate), Some(key)) => vec![
+                ("certificate".to_owned(), certificate.clone()),
+                ("key".to_owned(), key.clone()),
+            ],
+            _ => vec![
+                ("certificate".to_owned(), file(certificate, cx)?),
+                ("key".to_owned(), file(key, cx)?),
+            ],
+        };
         if let Some(passwords) = passwords {
             pair.push(("password_file".to_owned(), file(passwords, cx)?));
         }
         pairs.push(pair);
+    }
+    if let (Some(_), None) | (None, Some(_)) = (&commands.certificate, &commands.key) {
+        let why = "needs both `ssl_conf_command Certificate` and `PrivateKey` where one of them is written";
+        return Err(first.refuse(&mut cx.report, why));
+    }
+    if commands.certificate.is_some() {
+        // OpenSSL has them in place of the others.
+        pairs.truncate(1);
     }
     let table = match pairs.len() {
         1 => pairs.remove(0),
@@ -85,6 +112,15 @@ fn certificates<'a>(
 /// The path of a PEM file.
 pub(super) fn file(directive: &Directive, cx: &mut Context<'_>) -> Result<Value, Reported> {
     let text = directive.one(&mut cx.report)?;
+    path_of(text, directive, cx)
+}
+
+/// The path of a PEM file that is a part of a directive.
+pub(super) fn path_of(
+    text: &str,
+    directive: &Directive,
+    cx: &mut Context<'_>,
+) -> Result<Value, Reported> {
     if has_variables(text) {
         let why = "with variables cannot be expressed: write several `ssl_certificate`";
         return Err(directive.refuse(&mut cx.report, why));
@@ -143,8 +179,9 @@ pub(super) fn verify_depth(written: Option<(u64, &Directive)>) -> Value {
 }
 
 /// Whether sessions are resumed: by tickets, which nginx has unless they are off, or by a cache, which it has if it is named.
-fn reuse(scope: Scope<'_>, cx: &mut Context<'_>) -> Keys {
+fn reuse(scope: Scope<'_>, commands: &Commands, cx: &mut Context<'_>) -> Keys {
     let has_tickets = !matches!(scope.flag("ssl_session_tickets", cx), Some((false, _)));
+    let has_tickets = commands.tickets.unwrap_or(has_tickets);
     let cache = scope.one("ssl_session_cache", cx);
     let has_cache = cache.is_some_and(|it| {
         let first = it.arguments.first().map_or("off", String::as_str);
@@ -193,8 +230,9 @@ pub(super) fn versions(
 }
 
 /// The oldest version of a listener.
-fn oldest(scope: Scope<'_>, cx: &mut Context<'_>) -> Result<Keys, Reported> {
-    match versions("ssl_protocols", scope, cx)? {
+fn oldest(scope: Scope<'_>, commands: &Commands, cx: &mut Context<'_>) -> Result<Keys, Reported> {
+    let written = versions("ssl_protocols", scope, cx)?;
+    match commands.bounded(written, "ssl_conf_command", scope, cx)? {
         None | Some((true, true)) => Ok(Vec::new()),
         Some((false, _)) => Ok(vec![("min_version".to_owned(), Value::text("1.3"))]),
         Some((true, false)) => {

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use super::addresses::{Addresses, Part};
 use super::context::{Context, Made};
 use super::directives::{self, Block};
 use super::limit;
@@ -10,11 +11,12 @@ use super::log::Logs;
 use super::map;
 use super::scope::Scope;
 use super::server::{self, Server, Target};
+use super::server_name;
 use super::tree::Directive;
 use super::upstream;
 use super::variables::{has_variables, template};
 use super::variants::{Upstreams, VariantKind};
-use crate::note::{Place, Reported};
+use crate::note::Reported;
 use crate::toml::{Document, Entry, Table, Value};
 
 /// Imports the block.
@@ -22,9 +24,12 @@ pub(super) fn stream(block: &[Directive], cx: &mut Context<'_>) -> Document {
     directives::check(Block::Stream, block, &mut cx.report);
     map::define(block, cx);
     define_sets(block, cx);
+    server_name::define_groups(block, cx);
     let mut listeners = Listeners {
         tables: Vec::new(),
-        addresses: BTreeMap::new(),
+        hosts: BTreeMap::new(),
+        behind: Vec::new(),
+        addresses: Addresses::of(block, cx),
         logs: Logs::new(block, cx),
         upstreams: Upstreams::new(upstream::upstreams(block, cx)),
     };
@@ -36,7 +41,8 @@ pub(super) fn stream(block: &[Directive], cx: &mut Context<'_>) -> Document {
         // Its errors are reported, and those of the others are to be found, too.
         let _ = listeners.add(at, directive, block, cx);
     }
-    listeners.tables.sort_by_key(|(at, _)| *at);
+    listeners.make_servers();
+    listeners.tables.sort_by_key(|(order, _)| *order);
     listeners.upstreams.make_unused(cx);
     let mut document = Document::default();
     let tables = listeners.tables.into_iter().map(|(_, table)| table);
@@ -78,11 +84,17 @@ fn define_sets(stream: &[Directive], cx: &mut Context<'_>) {
     }
 }
 
+/// The number of the server that has an address, that of the address, and for one behind it its own and 1.
+type Order = (usize, usize, usize);
+
 struct Listeners {
-    /// With the number of the server that each belongs to.
-    tables: Vec<(usize, Table)>,
-    /// Where each address was written.
-    addresses: BTreeMap<String, Place>,
+    /// In the order of their servers and addresses, and those behind a listener below it.
+    tables: Vec<(Order, Table)>,
+    /// The keys of listeners, by their order.
+    hosts: BTreeMap<Order, Vec<Entry>>,
+    /// Servers behind other listeners, each with its table so far.
+    behind: Vec<(Order, Server, Listen, Table)>,
+    addresses: Addresses,
     logs: Logs,
     upstreams: Upstreams,
 }
@@ -101,21 +113,60 @@ impl Listeners {
             outer: stream,
             inner,
         };
-        let server = server::server(directive, scope, &mut self.logs, cx)?;
+        let names = server_name::names(inner, cx);
+        cx.groups = server_name::most_groups(&names);
+        let with = (&self.addresses, &mut self.logs);
+        let server = server::server((at, directive), scope, with, cx);
+        let added = server.and_then(|server| self.add_listens((at, directive), &server, cx));
+        cx.groups = 0;
+        added
+    }
+
+    fn add_listens(
+        &mut self,
+        (at, directive): (usize, &Directive),
+        server: &Server,
+        cx: &mut Context<'_>,
+    ) -> Result<(), Reported> {
         for listen in &server.listens {
-            if let Some(other) = self.addresses.get(&listen.address) {
-                let message = format!("{} is listened on already: see {other}", listen.address);
-                return Err(cx.report.error(&listen.place, message));
+            let number = self.addresses.number(listen);
+            match self.addresses.part(at, listen) {
+                Part::Idle => {}
+                Part::Host(names) => {
+                    let mut table = Table::new("[[listen]]", Some(&directive.place));
+                    let address = Value::text(&listen.address);
+                    table.push(Entry::new("address", address, &listen.place));
+                    if !names.is_empty() {
+                        table.push(Entry::default("names", server_name::list(&names)));
+                    }
+                    table.extend(self.destination(server, listen, cx)?);
+                    let entries = server.entries(listen);
+                    table.extend(entries.clone());
+                    let order = (at, number, 0);
+                    self.hosts.insert(order, entries);
+                    self.tables.push((order, table));
+                }
+                Part::Behind(host, names) => {
+                    let mut table = Table::new("[[listen.server]]", Some(&directive.place));
+                    table.push(Entry::default("names", server_name::list(&names)));
+                    table.extend(self.destination(server, listen, cx)?);
+                    let order = (host, number, at + 1);
+                    self.behind
+                        .push((order, server.clone(), listen.clone(), table));
+                }
             }
-            let (address, place) = (listen.address.clone(), listen.place.clone());
-            self.addresses.insert(address.clone(), place);
-            let mut table = Table::new("[[listen]]", Some(&directive.place));
-            table.push(Entry::new("address", Value::text(address), &listen.place));
-            table.extend(self.destination(&server, listen, cx)?);
-            table.extend(server.entries(listen));
-            self.tables.push((at, table));
         }
         Ok(())
+    }
+
+    /// Completes the tables of servers behind listeners, once those are known.
+    fn make_servers(&mut self) {
+        for (order, server, listen, mut table) in std::mem::take(&mut self.behind) {
+            let host = self.hosts.get(&(order.0, order.1, 0));
+            let host = host.map_or(&[][..], Vec::as_slice);
+            table.extend(server.entries_behind(&listen, host));
+            self.tables.push((order, table));
+        }
     }
 
     /// Where the connections of a listener go.

@@ -8,6 +8,7 @@ mod logs;
 mod maps;
 mod peer_ssl;
 mod resolving;
+mod servers;
 mod ssl;
 mod syntax;
 mod transport;

@@ -47,6 +47,8 @@ pub(super) const VARIABLES: &[(&str, &str)] = &[
     ("ssl_client_v_end", "tls.client.end"),
     ("ssl_client_v_remain", "tls.client.days"),
     ("ssl_client_raw_cert", "tls.client.certificate"),
+    ("ssl_client_cert", "tls.client.certificate_tabbed"),
+    ("ssl_client_escaped_cert", "tls.client.certificate_escaped"),
     ("time_iso8601", "time.iso"),
     ("time_local", "time.local"),
     ("msec", "time.msec"),
@@ -131,6 +133,12 @@ fn is_name(name: &str) -> bool {
 
 /// What Moorline calls it.
 fn variable(name: &str, cx: &Context<'_>) -> Option<String> {
+    if name
+        .parse()
+        .is_ok_and(|group: usize| (1..=cx.groups).contains(&group))
+    {
+        return Some(format!("match.{name}"));
+    }
     if let Some(made) = cx.made.get(name) {
         return Some(made.written.clone());
     }

@@ -61,6 +61,10 @@ impl fmt::Display for RecordsError {
             }
             Error::AlertReceived(alert) => write!(f, "the client refused: {alert:?}"),
             Error::InvalidMessage(problem) => write!(f, "what came is no TLS: {problem:?}"),
+            // What rustls says where a host is rejected.
+            Error::General(problem) if problem == "no server certificate chain resolved" => {
+                f.write_str("no certificate is for the host that the client asks for")
+            }
             Error::HandshakeNotComplete => f.write_str("the handshake has not ended"),
             error => error.fmt(f),
         }

@@ -64,8 +64,8 @@ fn wrong_settings_of_tls_with_peers_are_refused() {
             "`proxy_ssl_protocols` has neither TLSv1.2 nor TLSv1.3: Moorline has no other versions",
         ),
         (
-            "proxy_ssl_conf_command Groups x;",
-            "`proxy_ssl_conf_command` in a server is not imported by this version",
+            "proxy_ssl_conf_command VerifyMode Peer;",
+            "`proxy_ssl_conf_command` cannot be expressed: Moorline has no `VerifyMode`",
         ),
     ] {
         let directives = format!("proxy_ssl on; {directives}");

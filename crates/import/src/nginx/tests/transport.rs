@@ -88,6 +88,16 @@ fn settings_of_servers_become_keys() {
         ),
         ("proxy_next_upstream_timeout 0;", ""),
         ("proxy_bind 10.0.0.9;", "bind = \"10.0.0.9\""),
+        ("proxy_bind 10.0.0.9:77;", "bind = \"10.0.0.9:77\""),
+        ("proxy_bind $remote_addr;", "bind = \"${client.address}\""),
+        (
+            "proxy_bind $remote_addr:$remote_port transparent;",
+            "bind = { address = \"${client.address}:${client.port}\", transparent = true }",
+        ),
+        (
+            "proxy_bind 10.0.0.9 transparent;",
+            "bind = { address = \"10.0.0.9\", transparent = true }",
+        ),
         ("proxy_bind off;", ""),
         ("listen 2 so_keepalive=on;", "address = \"tcp://0.0.0.0:2\""),
         ("tcp_nodelay on;", ""),
@@ -151,10 +161,7 @@ fn wrong_values_are_refused() {
             "proxy_next_upstream_tries x;",
             "`proxy_next_upstream_tries` takes a whole number",
         ),
-        (
-            "proxy_bind a.example;",
-            "`proxy_bind` takes an IP address without a port",
-        ),
+        ("proxy_bind a.example;", "`proxy_bind` takes an IP address"),
         (
             "listen 2 so_keepalive=1s:x:1;",
             "`listen` has a wrong `so_keepalive=1s:x:1`",

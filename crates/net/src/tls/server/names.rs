@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
 
-use regex::{Regex, RegexBuilder};
+use regex::bytes::{Regex, RegexBuilder};
 use rustls::crypto::CryptoProvider;
 use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
@@ -47,6 +47,7 @@ pub fn check_name_pattern(written: &str) -> Result<(), String> {
 fn name_pattern(written: &str) -> Result<Regex, String> {
     let text = written.strip_prefix('*').unwrap_or(written);
     let built = RegexBuilder::new(text)
+        .unicode(false)
         .case_insensitive(true)
         .size_limit(MOST_BYTES)
         .dfa_size_limit(MOST_BYTES)
@@ -144,7 +145,7 @@ impl ShownCertificates {
             return found;
         }
         let mut patterns = self.by_pattern.iter();
-        let found = patterns.find(|(pattern, _)| pattern.is_match(&host));
+        let found = patterns.find(|(pattern, _)| pattern.is_match(host.as_bytes()));
         found.map_or(&[], |(_, certified)| std::slice::from_ref(certified))
     }
 }

@@ -231,6 +231,52 @@ fn the_certificate_is_chosen_by_the_name_that_is_asked_for() {
 }
 
 #[test]
+fn a_pattern_chooses_a_certificate_behind_names_and_wildcards() {
+    let issuer = Issuer::new();
+    let names = |names: &[&str]| names.iter().map(|it| (*it).to_owned()).collect();
+    let options = options(vec![
+        issuer.issue("one", &["a1.test"]).names(names(&["b.test"])),
+        issuer
+            .issue("two", &["a1.test", "a2.test", "a3.test"])
+            .names(names(&[r"~^A\d\.test$"])),
+        issuer.issue("six", &["a3.test"]).names(names(&["a3.*"])),
+    ]);
+    let tls = server(&options);
+    for (host, file) in [("a2.test", "two"), ("a3.test", "six")] {
+        let mut client = issuer.client(host, &version::TLS13);
+        let mut records = TlsRecords::server(&tls).expect("randomness");
+        assert!(records.is_new());
+        converse(&mut client, &mut records, 100);
+        assert!(!records.is_new());
+        let shown = client.peer_certificates().expect("it was shown one")[0].clone();
+        let path = issuer.path(file, "pem");
+        let written = super::super::pem::certificates(&path).expect("PEM");
+        assert_eq!(written, [shown], "{host}");
+    }
+    let wrong = vec![issuer.issue("one", &["a1.test"]).names(names(&["~("]))];
+    let options = self::options(wrong);
+    let error = ServerCredentials::load(&options).expect_err("it is no pattern");
+    assert!(error.to_string().contains("unclosed group"), "{error}");
+}
+
+#[test]
+fn a_server_that_rejects_all_names_needs_no_certificate() {
+    let issuer = Issuer::new();
+    let options = ServerOptions::new(Vec::new()).rejects_all_names(true);
+    let tls = server(&options);
+    let mut client = issuer.client("a.test", &version::TLS13);
+    let mut records = TlsRecords::server(&tls).expect("randomness");
+    let mut hello = Vec::new();
+    client.write_tls(&mut hello).expect("into memory");
+    let mut answer = Vec::new();
+    let error = feed(&mut records, &hello, hello.len(), &mut answer).expect_err("it is refused");
+    let expected = "no certificate is for the host that the client asks for";
+    assert_eq!(error.to_string(), expected);
+    // A record of its own: kind, version, length, level, unrecognized_name.
+    assert_eq!(answer, [21, 3, 3, 0, 2, 2, 112]);
+}
+
+#[test]
 fn credentials_that_cannot_be_shown_are_refused_with_the_name_of_the_file() {
     let issuer = Issuer::new();
     let good = issuer.issue("good", &["one.test"]);
