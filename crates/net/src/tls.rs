@@ -35,7 +35,11 @@ mod facts;
 #[cfg(feature = "tls")]
 mod issuing;
 #[cfg(feature = "tls")]
+mod key_cipher;
+#[cfg(feature = "tls")]
 mod key_pair;
+#[cfg(feature = "tls")]
+mod old_key;
 #[cfg(feature = "tls")]
 mod old_path;
 mod options;

@@ -179,7 +179,8 @@ pub(super) const TLS: SectionReference = SectionReference {
             r#""passwords""#,
             NewConnections,
             "A file with the passwords of an encrypted `key`, one a line; they are tried one after the other. It may be a pipe, which \
-             is read once, for at most 10 s. Keys are PKCS #8 with AES-CBC, as `openssl genpkey` and `openssl pkcs8 -topk8` write them.",
+             is read once, for at most 10 s. Keys are encrypted by AES or triple DES in CBC mode, in PKCS #8 as `openssl pkcs8 -topk8` writes it, or in the old way of \
+             PEM (`Proc-Type: 4,ENCRYPTED`). All passwords together may take 10 million iterations.",
         ),
         key(
             "reject_unknown_names",

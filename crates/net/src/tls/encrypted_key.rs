@@ -1,16 +1,17 @@
-//! Private keys that a password protects: PKCS #8 (RFC 5958 §3) with PBES2 (RFC 8018 §6.2), as OpenSSL writes them.
+//! Private keys that a password protects: PKCS #8 (RFC 5958 §3) with PBES2 (RFC 8018 §6.2), as OpenSSL writes them, and the old way.
 
+use std::collections::VecDeque;
 use std::num::NonZeroU32;
+use std::sync::{Mutex, PoisonError};
 
-use ::aws_lc_rs::cipher::{
-    AES_128, AES_256, Algorithm, DecryptionContext, PaddedBlockDecryptingKey, UnboundCipherKey,
-};
-use ::aws_lc_rs::iv::FixedLength;
 use ::aws_lc_rs::pbkdf2;
 use data_encoding::BASE64;
 use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
 
+use super::certificate::Fingerprint;
 use super::der::{INTEGER, Malformed, OBJECT_IDENTIFIER, OCTET_STRING, Reader, SEQUENCE};
+use super::key_cipher::KeyCipher;
+use super::old_key::OldKey;
 
 const BEGIN: &[u8] = b"-----BEGIN ENCRYPTED PRIVATE KEY-----";
 const END: &[u8] = b"-----END ENCRYPTED PRIVATE KEY-----";
@@ -37,11 +38,21 @@ const HMACS: &[(&[u8], pbkdf2::Algorithm)] = &[
         pbkdf2::PBKDF2_HMAC_SHA512,
     ),
 ];
-/// 2.16.840.1.101.3.4.1.2 and 42: AES in CBC mode, with keys of this number of bytes.
-const AES_CBC_128: &[u8] = b"\x60\x86\x48\x01\x65\x03\x04\x01\x02";
-const AES_CBC_256: &[u8] = b"\x60\x86\x48\x01\x65\x03\x04\x01\x2a";
-/// Of a key that is derived: more would keep the engine from starting.
+/// 2.16.840.1.101.3.4.1.2, 22 and 42, and 1.2.840.113549.3.7.
+const CIPHERS: &[(&[u8], KeyCipher)] = &[
+    (b"\x60\x86\x48\x01\x65\x03\x04\x01\x02", KeyCipher::Aes128),
+    (b"\x60\x86\x48\x01\x65\x03\x04\x01\x16", KeyCipher::Aes192),
+    (b"\x60\x86\x48\x01\x65\x03\x04\x01\x2a", KeyCipher::Aes256),
+    (b"\x2a\x86\x48\x86\xf7\x0d\x03\x07", KeyCipher::TripleDes),
+];
+/// Of the derivations for one key, with all passwords together: more would keep the engine from starting.
 const MOST_ITERATIONS: u32 = 10_000_000;
+/// Decrypted keys that are remembered: a configuration is checked before it is used, so each is asked for twice.
+const MOST_REMEMBERED: usize = 64;
+
+/// What was decrypted last, by the digest of the text and its passwords. The process has these keys anyway.
+static REMEMBERED: Mutex<VecDeque<(Fingerprint, PrivateKeyDer<'static>)>> =
+    Mutex::new(VecDeque::new());
 
 /// Why a key cannot be decrypted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -50,6 +61,8 @@ pub(super) enum Undecrypted {
     WrongPassword,
     /// It is encrypted in a way that is not known here.
     UnknownWay,
+    /// To try all passwords would take too long.
+    TooLong,
 }
 
 impl From<Malformed> for Undecrypted {
@@ -63,18 +76,38 @@ pub(super) fn decrypt(
     pem: &[u8],
     passwords: &[Vec<u8>],
 ) -> Result<PrivateKeyDer<'static>, Undecrypted> {
-    let der = body(pem).ok_or(Undecrypted::UnknownWay)?;
-    let key = EncryptedKey::read(&der)?;
-    let mut passwords = passwords.iter();
-    let found = passwords.find_map(|password| key.open(password));
-    let found = found.ok_or(Undecrypted::WrongPassword)?;
-    Ok(PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(found)))
+    let lengths = passwords.iter().map(|it| it.len().to_be_bytes());
+    let lengths: Vec<u8> = lengths.flatten().collect();
+    let whole = [&lengths, pem, &passwords.concat()].concat();
+    let digest = Fingerprint::of(&whole.into());
+    // Nothing panics while it is locked.
+    let remembered = || REMEMBERED.lock().unwrap_or_else(PoisonError::into_inner);
+    let known = remembered();
+    if let Some((_, key)) = known.iter().find(|(of, _)| *of == digest) {
+        return Ok(key.clone_key());
+    }
+    drop(known);
+    let key = match body(pem) {
+        Some(der) => EncryptedKey::read(&der)?.open_with(passwords)?,
+        None => OldKey::read(pem)?.open_with(passwords)?,
+    };
+    let mut known = remembered();
+    if known.len() >= MOST_REMEMBERED {
+        known.pop_front();
+    }
+    known.push_back((digest, key.clone_key()));
+    Ok(key)
 }
 
 fn body(pem: &[u8]) -> Option<Vec<u8>> {
     let start = memchr::memmem::find(pem, BEGIN)? + BEGIN.len();
     let length = memchr::memmem::find(&pem[start..], END)?;
-    let text = pem[start..start + length].iter().copied();
+    base64(&pem[start..start + length])
+}
+
+/// The bytes of a text with white space.
+pub(super) fn base64(text: &[u8]) -> Option<Vec<u8>> {
+    let text = text.iter().copied();
     let text: Vec<u8> = text.filter(|byte| !byte.is_ascii_whitespace()).collect();
     BASE64.decode(&text).ok()
 }
@@ -83,9 +116,8 @@ struct EncryptedKey<'a> {
     salt: &'a [u8],
     iterations: NonZeroU32,
     hmac: pbkdf2::Algorithm,
-    cipher: &'static Algorithm,
-    key_length: usize,
-    iv: [u8; 16],
+    cipher: KeyCipher,
+    iv: &'a [u8],
     content: &'a [u8],
 }
 
@@ -115,34 +147,33 @@ impl<'a> EncryptedKey<'a> {
             }
         };
         let mut scheme = parameters.expect(SEQUENCE)?.reader();
-        let (cipher, key_length) = match scheme.expect(OBJECT_IDENTIFIER)?.content {
-            AES_CBC_128 => (&AES_128, 16),
-            AES_CBC_256 => (&AES_256, 32),
-            _ => return Err(Undecrypted::UnknownWay),
-        };
-        let iv = scheme.expect(OCTET_STRING)?.content;
+        let kind = scheme.expect(OBJECT_IDENTIFIER)?.content;
+        let cipher = CIPHERS.iter().find(|(known, _)| *known == kind);
+        let (_, cipher) = cipher.ok_or(Undecrypted::UnknownWay)?;
         Ok(Self {
             salt,
             iterations,
             hmac,
-            cipher,
-            key_length,
-            iv: iv.try_into().map_err(|_| Undecrypted::UnknownWay)?,
+            cipher: *cipher,
+            iv: scheme.expect(OCTET_STRING)?.content,
             content,
         })
     }
 
-    /// Decrypts it. A wrong password gives no padding, or no key.
+    fn open_with(&self, passwords: &[Vec<u8>]) -> Result<PrivateKeyDer<'static>, Undecrypted> {
+        let most = usize::try_from(MOST_ITERATIONS / self.iterations).unwrap_or(usize::MAX);
+        let mut tried = passwords.iter().take(most);
+        match tried.find_map(|password| self.open(password)) {
+            Some(found) => Ok(PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(found))),
+            None if passwords.len() > most => Err(Undecrypted::TooLong),
+            None => Err(Undecrypted::WrongPassword),
+        }
+    }
+
     fn open(&self, password: &[u8]) -> Option<Vec<u8>> {
-        let mut key = vec![0; self.key_length];
+        let mut key = vec![0; self.cipher.key_length()];
         pbkdf2::derive(self.hmac, self.iterations, self.salt, password, &mut key);
-        let key = UnboundCipherKey::new(self.cipher, &key).ok()?;
-        let key = PaddedBlockDecryptingKey::cbc_pkcs7(key).ok()?;
-        let mut content = self.content.to_vec();
-        let context = DecryptionContext::Iv128(FixedLength::from(self.iv));
-        let opened = key.decrypt(&mut content, context).ok()?;
-        Reader::new(opened).expect(SEQUENCE).ok()?;
-        Some(opened.to_vec())
+        self.cipher.open(&key, self.iv, self.content)
     }
 }
 

@@ -183,13 +183,13 @@ pub(super) fn private_key<'a>(
     let bytes = read(from)?;
     match (PrivateKeyDer::from_pem_slice(&bytes), passwords) {
         (Ok(key), _) => Ok(key),
-        (Err(Error::NoItemsFound), Passwords::Known(passwords)) if is_encrypted(&bytes) => {
+        (Err(_), Passwords::Known(passwords)) if is_encrypted(&bytes) => {
             decrypt(from, &bytes, passwords)
         }
-        (Err(Error::NoItemsFound), Passwords::File(path)) if is_encrypted(&bytes) => {
+        (Err(_), Passwords::File(path)) if is_encrypted(&bytes) => {
             decrypt(from, &bytes, &passwords::read(path)?)
         }
-        (Err(Error::NoItemsFound), Passwords::None) if is_encrypted(&bytes) => Err(FileError::new(
+        (Err(_), Passwords::None) if is_encrypted(&bytes) => Err(FileError::new(
             FileErrorKind::NoKey,
             from,
             "the private key in it is encrypted: name a `password_file`, or write it out without a password, readable by this user alone",
@@ -199,13 +199,6 @@ pub(super) fn private_key<'a>(
             from,
             "there is no private key in it",
         )),
-        (Err(_), _) if memchr::memmem::find(&bytes, b"Proc-Type: 4,ENCRYPTED").is_some() => {
-            Err(FileError::new(
-                FileErrorKind::NoKey,
-                from,
-                "the private key in it is encrypted in an old way: convert it with `openssl pkcs8 -topk8 -v2 aes-256-cbc`",
-            ))
-        }
         // The error's words are about lines and markers, never about what stands between them.
         (Err(error), _) => Err(unusable(from, error)),
     }
@@ -227,6 +220,11 @@ fn decrypt(
             FileErrorKind::NoKey,
             from,
             "its private key is encrypted in a way that is not read here: convert it by `openssl pkcs8 -topk8 -v2 aes-256-cbc`",
+        ),
+        Undecrypted::TooLong => FileError::new(
+            FileErrorKind::NoKey,
+            from,
+            "none of the first passwords fits its private key, and to try all of them would take too long: put the right one first",
         ),
     })
 }
@@ -262,5 +260,6 @@ fn read(from: PemSource<'_>) -> Result<Cow<'_, [u8]>, FileError> {
 }
 
 fn is_encrypted(pem: &[u8]) -> bool {
-    memchr::memmem::find(pem, b"ENCRYPTED").is_some()
+    let is_there = |words: &[u8]| memchr::memmem::find(pem, words).is_some();
+    is_there(b"-----BEGIN ENCRYPTED PRIVATE KEY-----") || is_there(b"Proc-Type: 4,ENCRYPTED")
 }

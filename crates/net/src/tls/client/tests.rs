@@ -19,6 +19,7 @@ use super::super::{RecordsError, TlsRecords, TlsVersion, Versions};
 use super::*;
 
 mod chains;
+mod keys;
 
 /// A folder in which `openssl` makes certificates.
 struct Folder(TempDir);
