@@ -1,9 +1,10 @@
 //! Pipes through which the kernel moves bytes from socket to socket, so that they need not be copied twice.
 //!
 //! A relay that moves much has one for as long as it takes, or until its sink has room again. There are few for a loop: the kernel
-//! bounds the memory of all pipes of a user (`pipe-user-pages-soft`), and gives tiny ones above that.
+//! bounds the memory of all pipes of a user (`pipe-user-pages-soft`), and gives tiny ones above that. When all are lent, those whose
+//! sink has stopped reading are emptied into memory, so that slow readers do not keep the fast ones from theirs.
 
-use std::cell::Cell;
+use std::cell::RefCell;
 use std::os::fd::OwnedFd;
 use std::rc::Rc;
 
@@ -11,6 +12,9 @@ use rustix::io::Errno;
 use rustix::pipe::{
     PipeFlags, SpliceFlags, fcntl_getpipe_size, fcntl_setpipe_size, pipe_with, splice,
 };
+use slab::Slab;
+
+use crate::ids::{RelayRef, Side};
 
 /// Pipes of one loop.
 const MOST: usize = 64;
@@ -18,13 +22,22 @@ const MOST: usize = 64;
 const WANTED: usize = 256 * 1024;
 /// A pipe with less room than this, in bytes, moves less than the loop's buffer.
 const LEAST: usize = 64 * 1024;
+/// A sink that takes nothing for this long has stopped reading, in milliseconds: longer than most round trips.
+const STALLED_MS: u64 = 500;
+/// How often stalled pipes are looked for, in milliseconds, and how many are emptied at once: that takes about a millisecond.
+const LOOK_EVERY_MS: u64 = 100;
+const MOST_EMPTIED: usize = 8;
 
 /// The pipes of one loop.
 #[derive(Debug, Default)]
 pub(crate) struct Pipes {
     idle: Vec<Pipe>,
-    /// All that there are, also those with relays.
-    count: Rc<Cell<usize>>,
+    /// All that there are.
+    lent: Rc<RefCell<Slab<Option<Borrower>>>>,
+    /// A relay got none, since all are lent.
+    is_short: bool,
+    /// When stalled ones were last looked for, in the loop's milliseconds.
+    looked_at: u64,
     /// The kernel gives none that is large enough.
     is_denied: bool,
 }
@@ -35,7 +48,18 @@ pub(crate) struct Pipe {
     read: OwnedFd,
     write: OwnedFd,
     room: usize,
-    count: Rc<Cell<usize>>,
+    /// Its place among those that are lent.
+    at: usize,
+    lent: Rc<RefCell<Slab<Option<Borrower>>>>,
+}
+
+/// The way of a relay whose sink has not taken all that a pipe has.
+#[derive(Debug, Clone, Copy)]
+struct Borrower {
+    relay: RelayRef,
+    from: Side,
+    /// When the sink last took some, in the loop's milliseconds.
+    moved_at: u64,
 }
 
 impl Pipes {
@@ -44,10 +68,14 @@ impl Pipes {
         if let Some(pipe) = self.idle.pop() {
             return Some(pipe);
         }
-        if self.is_denied || self.count.get() >= MOST {
+        if self.is_denied {
             return None;
         }
-        match Pipe::new(&self.count) {
+        if self.lent.borrow().len() >= MOST {
+            self.is_short = true;
+            return None;
+        }
+        match Pipe::new(&self.lent) {
             Ok(pipe) if pipe.room >= LEAST => Some(pipe),
             Ok(_) => {
                 self.is_denied = true;
@@ -63,23 +91,42 @@ impl Pipes {
 
     /// Takes an empty pipe back.
     pub(crate) fn put_back(&mut self, pipe: Pipe) {
+        self.lent.borrow_mut()[pipe.at] = None;
         self.idle.push(pipe);
+    }
+
+    /// The ways whose pipes are to be emptied, those first that have stalled for the longest time; none while there are idle pipes.
+    pub(crate) fn stalled(&mut self, now: u64) -> Vec<(RelayRef, Side)> {
+        if !self.is_short || now < self.looked_at + LOOK_EVERY_MS {
+            return Vec::new();
+        }
+        self.looked_at = now;
+        self.is_short = false;
+        let lent = self.lent.borrow();
+        let borrowers = lent.iter().filter_map(|(_, borrower)| *borrower);
+        let mut stalled: Vec<_> = borrowers
+            .filter(|it| it.moved_at + STALLED_MS <= now)
+            .collect();
+        stalled.sort_by_key(|it| it.moved_at);
+        stalled.truncate(MOST_EMPTIED);
+        stalled.iter().map(|it| (it.relay, it.from)).collect()
     }
 }
 
 impl Pipe {
-    fn new(count: &Rc<Cell<usize>>) -> Result<Self, Errno> {
+    fn new(lent: &Rc<RefCell<Slab<Option<Borrower>>>>) -> Result<Self, Errno> {
         let (read, write) = pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK)?;
         // Without rights, and above the limit, it stays as it is.
         let _ = fcntl_setpipe_size(&write, WANTED);
         let room = fcntl_getpipe_size(&write)?;
-        count.set(count.get() + 1);
-        let count = count.clone();
+        let at = lent.borrow_mut().insert(None);
+        let lent = lent.clone();
         Ok(Self {
             read,
             write,
             room,
-            count,
+            at,
+            lent,
         })
     }
 
@@ -89,6 +136,33 @@ impl Pipe {
     /// The socket has nothing (`EAGAIN`), or is broken.
     pub(crate) fn fill(&self, source: &OwnedFd, most: usize) -> Result<usize, Errno> {
         move_bytes(source, &self.write, self.room.min(most))
+    }
+
+    /// The sink of this relay's way has taken some of what is in it, at this time, and not all.
+    pub(crate) fn note_borrower(&self, relay: RelayRef, from: Side, moved_at: u64) {
+        self.lent.borrow_mut()[self.at] = Some(Borrower {
+            relay,
+            from,
+            moved_at,
+        });
+    }
+
+    /// Takes this number of bytes, which are in it, out of it.
+    ///
+    /// # Errors
+    /// They are not in it.
+    pub(crate) fn read(&self, bytes: usize) -> Result<Vec<u8>, Errno> {
+        let mut taken = vec![0; bytes];
+        let mut at = 0;
+        while at < bytes {
+            match rustix::io::read(&self.read, &mut taken[at..]) {
+                Ok(0) => return Err(Errno::PIPE),
+                Ok(some) => at += some,
+                Err(Errno::INTR) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(taken)
     }
 
     /// Moves this number of bytes out of it, or as many as the socket takes.
@@ -110,7 +184,7 @@ impl Pipe {
 
 impl Drop for Pipe {
     fn drop(&mut self) {
-        self.count.set(self.count.get() - 1);
+        self.lent.borrow_mut().remove(self.at);
     }
 }
 

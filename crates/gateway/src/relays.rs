@@ -238,6 +238,28 @@ impl Loop {
             }
         }
         self.tools.budget.renew();
+        self.empty_stalled_pipes();
+    }
+
+    /// Takes pipes away from relays whose sinks have stopped reading, if others want them.
+    fn empty_stalled_pipes(&mut self) {
+        let tools = &mut self.tools;
+        for (name, from) in tools.scratch.pipes.stalled(tools.cx.clock.ms) {
+            let Some(relay) = self.relays.named_mut(name) else {
+                continue;
+            };
+            if tools.memory.is_tight(&tools.cx) {
+                return;
+            }
+            let way = relay.way_mut(from);
+            let before = way.held();
+            let left = way.leave_pipe(&mut tools.scratch.pipes);
+            tools.memory.change(Class::Queued, before, way.held());
+            if let Err(error) = left {
+                self.break_relay(name.key, Fault::broken(from.other(), error));
+                return;
+            }
+        }
     }
 
     /// Moves what can be moved now.

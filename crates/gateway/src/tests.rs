@@ -14,6 +14,7 @@ mod process;
 mod proxied;
 mod random;
 mod relay_faults;
+mod relay_pipes;
 mod relays;
 mod script;
 mod storm;

@@ -19,6 +19,7 @@ pub(crate) fn splice(
     most: usize,
     tools: &mut Tools,
 ) -> Result<Option<Inflow>, Fault> {
+    let name = relay.name;
     let (source, way, sink) = relay.parts(from);
     let is_plain = source.tls.is_none() && sink.tls.is_none();
     if !is_plain || source.is_urgent || way.phase != WayPhase::Open {
@@ -54,7 +55,10 @@ pub(crate) fn splice(
     let sent = pipe.empty(sink_socket, filled);
     match sent.map_err(|error| Fault::broken(from.other(), error))? {
         sent if sent == filled => pipes.put_back(pipe),
-        sent => way.keep_pipe(pipe, filled - sent),
+        sent => {
+            pipe.note_borrower(name, from, tools.cx.clock.ms);
+            way.keep_pipe(pipe, filled - sent);
+        }
     }
     way.bytes += filled as u64;
     count(from, filled, tools);

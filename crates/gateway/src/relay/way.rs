@@ -4,6 +4,7 @@ use rustix::fd::OwnedFd;
 use rustix::io::Errno;
 use rustix::net::{SendFlags, Shutdown};
 
+use crate::ids::{RelayRef, Side};
 use crate::pipes::{Pipe, Pipes};
 
 /// A read of this number of bytes is a large one, and one of fewer than the second number a small one: a copy of less costs no
@@ -147,6 +148,33 @@ impl Way {
     /// Keeps this number of bytes that are in a pipe.
     pub(crate) fn keep_pipe(&mut self, pipe: Pipe, bytes: usize) {
         self.kept = Unsent::Pipe(Box::new(pipe), bytes);
+    }
+
+    /// Its sink has taken some of what is in its pipe, if it has one.
+    pub(crate) fn note_moved(&self, relay: RelayRef, from: Side, now: u64) {
+        if let Unsent::Pipe(pipe, _) = &self.kept {
+            pipe.note_borrower(relay, from, now);
+        }
+    }
+
+    /// Takes what is in its pipe into memory, and puts the pipe back.
+    ///
+    /// # Errors
+    /// The bytes are lost.
+    pub(crate) fn leave_pipe(&mut self, pipes: &mut Pipes) -> Result<(), Errno> {
+        let Unsent::Pipe(pipe, bytes) = &self.kept else {
+            return Ok(());
+        };
+        let bytes = pipe.read(*bytes)?;
+        let kept = Unsent::Bytes(Box::new(KeptBytes {
+            bytes,
+            taken: 0,
+            uncounted: 0,
+        }));
+        if let Unsent::Pipe(pipe, _) = std::mem::replace(&mut self.kept, kept) {
+            pipes.put_back(*pipe);
+        }
+        Ok(())
     }
 
     /// This number of bytes came at once.
