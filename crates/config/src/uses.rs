@@ -17,6 +17,8 @@ pub struct Uses {
     pub connection: bool,
     /// The header of the PROXY protocol.
     pub header: bool,
+    /// The address that a believed header says the client has connected to: peers are told.
+    pub announced: bool,
     /// Each attempt to connect to a peer, and its times.
     pub attempts: bool,
     /// What a TLS client asks for, before anything is decrypted.
@@ -139,6 +141,8 @@ impl<'a> MapNeeds<'a> {
                 destination.is_some_and(|destination| destination.may_reach(&it.name))
             };
             let reached = upstreams.iter().filter(reaches);
+            let mut told = reached.clone();
+            let announced = told.any(|it| it.proxy_protocol.is_some());
             let counted = |it: &&ConnectionLimit| {
                 let mut used = listener.stream.limits.iter();
                 used.any(|one| one.limit == it.name)
@@ -155,6 +159,7 @@ impl<'a> MapNeeds<'a> {
             let texts = texts.chain(of_rates).chain(listener.texts());
             let mut left = vec![Needs::of(texts)];
             let (mut uses, mut seen) = (Uses::default(), BTreeSet::new());
+            uses.announced = announced;
             while let Some(needs) = left.pop() {
                 needs.variables.iter().for_each(|it| uses.note(*it));
                 for name in needs.names {
@@ -195,6 +200,7 @@ fn for_servers(listeners: &mut [Listener]) {
             let uses = needs.entry(host.clone()).or_default();
             uses.connection |= server.uses.connection;
             uses.header |= server.uses.header;
+            uses.announced |= server.uses.announced;
         }
     }
     for listener in listeners.iter_mut().filter(|it| it.host.is_none()) {
@@ -202,6 +208,7 @@ fn for_servers(listeners: &mut [Listener]) {
             // Both come before the name.
             listener.uses.connection |= needs.connection;
             listener.uses.header |= needs.header;
+            listener.uses.announced |= needs.announced;
             if reads_hello(listener) {
                 listener.stream.preread.get_or_insert_default();
             }

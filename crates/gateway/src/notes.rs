@@ -1,5 +1,6 @@
 //! What a relay notes for the texts that it fills in later. Where no text needs it, nothing is noted.
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use crate::client_hello::ClientHello;
@@ -17,6 +18,8 @@ pub(crate) struct Notes {
     pub(crate) hello: Option<Box<ClientHello>>,
     /// The header of the PROXY protocol, if some text has a part of it.
     pub(crate) header: Option<Box<[u8]>>,
+    /// The address that the client has connected to, as a trusted proxy says, if peers are told.
+    pub(crate) server: Option<SocketAddr>,
     /// Attempts to connect to a peer, if some text has them. The last one may be the present one.
     pub(crate) attempts: Option<Vec<AttemptNote>>,
     /// What it counts for until they are dropped.

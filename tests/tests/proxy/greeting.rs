@@ -91,6 +91,30 @@ fn the_header_stands_before_everything_and_is_not_counted() {
 }
 
 #[test]
+fn a_peer_is_told_both_ends_that_a_trusted_proxy_names_and_no_others() {
+    for (trusted, is_believed) in [("127.0.0.1", true), ("10.0.0.0/8", false)] {
+        let (peer, received) = reader();
+        let listen = format!("proxy_protocol = \"any\"\ntrusted_proxies = [\"{trusted}\"]");
+        let text = config(&listen, "proxy_protocol = 1", &[peer.address]);
+        let engine = Engine::start("moorline", &text);
+        let client = connect(&engine);
+        let own = client.local_addr().expect("it is connected");
+        let announced = "PROXY TCP4 192.0.2.1 198.51.100.2 1234 443\r\n";
+        let said = [announced, "hello"].concat();
+        assert_eq!(
+            exchange(&client, said.as_bytes()).expect("nothing breaks"),
+            b"seen"
+        );
+        let came = received.recv_timeout(PATIENCE).expect("the client ends");
+        let header = match is_believed {
+            true => announced.to_owned(),
+            false => line(own, engine.socket_address(0)),
+        };
+        assert_eq!(String::from_utf8_lossy(&came), header + "hello");
+    }
+}
+
+#[test]
 fn a_client_that_ends_without_a_byte_is_announced_and_its_end_is_passed_on() {
     let (peer, received) = reader();
     let keys = "proxy_protocol = 1";

@@ -13,6 +13,7 @@ use crate::host::is_host_and_port;
 use crate::input::hello::watch_hello;
 use crate::output::reply::{refuse, turn_away};
 use crate::placement::go_to_address;
+use crate::proxy_header::fields;
 use crate::proxy_header::{self, Announced, LONGEST, ProxyHeader};
 use crate::session::{Phase, Session};
 use crate::session_request::SessionRequest;
@@ -78,6 +79,11 @@ pub(crate) fn hear_proxy(session: &mut Session, tools: &mut Tools) -> Announceme
         && trusts(&settings.proxies, &session.peer)
     {
         let proxy = std::mem::replace(&mut session.peer, Peer::Ip(client));
+        if settings.uses.announced
+            && let Some((_, server)) = fields::ends(&seen[..length])
+        {
+            session.notes.get_or_insert_default().server = Some(server);
+        }
         if settings.uses.connection {
             session.notes.get_or_insert_default().connection = Some(proxy);
         }

@@ -30,19 +30,20 @@ pub(crate) fn greet(relay: &mut Relay) -> Result<Delivery, Errno> {
         return Ok(Delivery::All);
     };
     let greeting = attempt.greeting.get_or_insert_with(|| {
-        let ends = ends(&relay.client, of_client);
+        let announced = relay.notes.as_ref().and_then(|notes| notes.server);
+        let ends = ends(&relay.client, announced, of_client);
         Greeting::new(version, ends)
     });
     greeting.send(to)
 }
 
-/// The ends of the client's connection.
-fn ends(client: &Peer, socket: &OwnedFd) -> Option<Ends> {
+/// The ends of the client's connection. Where a trusted proxy names the client, it also names the other end.
+fn ends(client: &Peer, announced: Option<SocketAddr>, socket: &OwnedFd) -> Option<Ends> {
     let Peer::Ip(client) = *client else {
         return None;
     };
-    let server = rustix::net::getsockname(socket).ok()?;
-    let server = SocketAddr::try_from(server).ok()?;
+    let own = || SocketAddr::try_from(rustix::net::getsockname(socket).ok()?).ok();
+    let server = announced.or_else(own)?;
     Some(Ends {
         is_datagram: false,
         client,
