@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use super::lines::Line;
-use super::pattern::{self, Keys};
+use super::pattern::{self, PatternKind};
 use super::proxy::Proxy;
 use crate::files::Files;
 use crate::note::{Place, Report, Reported};
@@ -229,14 +229,16 @@ impl<'a> Acls<'a> {
             "always_true" => return Ok(Read::Constant(true)),
             "always_false" => return Ok(Read::Constant(false)),
             "ssl_fc" => return Ok(Read::Constant(self.ends_tls(line, report)?)),
-            "src" => (Subject::Client, Keys::Networks),
-            "dst" => (Subject::Server, Keys::Networks),
-            "dst_port" => (Subject::Port, Keys::Numbers),
-            "req.ssl_sni" | "req_ssl_sni" => (Subject::Name, Keys::Texts(way)),
-            "ssl_fc_sni" => (Subject::Name, Keys::Texts(way)),
-            "req.ssl_alpn" => (Subject::Protocols, Keys::Texts(way)),
-            "ssl_fc_alpn" => (Subject::Protocol, Keys::Texts(way)),
-            "req.ssl_hello_type" | "req_ssl_hello_type" => (Subject::Hello, Keys::ClientHello),
+            "src" => (Subject::Client, PatternKind::Networks),
+            "dst" => (Subject::Server, PatternKind::Networks),
+            "dst_port" => (Subject::Port, PatternKind::Numbers),
+            "req.ssl_sni" | "req_ssl_sni" => (Subject::Name, PatternKind::Texts(way)),
+            "ssl_fc_sni" => (Subject::Name, PatternKind::Texts(way)),
+            "req.ssl_alpn" => (Subject::Protocols, PatternKind::Texts(way)),
+            "ssl_fc_alpn" => (Subject::Protocol, PatternKind::Texts(way)),
+            "req.ssl_hello_type" | "req_ssl_hello_type" => {
+                (Subject::Hello, PatternKind::ClientHello)
+            }
             other => {
                 let why = format!("asks for `{other}`, which is not imported");
                 return Err(line.refuse(report, why));
@@ -252,7 +254,7 @@ impl<'a> Acls<'a> {
         }
         let is_lower = match converters {
             "" => false,
-            "lower" if matches!(keys, Keys::Texts(_)) => true,
+            "lower" if matches!(keys, PatternKind::Texts(_)) => true,
             other => {
                 let why = format!("has `{other}`, a conversion that is not imported");
                 return Err(line.refuse(report, why));

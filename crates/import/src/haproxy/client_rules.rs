@@ -13,7 +13,7 @@ const MOST_RULES: usize = 4096;
 
 /// A rule, and when it holds.
 #[derive(Debug, Clone)]
-pub(super) struct Rule {
+pub(super) struct ClientRule {
     pub(super) accepts: bool,
     pub(super) condition: Condition,
     pub(super) place: Place,
@@ -21,7 +21,7 @@ pub(super) struct Rule {
 
 /// The rules of a stage in their order. The first that holds decides, and a connection without one is accepted.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Stage(pub(super) Vec<Rule>);
+pub(super) struct Stage(pub(super) Vec<ClientRule>);
 
 impl Stage {
     /// Reads `tcp-request KIND accept` and `reject`.
@@ -74,7 +74,7 @@ impl Stage {
     }
 }
 
-fn rule(line: &Line, acls: &mut Acls<'_>, report: &mut Report) -> Result<Rule, Reported> {
+fn rule(line: &Line, acls: &mut Acls<'_>, report: &mut Report) -> Result<ClientRule, Reported> {
     let accepts = match line.word(2) {
         "accept" => true,
         "reject" => false,
@@ -85,7 +85,7 @@ fn rule(line: &Line, acls: &mut Acls<'_>, report: &mut Report) -> Result<Rule, R
         }
         _ => return Err(line.refuse(report, "is imported with `accept` and `reject` only")),
     };
-    Ok(Rule {
+    Ok(ClientRule {
         accepts,
         condition: condition(line, &line.words[3..], acls, report)?,
         place: line.place.clone(),

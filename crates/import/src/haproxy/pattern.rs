@@ -7,7 +7,7 @@ use crate::number::{MOST_PORTS, ports};
 
 /// What patterns are compared with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Keys<'a> {
+pub(super) enum PatternKind<'a> {
     Networks,
     Numbers,
     /// In this way, unless `-m` names another one.
@@ -29,7 +29,7 @@ pub(super) struct Written {
 /// The keys of a map that has all patterns. `is_lower`: what is compared is in lower case.
 pub(super) fn keys(
     line: &Line,
-    keys: Keys<'_>,
+    keys: PatternKind<'_>,
     is_lower: bool,
     written: &Written,
     report: &mut Report,
@@ -37,7 +37,7 @@ pub(super) fn keys(
     let patterns = &written.patterns;
     if written.way.as_deref() == Some("found") && patterns.is_empty() {
         return match keys {
-            Keys::Texts(_) => Ok(vec!["~.".into()]),
+            PatternKind::Texts(_) => Ok(vec!["~.".into()]),
             _ => Err(line.refuse(report, "has `-m found`, which is imported for names only")),
         };
     }
@@ -46,13 +46,13 @@ pub(super) fn keys(
     }
     let way = written.way.as_deref();
     let found = match keys {
-        Keys::Networks if matches!(way, None | Some("ip")) => networks(patterns),
-        Keys::Numbers if matches!(way, None | Some("int")) => numbers(patterns),
-        Keys::ClientHello => match &patterns[..] {
+        PatternKind::Networks if matches!(way, None | Some("ip")) => networks(patterns),
+        PatternKind::Numbers if matches!(way, None | Some("int")) => numbers(patterns),
+        PatternKind::ClientHello => match &patterns[..] {
             [one] if one == "1" => Ok(vec!["~.".into()]),
             _ => Err("asks for another hello than a client's, which has type 1".into()),
         },
-        Keys::Texts(usual) => {
+        PatternKind::Texts(usual) => {
             let case = match written.ignores_case || is_lower {
                 true => "~*",
                 false => "~",

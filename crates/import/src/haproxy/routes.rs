@@ -10,7 +10,7 @@ use crate::note::{Place, Report, Reported};
 use crate::toml::{Entry, Table, Value, key};
 
 /// A rule `use_backend`, or what stands for all connections without one.
-struct Rule<'a> {
+struct BackendRule<'a> {
     backend: &'a str,
     condition: Condition,
     place: Place,
@@ -115,13 +115,13 @@ fn rules<'a>(
     proxy: Proxy<'a>,
     acls: &mut Acls<'_>,
     report: &mut Report,
-) -> Result<Vec<Rule<'a>>, Reported> {
+) -> Result<Vec<BackendRule<'a>>, Reported> {
     let mut rules = Vec::new();
     let mut result = Ok(());
     for line in proxy.own(&["use_backend"]) {
         let words = line.words.get(2..).unwrap_or_default();
         match condition(line, words, acls, report) {
-            Ok(condition) => rules.push(Rule {
+            Ok(condition) => rules.push(BackendRule {
                 backend: line.word(1),
                 condition,
                 place: line.place.clone(),
@@ -140,7 +140,7 @@ fn pair(from: &str, to: &str, place: Option<&Place>) -> (Value, Option<Place>) {
 }
 
 /// The entries of a map by the client's address, if no rule asks for anything else.
-fn by_network(rules: &[Rule<'_>], default: &str, acls: &Acls<'_>) -> Option<Vec<Entry>> {
+fn by_network(rules: &[BackendRule<'_>], default: &str, acls: &Acls<'_>) -> Option<Vec<Entry>> {
     let mut literals = rules.iter().flat_map(|it| &it.condition.0).flatten();
     let is_client = |at: usize| acls.tests[at].subject == Subject::Client;
     if !literals.all(|it| is_client(it.test)) {
@@ -163,7 +163,7 @@ fn by_network(rules: &[Rule<'_>], default: &str, acls: &Acls<'_>) -> Option<Vec<
 }
 
 /// The entries of a map by one text: patterns in the order of the rules.
-fn by_text(rules: &[Rule<'_>], default: &str, acls: &Acls<'_>) -> Option<Vec<Entry>> {
+fn by_text(rules: &[BackendRule<'_>], default: &str, acls: &Acls<'_>) -> Option<Vec<Entry>> {
     let mut pairs = Pairs::new();
     let mut keys = BTreeSet::new();
     let mut subject = None;
@@ -191,7 +191,7 @@ fn by_text(rules: &[Rule<'_>], default: &str, acls: &Acls<'_>) -> Option<Vec<Ent
 /// The entries of a map by the outcomes of all tests, each a letter of the text that is looked up, and the maps of these tests.
 fn by_tests(
     name: &str,
-    rules: &[Rule<'_>],
+    rules: &[BackendRule<'_>],
     default: &str,
     contents: Option<&Stage>,
     acls: &Acls<'_>,

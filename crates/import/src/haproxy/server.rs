@@ -46,7 +46,7 @@ const WITH_VALUES: &[&str] = &[
 /// A server with its options.
 #[derive(Debug, Clone, Default)]
 pub(super) struct BackendServer {
-    pub(super) target: Target,
+    pub(super) target: ServerTarget,
     pub(super) weight: Option<u64>,
     pub(super) max_connections: Option<u64>,
     pub(super) backup: bool,
@@ -64,19 +64,19 @@ pub(super) struct BackendServer {
 
 /// What a server is.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Target {
+pub(super) enum ServerTarget {
     Address(String),
     /// A name of the DNS with the ports and weights of its servers (SRV).
     Service(String),
 }
 
-impl Default for Target {
+impl Default for ServerTarget {
     fn default() -> Self {
         Self::Address(String::new())
     }
 }
 
-impl Target {
+impl ServerTarget {
     /// The host of an address, if it is a name.
     pub(super) fn host(&self) -> Option<&str> {
         let Self::Address(address) = self else {
@@ -105,8 +105,8 @@ impl BackendServer {
     /// Its entry of `peers`.
     pub(super) fn peer(&self) -> Value {
         let (key, target) = match &self.target {
-            Target::Address(address) => ("address", address),
-            Target::Service(name) => ("service", name),
+            ServerTarget::Address(address) => ("address", address),
+            ServerTarget::Service(name) => ("service", name),
         };
         let weight = self.weight.filter(|_| key == "address");
         let optional = [
@@ -181,13 +181,13 @@ fn remark_addresses(line: &Line, host: &str, report: &mut Report) -> Result<(), 
     Ok(())
 }
 
-fn target(line: &Line, text: &str, report: &mut Report) -> Result<Target, Reported> {
+fn target(line: &Line, text: &str, report: &mut Report) -> Result<ServerTarget, Reported> {
     let parsed = address(text).map_err(|problem| report.error(&line.place, problem))?;
     match parsed {
-        Where::Path(path) => Ok(Target::Address(format!("unix://{path}"))),
-        Where::Host(name, _) if name.starts_with('_') => Ok(Target::Service(name)),
+        Where::Path(path) => Ok(ServerTarget::Address(format!("unix://{path}"))),
+        Where::Host(name, _) if name.starts_with('_') => Ok(ServerTarget::Service(name)),
         Where::Host(host, Some(port)) if port.parse::<u16>().is_ok_and(|port| port > 0) => {
-            Ok(Target::Address(format!("tcp://{host}:{port}")))
+            Ok(ServerTarget::Address(format!("tcp://{host}:{port}")))
         }
         Where::Host(..) => {
             let why = format!("has no port of its own in {text:?}");
