@@ -64,6 +64,17 @@ impl NameServer {
                 Some((udp, tcp))
             })
             .expect("a port is free");
+        Self::serving(udp, tcp)
+    }
+
+    /// One at this address.
+    pub fn at(address: SocketAddr) -> Self {
+        let udp = UdpSocket::bind(address).expect("the address is free");
+        let tcp = TcpListener::bind(address).expect("the address is free");
+        Self::serving(udp, tcp)
+    }
+
+    fn serving(udp: UdpSocket, tcp: TcpListener) -> Self {
         let address = udp.local_addr().expect("it is bound");
         let this = Self {
             address,

@@ -9,7 +9,7 @@
 //! - `process`, `listen`, `framing`, `liveness`, `tls`: the keys, and the rules between them; `address_kind`: what an
 //!   address speaks; `known`: the names that listeners may refer to
 //! - `route`, `route_path`: what becomes of the requests for a path; `request`: which of them become sessions
-//! - `proxies`: which proxies are believed; `stream`: the rules for clients, of which `access`
+//! - `proxies`, `trusted_host`: which proxies are believed; `stream`: the rules for clients, of which `access`
 //!   says which may connect, `limit` how many, `rate` how fast they are, `access_log` what is noted of them, and `preread` whether it is read what they ask for by TLS; `tables` with names of
 //!   their own
 //! - `upstream`, `balance`, `peer_check`, `peer_tls`, `relay`: peers that connections are relayed to; `variables`: texts that a connection completes; `uses`: what
@@ -76,6 +76,7 @@ mod tables;
 mod tests;
 mod tls;
 mod tls_variables;
+mod trusted_host;
 mod upstream;
 mod uses;
 mod variables;
@@ -117,6 +118,7 @@ pub use route::{PUBLISH_GROUP, Route, RouteKind, Routes, StaticFiles, Token};
 pub use route_path::{BadPath, RoutePath, WrongPath};
 pub use stream::StreamRules;
 pub use tls_variables::TlsVariable;
+pub use trusted_host::TrustedHost;
 pub use upstream::{MOST_PEERS, Next, Upstream, UpstreamPeer};
 pub use uses::Uses;
 pub use variables::{Template, TemplatePart, Variable};

@@ -6,13 +6,19 @@ use moorline_net::Address;
 use serde::{Deserialize, Serialize};
 
 use super::error::Reported;
+use super::trusted_host::TrustedHost;
 use super::walk::{Field, Section};
+
+/// Each connection is compared with all of them, and each is looked up again and again.
+const MOST_HOSTS: usize = 64;
 
 /// Proxies in front of a listener.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Proxies {
     /// The addresses of those that are believed.
     pub trusted: Vec<Network>,
+    /// Those that are known by their names.
+    pub hosts: Vec<TrustedHost>,
     /// Whether peers on a Unix socket are.
     pub trusts_unix: bool,
     /// The header in which they name their clients.
@@ -28,6 +34,7 @@ impl Proxies {
     pub fn trusts(&self, address: IpAddr) -> bool {
         let address = address.to_canonical();
         self.trusted.iter().any(|it| it.contains(address))
+            || self.hosts.iter().any(|it| it.has(address))
     }
 }
 
@@ -126,8 +133,12 @@ pub(super) fn proxies(
     let address = address.ok_or(Reported)?;
     let (trusted, header, protocol) = (trusted?, header?, protocol?.unwrap_or_default());
     let (protocol, reads_all) = (protocol != Protocol::Off, protocol == Protocol::FromAll);
-    let (trusted, trusts_unix) = trusted.unwrap_or_default();
-    let trusts_none = trusted.is_empty() && !trusts_unix;
+    let TrustedProxies {
+        networks,
+        hosts,
+        has_unix,
+    } = trusted.unwrap_or_default();
+    let trusts_none = networks.is_empty() && hosts.is_empty() && !has_unix;
     if protocol && trusts_none && !reads_all {
         return Err(section.report.error(
             section.place("proxy_protocol"),
@@ -150,8 +161,9 @@ pub(super) fn proxies(
         )?;
     }
     Ok(Proxies {
-        trusted,
-        trusts_unix,
+        trusted: networks,
+        hosts,
+        trusts_unix: has_unix,
         header: header.unwrap_or_default(),
         protocol,
         reads_all,
@@ -178,24 +190,37 @@ fn protocol(field: &Field<'_>) -> Result<Protocol, Reported> {
     })
 }
 
-fn trusted(field: &Field<'_>) -> Result<(Vec<Network>, bool), Reported> {
-    let hint = r#"write trusted_proxies = ["10.0.0.0/8", "::1", "unix"]"#;
-    let (mut networks, mut trusts_unix) = (Vec::new(), false);
+/// `trusted_proxies`.
+#[derive(Default)]
+struct TrustedProxies {
+    networks: Vec<Network>,
+    hosts: Vec<TrustedHost>,
+    has_unix: bool,
+}
+
+fn trusted(field: &Field<'_>) -> Result<TrustedProxies, Reported> {
+    let hint = r#"write trusted_proxies = ["10.0.0.0/8", "::1", "proxy.example", "unix"]"#;
+    let mut trusted = TrustedProxies::default();
     for entry in field.array(hint)? {
         let text = entry.text()?;
         if text == "unix" {
-            trusts_unix = true;
+            trusted.has_unix = true;
             continue;
         }
-        match Network::parse(text) {
-            Ok(network) => networks.push(network),
-            Err(problem) => {
+        match (Network::parse(text), TrustedHost::parse(text)) {
+            (Ok(network), _) => trusted.networks.push(network),
+            (Err(_), Some(host)) => trusted.hosts.push(host),
+            (Err(problem), None) => {
                 let message = format!("`trusted_proxies`: {text:?} {problem}");
                 return Err(entry.refuse(message, hint));
             }
         }
     }
-    Ok((networks, trusts_unix))
+    if trusted.hosts.len() > MOST_HOSTS {
+        let message = format!("`trusted_proxies` has over {MOST_HOSTS} names");
+        return Err(field.refuse(message, "write addresses or networks"));
+    }
+    Ok(trusted)
 }
 
 #[cfg(test)]

@@ -8,10 +8,12 @@ mod reports;
 mod resolvers;
 pub(crate) mod setup;
 pub(crate) mod stopping;
+mod trusted_hosts;
 mod upkeep;
 pub(crate) mod waiting;
 
 use std::io;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::mpsc::Receiver;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -39,6 +41,7 @@ use crate::commands::{Command, Inbox, Report};
 use crate::event_loop::{Loop, Parts};
 use crate::http::Site;
 use crate::ids::ListenerId;
+use crate::main_thread::trusted_hosts::TrustedHosts;
 use crate::main_thread::upkeep::look_after_upstreams;
 use crate::main_thread::waiting::Waiting;
 use crate::own_address::warn_of_missing_right;
@@ -62,7 +65,9 @@ pub fn run(start: GatewayStart) -> io::Result<()> {
     let ended = LocalSet::new().block_on(&runtime, async {
         leave_to_supervisor()?;
         leave_term_to_supervisor()?;
-        let gateway = Gateway::start(start)?;
+        let trusted_hosts = Rc::new(TrustedHosts::default());
+        trusted_hosts.prepare(&start.config).await;
+        let gateway = Gateway::start(start, trusted_hosts)?;
         let shared = gateway.shared.clone();
         let ended = gateway.serve().await;
         shared.access_logs.finish();
@@ -94,6 +99,8 @@ pub(crate) struct Gateway {
     pub(crate) retired: Vec<u16>,
     /// The processes that are joined with this gateway.
     pub(crate) joined: FxHashMap<ProcessId, Joined>,
+    /// Proxies that are trusted by their names.
+    trusted_hosts: Rc<TrustedHosts>,
     /// The names of the processes in logs.
     pub(crate) names: FxHashMap<ProcessId, String>,
     /// Processes that some loops do not hear yet, and how many of them.
@@ -129,7 +136,7 @@ pub(crate) struct Joined {
 }
 
 impl Gateway {
-    fn start(start: GatewayStart) -> io::Result<Self> {
+    fn start(start: GatewayStart, trusted_hosts: Rc<TrustedHosts>) -> io::Result<Self> {
         let control = ControlChannel::new(start.control)?;
         let (mut config, mut credentials) = (start.config, start.credentials);
         config.maps = credentials.take_maps();
@@ -139,6 +146,8 @@ impl Gateway {
         let (loops, outlets) = inboxes(count)?;
         let board = start.scoreboard.row(main_row(count));
         let mut gateway = Self::new(control, config.clone(), credentials, loops, board)?;
+        trusted_hosts.serve(&config);
+        gateway.trusted_hosts = trusted_hosts;
         let (mut sockets, mut folders) = (Vec::new(), Vec::new());
         for listener in start.listeners {
             sockets.push((ListenerId(listener.place), listener.socket));
@@ -202,6 +211,7 @@ impl Gateway {
             change: None,
             retired: Vec::new(),
             joined: FxHashMap::default(),
+            trusted_hosts: Rc::default(),
             names: FxHashMap::default(),
             attaching: FxHashMap::default(),
             released: FxHashMap::default(),
@@ -226,6 +236,7 @@ impl Gateway {
             self.shared.clone(),
             self.loops.clone(),
         ));
+        tokio::task::spawn_local(self.trusted_hosts.clone().look_after());
         let mut look = tokio::time::interval(LOOK_AT_RETIRED);
         // While nothing is retired its ticks are not taken.
         look.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -332,6 +343,7 @@ impl Gateway {
     /// The reload that was prepared has failed.
     fn forget_change(&mut self) {
         self.change = None;
+        self.trusted_hosts.serve(&self.config);
         self.keep_descriptors_for(&self.config);
     }
 
@@ -356,6 +368,7 @@ impl Gateway {
         let change = change.and_then(|change| self.leaves_nobody(&change.config).map(|()| change));
         let failure = match change {
             Ok(change) => {
+                self.trusted_hosts.prepare(&change.config).await;
                 self.change = Some(change);
                 None
             }

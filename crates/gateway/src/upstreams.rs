@@ -472,6 +472,15 @@ impl SharedUpstream {
         }
     }
 
+    /// The last answer holds until then, unless the name is being looked up again by now.
+    pub(crate) fn holds(&self, name: &HostPort, until: u64) {
+        let mut look_ups = lock(&self.look_ups);
+        let due = look_ups.get_mut(name).and_then(|it| it.due.as_mut());
+        if let Some(due) = due {
+            *due = until;
+        }
+    }
+
     /// A check has ended. Returns how the peer's health has changed.
     pub(crate) fn checked(
         &self,

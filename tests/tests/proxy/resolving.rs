@@ -4,7 +4,8 @@ use std::io::{Read, Write};
 use std::time::Duration;
 
 use moorline_tests::{
-    Engine, Manner, NameServer, PeerServer, UdpClient, UdpPeer, eventually, happens_within,
+    Engine, Manner, NameServer, PeerServer, Site, UdpClient, UdpPeer, eventually, happens_within,
+    require_root,
 };
 
 use super::connect;
@@ -209,4 +210,98 @@ fn a_service_of_udp_has_datagrams() {
     let text = text.replacen("tcp://127.0.0.1:0", "udp://127.0.0.1:0", 1);
     let engine = Engine::start("moorline", &text);
     assert_eq!(UdpClient::new(engine.socket_address(0)).ask(b"x"), b"x");
+}
+
+/// An engine that has this server in its `/etc/resolv.conf`.
+fn with_system_server(server: &NameServer, text: &str) -> Engine {
+    let site = Site::new("moorline", text);
+    let own = format!("nameserver {}\n", server.address.ip());
+    site.write("resolv.conf", &own);
+    let script = format!(
+        "exec unshare --mount sh -c 'mount --bind {} /etc/resolv.conf; exec \"$0\" \"$@\"' \"$0\" \"$@\"",
+        site.path("resolv.conf").display()
+    );
+    let started = site.try_start_by(&script, |_| {});
+    started.unwrap_or_else(|finished| panic!("it does not start: {finished:#?}"))
+}
+
+/// A server on the port of DNS, at an address of no other test that runs at the same time.
+fn system_server() -> NameServer {
+    require_root("a resolv.conf of its own is mounted, and a server listens on port 53");
+    let [.., second, first] = std::process::id().to_be_bytes();
+    NameServer::at(([127, 53, second, first | 1], 53).into())
+}
+
+#[test]
+fn a_name_that_the_system_resolves_is_looked_up_again_by_its_time_to_live() {
+    let server = system_server();
+    let (peers, port) = peers::<2>();
+    server.set("db.test", &["127.0.0.1"]);
+    let text = format!(
+        "[workers]\ncount = 1\n[[listen]]\nname = \"front\"\naddress = \"tcp://127.0.0.1:0\"\nupstream = \"back\"\n\
+         [upstream.back]\npeers = [\"tcp://db.test:{port}\"]\n"
+    );
+    let engine = with_system_server(&server, &text);
+    assert!(echo(&engine));
+    server.set("db.test", &["127.0.0.2"]);
+    // A second after it was asked, and not half a minute.
+    let has_moved = || {
+        let shown = shown(&engine);
+        shown.contains("127.0.0.2:") && !shown.contains("127.0.0.1:")
+    };
+    assert!(happens_within(Duration::from_secs(10), has_moved));
+    assert!(echo(&engine));
+    assert_eq!(peers.map(|it| it.connections()), [1, 1]);
+}
+
+/// What a client gets from a listener that sends it its own address, behind a PROXY header.
+fn named_client(engine: &Engine) -> String {
+    let mut client = connect(engine);
+    let mut answer = String::new();
+    // One that is refused is closed.
+    let header = b"PROXY TCP4 192.0.2.7 192.0.2.1 1 2\r\n";
+    if client.write_all(header).is_ok() {
+        let _ = client.read_to_string(&mut answer);
+    }
+    answer
+}
+
+fn proxied(names: &str) -> String {
+    format!(
+        "[workers]\ncount = 1\n[[listen]]\nname = \"front\"\naddress = \"tcp://127.0.0.1:0\"\nreturn = \"${{client.address}}\"\n\
+         proxy_protocol = true\ntrusted_proxies = [{names}]\n"
+    )
+}
+
+#[test]
+fn proxies_are_trusted_by_their_names() {
+    let engine = Engine::start("moorline", &proxied("\"localhost\""));
+    assert_eq!(named_client(&engine), "192.0.2.7");
+    engine.configure(&proxied("\"10.0.0.1\""));
+    engine.reload().expect_success();
+    eventually("it is trusted no more", || named_client(&engine).is_empty());
+    engine.configure(&proxied("\"10.0.0.1\", \"localhost\""));
+    engine.reload().expect_success();
+    eventually("it is trusted again", || {
+        named_client(&engine) == "192.0.2.7"
+    });
+}
+
+#[test]
+fn a_trusted_name_follows_its_addresses_and_keeps_them_while_servers_fail() {
+    let server = system_server();
+    server.set("proxy.test", &["127.0.0.9"]);
+    let engine = with_system_server(&server, &proxied("\"proxy.test\""));
+    assert_eq!(named_client(&engine), "");
+    server.set("proxy.test", &["127.0.0.1", "127.0.0.9"]);
+    eventually("it is looked up again", || {
+        named_client(&engine) == "192.0.2.7"
+    });
+    server.behave(Manner::Failing);
+    engine.logged(&["a trusted proxy's name cannot be resolved", "proxy.test"]);
+    assert_eq!(named_client(&engine), "192.0.2.7");
+    engine.reload().expect_success();
+    assert_eq!(named_client(&engine), "192.0.2.7");
+    server.behave(Manner::Plain);
+    engine.logged(&["a trusted proxy's name can be resolved again"]);
 }

@@ -337,14 +337,15 @@ pub(super) const LISTEN: SectionReference = SectionReference {
         ),
         key(
             "trusted_proxies",
-            "list of addresses, networks and `\"unix\"`",
+            "list of addresses, networks, names of hosts and `\"unix\"`",
             Words("none"),
-            r#"["10.0.0.0/8", "::1", "unix"]"#,
+            r#"["10.0.0.0/8", "::1", "proxy.example", "unix"]"#,
             Yes,
             "The proxies in front of this listener. The peer of a request, or of a session that began as one, that comes from one of them is the \
              client that it names: for the app, the log, `sessions`, `max_sessions_per_address` and `dispatch = \"ip-hash\"`. \
              That is the last address that is none of these, or the last that is readable. `\"unix\"`: the peers of a Unix \
-             socket. What others say is ignored.",
+             socket. A name has the addresses that the system finds for it, at the start, at a reload and when their time to live is over; what was \
+             found stays while that fails. What others say is ignored.",
         ),
         key(
             "forwarded_header",

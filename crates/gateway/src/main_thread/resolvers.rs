@@ -23,6 +23,8 @@ const SHORTEST: Duration = Duration::from_secs(1);
 const LONGEST: Duration = Duration::from_secs(300);
 /// How soon a name that could not be resolved is looked up again.
 const AFTER_FAILURE: Duration = Duration::from_secs(5);
+/// How long the servers of the system may take to say for how long an answer holds.
+const TTL_TIMEOUT: Duration = Duration::from_secs(5);
 /// The shortest time for which an answer counts as valid, whatever the configuration says.
 const SHORTEST_VALID: Duration = Duration::from_millis(10);
 /// Resolvers that are kept: each is a thread.
@@ -34,6 +36,8 @@ const MOST_SERVERS: usize = 256;
 #[derive(Debug, Default)]
 pub(super) struct Resolvers {
     kept: RefCell<FxHashMap<Vec<SocketAddr>, HickoryResolver>>,
+    /// Says for how long the answers of the system's resolver hold, which does not.
+    ttls: RefCell<Option<HickoryResolver>>,
 }
 
 /// What DNS says, and for how long it holds.
@@ -66,6 +70,38 @@ impl Resolvers {
             LookedUp::Vanished => valid.unwrap_or(ttl.min(AFTER_FAILURE)),
         };
         (said.looked_up, again)
+    }
+
+    /// How long an answer of the system's resolver holds, as its servers say. `None`: they do not know these addresses, which
+    /// come from `/etc/hosts` or elsewhere.
+    pub(super) async fn time_to_live(&self, host: &str, found: &[Found]) -> Option<Duration> {
+        let has =
+            |is_family: fn(&SocketAddr) -> bool| found.iter().any(|it| is_family(&it.address));
+        // Servers are asked for no family that the system's resolver leaves out.
+        let families = match (has(SocketAddr::is_ipv4), has(SocketAddr::is_ipv6)) {
+            (true, true) => Families::Both,
+            (true, false) => Families::Ipv4,
+            (false, true) => Families::Ipv6,
+            (false, false) => return None,
+        };
+        let resolver = self.ttls()?;
+        let looking = look_up_host(&resolver, host, families);
+        let answer = tokio::time::timeout(TTL_TIMEOUT, looking)
+            .await
+            .ok()?
+            .ok()?;
+        let is_known = |it: &Found| answer.addresses.contains(&it.address.ip());
+        // Of many addresses each answer may have others.
+        let ttl = answer.ttl.filter(|_| found.iter().any(is_known))?;
+        Some(ttl.clamp(SHORTEST, LONGEST))
+    }
+
+    fn ttls(&self) -> Option<HickoryResolver> {
+        let mut ttls = self.ttls.borrow_mut();
+        if ttls.is_none() {
+            *ttls = HickoryResolver::from_system_servers().ok();
+        }
+        ttls.clone()
     }
 
     async fn ask(&self, rules: &ResolverRules, name: &HostPort) -> Said {

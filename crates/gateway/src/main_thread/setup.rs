@@ -59,6 +59,7 @@ impl Gateway {
             log,
         } = change;
         warn_of_missing_right(&config);
+        self.trusted_hosts.serve(&config);
         self.shared.upstreams.prepare_tls(peer_tls);
         self.tls = tls.into();
         self.credentials = credentials;

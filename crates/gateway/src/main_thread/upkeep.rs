@@ -23,7 +23,7 @@ use crate::proxy_header::writer;
 use crate::relay::connecting::is_local;
 use crate::shared::Shared;
 use crate::udp_relay::socket;
-use crate::upstreams::{Due, Encryption, Opening, SharedUpstream};
+use crate::upstreams::{Due, Encryption, LookedUp, Opening, SharedUpstream};
 
 /// Looks names up and checks peers as they become due, as long as the process lives.
 pub(crate) async fn look_after_upstreams(shared: Arc<Shared>, loops: Arc<[Inbox]>) {
@@ -61,9 +61,22 @@ async fn resolve(
     upstream: Arc<SharedUpstream>,
     name: HostPort,
 ) {
-    let (looked_up, again) = resolvers.look_up(upstream.resolver(), &name).await;
-    upstream.answered(&name, looked_up, Clock::shared_now(), again);
+    let rules = upstream.resolver();
+    // The system's resolver tells no times to live.
+    let is_of_system = rules.is_none() && name.port != 0;
+    let (looked_up, again) = resolvers.look_up(rules, &name).await;
+    let found = match &looked_up {
+        LookedUp::Found(found) if is_of_system => found.clone(),
+        _ => Vec::new(),
+    };
+    let now = Clock::shared_now();
+    upstream.answered(&name, looked_up, now, again);
     shared.upstreams.note_change();
+    // Nobody waits for this.
+    if let Some(ttl) = resolvers.time_to_live(&name.host, &found).await {
+        upstream.holds(&name, now + ttl.as_millis() as u64);
+        shared.upstreams.note_change();
+    }
 }
 
 /// Checks one peer. If it is taken out, connections that have had nothing from it leave it.

@@ -312,6 +312,7 @@ fn proxied(scope: Scope<'_>, cx: &mut Context<'_>) -> Vec<Entry> {
             let text = directive.one(&mut cx.report).ok()?;
             let text = match text {
                 "unix:" => "unix".to_owned(),
+                host if is_host(host) => host.to_owned(),
                 text => access::network(text, directive, cx).ok()?,
             };
             Some((Value::text(text), Some(directive.place.clone())))
@@ -330,6 +331,13 @@ fn proxied(scope: Scope<'_>, cx: &mut Context<'_>) -> Vec<Entry> {
         from: place,
     });
     entries
+}
+
+/// Whether it is the name of a host, and neither an address nor a network.
+fn is_host(text: &str) -> bool {
+    let is_fit = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '.' | '_');
+    let last = text.trim_end_matches('.').rsplit('.').next();
+    text.chars().all(is_fit) && last.is_some_and(|it| it.chars().any(|c| c.is_ascii_alphabetic()))
 }
 
 fn target(

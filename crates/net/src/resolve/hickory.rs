@@ -58,6 +58,14 @@ impl HickoryResolver {
         Self::start(config, options)
     }
 
+    /// The same without `/etc/hosts`.
+    pub fn from_system_servers() -> io::Result<Self> {
+        let (config, mut options) =
+            hickory_resolver::system_conf::read_system_conf().map_err(io::Error::other)?;
+        options.use_hosts_file = ResolveHosts::Never;
+        Self::start(config, options)
+    }
+
     /// Asks these servers, and no hosts file. Fails if there are none or no thread can be started.
     pub fn with_servers(servers: &[SocketAddr]) -> io::Result<Self> {
         if servers.is_empty() {

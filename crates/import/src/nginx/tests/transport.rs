@@ -212,9 +212,9 @@ fn what_has_no_effect_has_a_remark() {
 #[test]
 fn the_proxy_protocol_is_believed_from_trusted_networks() {
     let text = "stream { server { listen 1 proxy_protocol; proxy_pass 10.0.0.1:80;
-        set_real_ip_from 10.0.0.0/8; set_real_ip_from unix:; proxy_protocol_timeout 5s; } }";
+        set_real_ip_from 10.0.0.0/8; set_real_ip_from unix:; set_real_ip_from proxy.example; proxy_protocol_timeout 5s; } }";
     let found = imported(text);
-    let expected = "proxy_protocol = \"any\"\ntrusted_proxies = [\n  \"10.0.0.0/8\",\n  \"unix\",\n]\nhandshake_timeout = \"5s\"\n";
+    let expected = "proxy_protocol = \"any\"\ntrusted_proxies = [\n  \"10.0.0.0/8\",\n  \"unix\",\n  \"proxy.example\",\n]\nhandshake_timeout = \"5s\"\n";
     assert!(found.contains(expected), "{found}");
 }
 
