@@ -54,7 +54,7 @@ pub fn load_text(text: &str, path: &Path) -> Result<Loaded, ConfigErrors> {
 /// # Errors
 /// The file cannot be read, or its `run_dir` is not acceptable.
 pub fn run_dir(path: &Path) -> Result<PathBuf, ConfigErrors> {
-    let (file, text) = read(path)?;
+    let (file, text) = read_again(path)?;
     run_dir_in(&text, &file, &Host::current())
 }
 
@@ -64,7 +64,7 @@ pub fn run_dir(path: &Path) -> Result<PathBuf, ConfigErrors> {
 /// # Errors
 /// As [`run_dir`].
 pub fn run_dirs(path: &Path) -> Result<Vec<PathBuf>, ConfigErrors> {
-    let (file, text) = read(path)?;
+    let (file, text) = read_again(path)?;
     let host = Host::current();
     let run_dir = run_dir_in(&text, &file, &host)?;
     let common = common_run_dir_on(&canonical(&file), &run_dir, &host);
@@ -118,6 +118,15 @@ fn file(path: &Path) -> PathBuf {
         path.join("moorline.toml")
     } else {
         path.to_owned()
+    }
+}
+
+/// [`read`] for a command about an engine that has read the file. A pipe says nothing any more, and is not waited for.
+fn read_again(path: &Path) -> Result<(PathBuf, String), ConfigErrors> {
+    let file = file(path);
+    match fs::metadata(&file) {
+        Ok(found) if !found.is_file() => Ok((file, String::new())),
+        _ => read(path),
     }
 }
 

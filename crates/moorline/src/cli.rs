@@ -2,6 +2,7 @@
 
 mod control;
 mod import;
+mod output;
 mod peers;
 mod serve;
 mod table;
@@ -257,7 +258,7 @@ fn finish(result: Result<(), Failure>) -> ExitCode {
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(Failure { code, message }) => {
-            eprintln!("error: {message}");
+            output::warn(format_args!("error: {message}"));
             ExitCode::from(code)
         }
     }

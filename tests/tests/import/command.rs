@@ -124,3 +124,58 @@ fn a_file_that_can_be_read_once_is_read_once() {
     assert_eq!(exchange(port, Ipv4Addr::LOCALHOST, b""), b"a");
     drop(engine);
 }
+
+#[test]
+fn a_reload_does_not_wait_for_pipes_that_the_file_is_or_includes() {
+    let peer = named("a");
+    for file in ["nginx.conf", "rest.conf"] {
+        let port = free_port();
+        let site = Site::new("moorline", "");
+        let path = site.path(file);
+        nix::unistd::mkfifo(&path, Mode::from_bits_truncate(0o600))
+            .expect("the folder can be written");
+        let text = conf(port, &peer.address.to_string());
+        if file != "nginx.conf" {
+            site.write("nginx.conf", "include rest.conf;");
+        }
+        let writer = std::thread::spawn(move || fs::write(path, text));
+        let engine = serve(&site, "nginx.conf");
+        writer.join().expect("it ends").expect("it is read");
+        let refused = site.command(&["reload", "nginx.conf"]).finish();
+        let is_told = refused.stderr.contains("can be read only once");
+        assert!(!refused.status.success() && is_told, "{refused:#?}");
+        assert_eq!(exchange(port, Ipv4Addr::LOCALHOST, b""), b"a");
+        drop(engine);
+    }
+}
+
+#[test]
+fn nobody_need_read_what_it_prints() {
+    let site = Site::new("moorline", "");
+    let servers = (1..3000).map(|port| conf(port, "10.0.0.1:80").replace("stream {", ""));
+    let servers: String = servers
+        .map(|it| it.trim_end_matches('}').to_owned())
+        .collect();
+    site.write(
+        "nginx.conf",
+        format!("worker_processes 1; stream {{ {servers} }}"),
+    );
+    let mut command = site.command(&["import", "nginx.conf"]);
+    let child = command
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn();
+    let mut child = child.expect("it starts");
+    drop(child.stdout.take());
+    let output = child.wait_with_output().expect("it ends");
+    let told = String::from_utf8_lossy(&output.stderr);
+    assert!(
+        output.status.success() && !told.contains("panicked"),
+        "{told}"
+    );
+    let mut command = site.command(&["import", "nginx.conf"]);
+    let child = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn();
+    let mut child = child.expect("it starts");
+    drop(child.stderr.take());
+    assert!(child.wait().expect("it ends").success());
+}

@@ -1,6 +1,6 @@
 //! The commands that a running engine answers.
 
-use std::io::{self, BufWriter, Write};
+use std::io;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -11,6 +11,7 @@ use moorline_engine::control::{PeerChange, Switch, UpstreamSeen};
 
 use crate::bench::{self, BenchArgs};
 
+use super::output::{print, tell};
 use super::{EngineChoice, Failure, Paths, PeerSwitch, finish, peers, table};
 
 pub(super) fn reload(paths: &Paths, engine: EngineChoice, tasks: bool) -> ExitCode {
@@ -21,8 +22,8 @@ pub(super) fn reload(paths: &Paths, engine: EngineChoice, tasks: bool) -> ExitCo
     finish(run_dir(paths, engine).and_then(|run_dir| {
         let reload = Request::Reload { scope, config };
         command::ask(&run_dir, reload, |answer| match answer {
-            Response::Progress(text) => println!("{text}"),
-            Response::Done(text) => println!("reloaded: {text}"),
+            Response::Progress(text) => tell(text),
+            Response::Done(text) => tell(format_args!("reloaded: {text}")),
             Response::Refused(_)
             | Response::Unconfirmed(_)
             | Response::Status(_)
@@ -41,7 +42,7 @@ pub(super) fn reload(paths: &Paths, engine: EngineChoice, tasks: bool) -> ExitCo
 pub(super) fn stop(paths: &Paths, engine: EngineChoice) -> ExitCode {
     finish(run_dir(paths, engine).and_then(|run_dir| {
         command::stop(&run_dir).map_err(Failure::failed)?;
-        println!("stopped");
+        tell("stopped");
         Ok(())
     }))
 }
@@ -57,7 +58,7 @@ pub(super) fn drain(
         let drain = Request::Drain { over_ms, listener };
         command::ask(&run_dir, drain, |answer| {
             if let Response::Progress(text) | Response::Done(text) = answer {
-                println!("{text}");
+                tell(text);
             }
         })
         .map_err(Failure::failed)
@@ -192,7 +193,7 @@ pub(super) fn set_peer(
         };
         command::ask(&run_dir, request, |answer| {
             if let Response::Done(text) = answer {
-                println!("{text}; {}", lasts(change));
+                tell(format_args!("{text}; {}", lasts(change)));
             }
         })
         .map_err(Failure::failed)
@@ -219,14 +220,5 @@ fn run_dir(paths: &Paths, engine: EngineChoice) -> Result<PathBuf, Failure> {
             command::find(run_dirs)
                 .ok_or_else(|| Failure::usage("no folder is known for the engine"))
         }
-    }
-}
-
-/// Writes to standard output. It is no failure if the reader has closed it.
-fn print(write: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> Result<(), Failure> {
-    let mut out = BufWriter::new(io::stdout().lock());
-    match write(&mut out).and_then(|()| out.flush()) {
-        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(Failure::failed(error)),
-        _ => Ok(()),
     }
 }

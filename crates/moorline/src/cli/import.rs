@@ -14,6 +14,7 @@ use moorline_engine::config::{self, Loaded};
 use moorline_engine::supervisor;
 use moorline_import::{Imported, Kind, Source};
 
+use super::output::{print, warn};
 use super::{Failure, finish};
 use files::SystemFiles;
 
@@ -49,29 +50,27 @@ enum Program {
 }
 
 pub(super) fn import(args: &ImportArgs) -> ExitCode {
-    finish(read(&args.file).and_then(|text| {
+    finish(read(&args.file, SystemFiles::FIRST).and_then(|text| {
         let folder = folder(args)?;
         let order = Order {
             name: args.file.display().to_string(),
             kind: args.kind,
             folder,
         };
-        let imported = order.import(&text)?;
+        let imported = order.import(&text, SystemFiles::FIRST)?;
         for path in &args.output {
             fs::write(path, &imported.toml).map_err(|error| {
                 Failure::failed(format!("{} cannot be written: {error}", path.display()))
             })?;
         }
-        for remark in &imported.remarks {
-            eprintln!("remark: {remark}");
-        }
+        tell_remarks(&imported);
         match args.run {
             true => serve(args, order, &imported),
             false => {
-                if args.output.is_empty() {
-                    print!("{}", imported.toml);
+                if !args.output.is_empty() {
+                    return Ok(());
                 }
-                Ok(())
+                print(|out| out.write_all(imported.toml.as_bytes()))
             }
         }
     }))
@@ -86,7 +85,7 @@ struct Order {
 }
 
 impl Order {
-    fn import(&self, text: &str) -> Result<Imported, Failure> {
+    fn import(&self, text: &str, mut files: SystemFiles) -> Result<Imported, Failure> {
         let kind = match self.kind {
             Some(Program::Nginx) => Kind::Nginx,
             Some(Program::Haproxy) => Kind::Haproxy,
@@ -97,7 +96,7 @@ impl Order {
             folder: &self.folder,
             text,
         };
-        moorline_import::import(&source, kind, &mut SystemFiles).map_err(|errors| {
+        moorline_import::import(&source, kind, &mut files).map_err(|errors| {
             let lines: Vec<_> = errors.iter().map(ToString::to_string).collect();
             Failure::usage(lines.join("\nerror: "))
         })
@@ -118,11 +117,12 @@ fn serve(args: &ImportArgs, order: Order, imported: &Imported) -> Result<(), Fai
                 "the configuration came from standard input, which can be read only once".into(),
             );
         }
-        let text = read(path).map_err(|failure| failure.message)?;
-        let imported = order.import(&text).map_err(|failure| failure.message)?;
-        for remark in &imported.remarks {
-            eprintln!("remark: {remark}");
-        }
+        let files = SystemFiles::AGAIN;
+        let text = read(path, files).map_err(|failure| failure.message)?;
+        let imported = order
+            .import(&text, files)
+            .map_err(|failure| failure.message)?;
+        tell_remarks(&imported);
         config::load_text(&imported.toml, path).map_err(|errors| broken(&errors).message)
     };
     supervisor::serve_from(loaded, Box::new(load)).map_err(Failure::failed)
@@ -139,11 +139,17 @@ fn is_standard_input(file: &Path) -> bool {
     file == Path::new("-")
 }
 
+fn tell_remarks(imported: &Imported) {
+    for remark in &imported.remarks {
+        warn(format_args!("remark: {remark}"));
+    }
+}
+
 /// The text of the file, which is read once.
-fn read(file: &Path) -> Result<String, Failure> {
+fn read(file: &Path, files: SystemFiles) -> Result<String, Failure> {
     let text = match is_standard_input(file) {
         true => bounded(io::stdin().lock()),
-        false => fs::File::open(file).and_then(bounded),
+        false => files.open(file).and_then(bounded),
     };
     text.map_err(|error| Failure::usage(format!("{} cannot be read: {error}", file.display())))
 }

@@ -7,6 +7,7 @@ use moorline_engine::config::{self, Config, Loaded};
 use moorline_engine::supervisor;
 use moorline_engine::{Descriptors, may_use_other_addresses};
 
+use super::output::tell;
 use super::{Failure, Paths, Served, finish};
 
 pub(super) fn serve(paths: &Paths, config: Option<PathBuf>) -> ExitCode {
@@ -27,23 +28,23 @@ pub(super) fn serve(paths: &Paths, config: Option<PathBuf>) -> ExitCode {
 pub(super) fn check(paths: &Paths, config: Option<PathBuf>) -> ExitCode {
     finish(load(paths, config).and_then(|loaded| {
         for warning in &loaded.warnings {
-            println!("warning: {warning}");
+            tell(format_args!("warning: {warning}"));
         }
         let descriptors = Descriptors::of(&loaded.config);
         let descriptors = descriptors.check().map_err(Failure::failed)?;
-        println!("{descriptors}");
+        tell(descriptors);
         if descriptors.left() == 0 {
-            println!("warning: no connection is accepted with so few: raise the hard limit");
+            tell("warning: no connection is accepted with so few: raise the hard limit");
         }
         if let Some(upstream) = loaded.config.transparent_upstream()
             && !may_use_other_addresses()
         {
-            println!(
+            tell(format_args!(
                 "warning: `bind` of upstream {:?} is transparent: the gateway needs CAP_NET_ADMIN or CAP_NET_RAW, and this user has neither",
                 upstream.name
-            );
+            ));
         }
-        println!("{}: ok", loaded.path.display());
+        tell(format_args!("{}: ok", loaded.path.display()));
         Ok(())
     }))
 }

@@ -2,18 +2,50 @@
 
 use std::fs;
 use std::io;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use moorline_import::Files;
+use rustix::fs::OFlags;
 
 use super::pattern;
 
 /// Files of this machine.
-pub(super) struct SystemFiles;
+#[derive(Debug, Clone, Copy)]
+pub(super) struct SystemFiles {
+    /// They were read before, by an engine that serves now, and must not be waited for.
+    is_again: bool,
+}
+
+impl SystemFiles {
+    /// They are read for the first time. A pipe is read to its end, however long that takes.
+    pub(super) const FIRST: Self = Self { is_again: false };
+    /// They are read again.
+    pub(super) const AGAIN: Self = Self { is_again: true };
+
+    /// Opens a file.
+    pub(super) fn open(self, path: &Path) -> io::Result<fs::File> {
+        if !self.is_again {
+            return fs::File::open(path);
+        }
+        // To open a pipe would wait for its writer.
+        let flags = OFlags::NONBLOCK.bits().cast_signed();
+        let file = fs::File::options()
+            .read(true)
+            .custom_flags(flags)
+            .open(path)?;
+        match file.metadata()?.is_file() {
+            true => Ok(file),
+            false => Err(io::Error::other(
+                "it can be read only once, which was done when the engine was started",
+            )),
+        }
+    }
+}
 
 impl Files for SystemFiles {
     fn read(&mut self, path: &Path) -> io::Result<String> {
-        fs::File::open(path).and_then(super::bounded)
+        self.open(path).and_then(super::bounded)
     }
 
     fn matching(&mut self, pattern: &Path) -> io::Result<Vec<PathBuf>> {
