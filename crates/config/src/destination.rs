@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::error::{Report, Reported};
 use super::names::{NameId, Named};
+use super::upstream::Upstreams;
 use super::variables::{Template, TemplatePart, any_template};
 use super::walk::{Field, Section};
 use super::{Map, datagram_relay, near, peer_address, variables};
@@ -97,6 +98,32 @@ pub(super) fn destination(
         )?;
     }
     Ok(destination)
+}
+
+/// Refuses an address with `tls://` where nothing says how its peer is verified.
+pub(super) fn check_encrypted(
+    section: &Section<'_>,
+    destination: Option<&Destination>,
+    upstreams: &Upstreams,
+) -> Result<(), Reported> {
+    let Some(Destination::Text { text, like }) = destination else {
+        return Ok(());
+    };
+    let is_encrypted =
+        matches!(text.parts(), [TemplatePart::Text(first), ..] if first.starts_with("tls://"));
+    let Ok(parsed) = &upstreams.parsed else {
+        return Ok(());
+    };
+    let of_name = |name: &String| parsed.iter().find(|it| it.name == *name);
+    let like = like.as_ref().and_then(of_name);
+    match is_encrypted && like.is_none_or(|like| like.tls.is_none()) {
+        true => Err(section.report.error(
+            section.key_place("upstream"),
+            "`upstream` has a `tls://` address, and nothing says how its peer is verified",
+            "write upstream_like = \"NAME\" beside it, of an [upstream.NAME] with `tls`",
+        )),
+        false => Ok(()),
+    }
 }
 
 fn upstream_or_address(

@@ -54,6 +54,10 @@ pub(super) fn relaying(
 ) -> Result<Relaying, Reported> {
     let is_datagram = address.is_some_and(datagram_relay::is_udp);
     let destination = destination::destination(section, is_datagram, &upstreams.names);
+    let destination = destination.and_then(|it| {
+        let encrypted = destination::check_encrypted(section, it.as_ref(), upstreams);
+        encrypted.map(|()| it)
+    });
     let sets = section.read("set", |field| sets(&field));
     if !destination::is_written(section) {
         section.refuse_keys(&["set"], "has no effect without `upstream` or `return`")?;

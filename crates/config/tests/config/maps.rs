@@ -299,6 +299,26 @@ peers = []
      |         ^^
   hint: write peers = ["tcp://10.0.0.1:3306", { address = "tcp://10.0.0.2:3306", weight = 2 }]"##,
     ),
+    (
+        r##"[[listen]]
+address = "tcp://127.0.0.1:1"
+upstream = "tls://10.0.0.1:1"
+[[listen]]
+address = "tcp://127.0.0.1:2"
+upstream = "tls://${client.address}:1"
+upstream_like = "web"
+[upstream.web]
+peers = ["tcp://10.0.0.1:1"]
+"##,
+        r##"/c/a.toml:3:1: `upstream` has a `tls://` address, and nothing says how its peer is verified
+  3 | upstream = "tls://10.0.0.1:1"
+    | ^^^^^^^^
+  hint: write upstream_like = "NAME" beside it, of an [upstream.NAME] with `tls`
+/c/a.toml:6:1: `upstream` has a `tls://` address, and nothing says how its peer is verified
+  6 | upstream = "tls://${client.address}:1"
+    | ^^^^^^^^
+  hint: write upstream_like = "NAME" beside it, of an [upstream.NAME] with `tls`"##,
+    ),
 ];
 
 #[test]
