@@ -529,8 +529,8 @@ fn give_up((listener, client): (ListenerId, Peer), arrival: Arrival, cx: &Cx) {
 
 /// Moves what a side that is gone had sent before: the error may be older than the event that tells of it.
 fn take_last_words(relay: &mut Relay, fault: Fault, tools: &mut Tools) -> LastWords {
-    let is_plain = relay.side(fault.side).tls.is_none();
-    if fault.cause == Cause::EndedAtOnce || !is_plain || relay.is_broken() {
+    // Where TLS itself has failed, nothing more can be read.
+    if fault.cause == Cause::EndedAtOnce || relay.is_broken() {
         return LastWords::Read;
     }
     relay.side_mut(fault.side).is_readable = true;

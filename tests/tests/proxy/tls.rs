@@ -133,3 +133,45 @@ fn a_connection_that_never_ends_its_handshake_reaches_no_peer() {
     assert_eq!(peer.connections(), 0);
     assert_eq!(engine.status().gateway.relays.begun, 0);
 }
+
+#[test]
+fn what_an_encrypted_client_has_sent_before_it_broke_off_reaches_its_peer() {
+    let (sender, received) = std::sync::mpsc::channel();
+    let sender = std::sync::Mutex::new(sender);
+    let (go, waits) = std::sync::mpsc::channel::<()>();
+    let waits = std::sync::Mutex::new(waits);
+    let peer = PeerServer::new(move |mut stream| {
+        let waits = waits.lock().expect("nobody panics");
+        waits.recv().expect("the test says when");
+        // The gateway finds that the client has gone as it passes this on.
+        let _ = stream.write_all(b"hello");
+        thread::sleep(Duration::from_millis(300));
+        let came = std::io::copy(&mut stream, &mut std::io::sink());
+        let sender = sender.lock().expect("nobody panics");
+        sender.send(came.expect("it ends")).expect("the test waits");
+    });
+    let (engine, trust) = start(&peer, "");
+    let client = connect(&engine, &trust);
+    let Stream::Tls(mut tls) = client.stream else {
+        panic!("it is encrypted");
+    };
+    tls.sock.set_nonblocking(true).expect("it is a socket");
+    let mut refused = 0;
+    while refused < 50 {
+        if tls.write(&[7; 16 * 1024]).is_err() {
+            refused += 1;
+            thread::sleep(Duration::from_millis(10));
+        }
+    }
+    let relayed = || engine.status().gateway.relays.bytes_up;
+    let before = relayed();
+    assert!(before > 0);
+    let linger = Some(Duration::ZERO);
+    rustix::net::sockopt::set_socket_linger(&tls.sock, linger).expect("it is a socket");
+    drop(tls);
+    go.send(()).expect("the peer waits");
+    let came = received.recv_timeout(moorline_tests::PATIENCE);
+    let came = came.expect("the peer learns of the end");
+    // The loop keeps some 100 KiB at most: the rest was in the client's socket.
+    assert!(came > before + (1 << 20), "{came} of more than {before}");
+}
