@@ -44,7 +44,7 @@ pub(super) const ACCESS_LOG: SectionReference = SectionReference {
             r#""json""#,
             Yes,
             "How values are written into a `format`, as in nginx: `\\xHH` for quotes, backslashes and what is not printable ASCII, and \
-             `-` for an empty value; as within a string of JSON; or as they are.",
+             `-` for what is not known; as within a string of JSON; or as they are.",
         ),
         key(
             "if",

@@ -1,6 +1,6 @@
 //! A line of an access log.
 
-use moorline_config::{AccessLogLine, Escape, Template, TemplatePart, Variable};
+use moorline_config::{AccessLogLine, Escape, Template, TemplatePart, TlsVariable, Variable};
 use moorline_proxy::{Facts, Text};
 
 /// A line is cut off at this number of bytes.
@@ -26,13 +26,31 @@ fn write_text(format: &Template, escape: Escape, facts: &dyn Facts, line: &mut V
             part => {
                 let mut value = Text::default();
                 value.fill_part(part, facts);
-                write_escaped(value.as_bytes(), escape, line);
+                match value.as_bytes() {
+                    [] if escape == Escape::Default && may_be_empty(part) => {}
+                    value => write_escaped(value, escape, line),
+                }
             }
         }
         if line.len() > LONGEST {
             line.truncate(LONGEST);
             return;
         }
+    }
+}
+
+/// Whether an empty value is a value: nginx writes `-` only for what there is not.
+fn may_be_empty(part: &TemplatePart) -> bool {
+    match part {
+        TemplatePart::Map(_) | TemplatePart::Set(_) => true,
+        TemplatePart::Variable(variable) => matches!(
+            variable,
+            Variable::ClientPort
+                | Variable::ConnectionPort
+                | Variable::ServerPort
+                | Variable::Tls(TlsVariable::Sni | TlsVariable::Alpn | TlsVariable::HelloVersion)
+        ),
+        _ => false,
     }
 }
 
@@ -143,6 +161,8 @@ fn is_json_number(value: &[u8]) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use moorline_config::NameId;
+
     use super::*;
 
     fn escaped(value: &[u8], escape: Escape) -> Vec<u8> {
@@ -165,6 +185,23 @@ mod tests {
             escaped(b"\t\r\x08\x0c\x1f", Escape::Json),
             br"\t\r\b\f\u001F"
         );
+    }
+
+    #[test]
+    fn what_is_not_known_is_a_dash_and_an_empty_value_is_not() {
+        let found = [
+            TemplatePart::Map(NameId::of("a")),
+            TemplatePart::Set(NameId::of("a")),
+            TemplatePart::Variable(Variable::ClientPort),
+            TemplatePart::Variable(Variable::Tls(TlsVariable::Sni)),
+        ];
+        assert!(found.iter().all(may_be_empty));
+        let unknown = [
+            TemplatePart::Variable(Variable::UpstreamAddress),
+            TemplatePart::Variable(Variable::ProxyAddress),
+            TemplatePart::Variable(Variable::Tls(TlsVariable::ServerName)),
+        ];
+        assert!(!unknown.iter().any(may_be_empty));
     }
 
     #[test]
