@@ -82,6 +82,11 @@ impl RelayTag {
     /// The bits of a mark.
     pub(crate) const MARK: u32 = (1 << 31) - 1;
 
+    /// Whether the tag of this attempt is one that no earlier attempt of the relay has had.
+    pub(crate) fn tells_attempt(attempt: u32) -> bool {
+        attempt <= 0xf
+    }
+
     /// The tag of a relay's client, or of the peer of this attempt.
     pub(crate) fn new(name: RelayRef, side: Side, attempt: u32) -> Self {
         let attempt = match side {

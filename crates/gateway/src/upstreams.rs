@@ -23,6 +23,9 @@ use implicit::Implicit;
 pub(crate) use implicit::NoDestination;
 use moorline_protocol::control::PeerChange;
 
+/// How soon a relay that waits for the first look-up of a name asks again, in milliseconds.
+pub(crate) const NAMES_MS: u64 = 20;
+
 /// What new connections are relayed to.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Targets {
@@ -145,9 +148,12 @@ impl Upstreams {
     /// The names and the checks that are due. They count as running from here.
     pub(crate) fn take_due(&self, now: u64) -> Due {
         let mut due = Due::default();
-        for upstream in self.all().into_iter().chain(self.implicit.in_use(now)) {
+        for upstream in self.all() {
             upstream.take_due(now, &mut due);
         }
+        // Not clones of them: one that somebody has does not give way to another.
+        self.implicit
+            .visit(now, |upstream| upstream.take_due(now, &mut due));
         due
     }
 
@@ -161,8 +167,16 @@ impl Upstreams {
         like: Option<&moorline_config::Upstream>,
         now: u64,
     ) -> Result<Arc<SharedUpstream>, NoDestination> {
-        let tls = |name: &str| lock(&self.state).tls.get(name).cloned();
-        let (upstream, is_new) = self.implicit.get(text, like, tls, now)?;
+        let name = like.map(|like| like.name.as_str());
+        // A loop may still have an earlier configuration than the one that the others get their settings from.
+        let settings = || {
+            let known = lock(&self.state);
+            let present = name.and_then(|name| known.targets.named(name));
+            let tls = name.and_then(|name| known.tls.get(name)).cloned();
+            let settings = present.map(|it| it.locked().config().clone());
+            (settings.or_else(|| like.cloned()), tls)
+        };
+        let (upstream, is_new) = self.implicit.get(text, name, settings, now)?;
         if is_new {
             // Its name must be looked up first.
             self.note_change();

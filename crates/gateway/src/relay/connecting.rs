@@ -9,7 +9,7 @@ use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, sockopt};
 
 use crate::cx::Cx;
-use crate::ids::{ListenerId, RelayRef, Side};
+use crate::ids::{ListenerId, RelayRef, RelayTag, Side};
 use crate::memory::{Class, TLS_BYTES};
 use crate::notes::Notes;
 use crate::own_address::{OpenFault, OwnAddress};
@@ -23,14 +23,13 @@ use crate::relay::{Cause, Fault, JoinedPeer, Relay, RelaySide, RelayStage};
 use crate::tcp;
 use crate::timers::Alarm;
 use crate::tools::Tools;
-use crate::upstreams::{Attempts, Choice, Failure, NoPeer, Opening, PeerAddress, SharedUpstream};
+use crate::upstreams::{
+    Attempts, Choice, Failure, NAMES_MS, NoPeer, Opening, PeerAddress, SharedUpstream,
+};
 use moorline_config::Listener;
 
 /// How soon a peer whose backlog is full is asked again, in milliseconds: no event says that it has room.
 const ASK_AGAIN_MS: u64 = 5;
-
-/// How soon a relay that waits for the first look-up of a name asks again, in milliseconds.
-const NAMES_MS: u64 = 20;
 
 /// A relay is looked at once within this time: a round of the wheel, and more.
 const LOOKED_AT: Duration = Duration::from_secs(60);
@@ -366,8 +365,9 @@ pub(crate) fn hear(
     let Some(socket) = &relay.side(Side::Upstream).socket else {
         return Reached::Waits;
     };
-    // The event is of this socket if there was no other, and says all.
-    let is_connected = relay.attempts() == 1 && readiness.is_writable() && !readiness.is_broken();
+    // The event is of this socket, if its tag tells it from all others, and says all.
+    let is_certain = RelayTag::tells_attempt(relay.attempts());
+    let is_connected = is_certain && readiness.is_writable() && !readiness.is_broken();
     let outcome = match is_connected {
         true => Ok(true),
         false => outcome(socket),

@@ -88,7 +88,10 @@ pub(crate) fn shake_hands(
         }
         // The peer must never get plaintext.
         Encryption::Missing => {
-            return Err(HandshakeFault::Refused("it cannot begin".into()));
+            return Err(HandshakeFault::Refused(
+                "the files of the upstream's `tls` are not loaded: a reload reads them again"
+                    .into(),
+            ));
         }
     };
     let RelayStage::Connecting(connecting) = &mut relay.stage else {

@@ -4,11 +4,10 @@ use crate::cx::Cx;
 use crate::event_loop::Loop;
 use crate::ids::UdpRelayKey;
 use crate::udp_relay::{UdpEnd, UdpRelay};
+use crate::upstreams::NAMES_MS;
 
 /// Relays that are looked at in one turn.
 const LOOKS_PER_TURN: usize = 256;
-/// How soon a relay that waits for the first look-up of a name asks again, in milliseconds.
-const NAMES_MS: u64 = 20;
 
 impl Loop {
     /// Looks after those that are due, a turn's share of them. True: there may be more.

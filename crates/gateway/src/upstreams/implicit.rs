@@ -1,12 +1,12 @@
 //! Upstreams of addresses that texts name: made when the first connection goes there.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use moorline_config::{Config, Upstream, destination_address};
 use moorline_net::Address;
 use rustc_hash::FxHashMap;
 
-use super::SharedUpstream;
+use super::{SharedUpstream, lock};
 use crate::peer_tls::PeerTls;
 
 /// The most of them. The one that was used least recently gives way, if no relay has it.
@@ -36,26 +36,27 @@ pub(crate) enum NoDestination {
 }
 
 impl Implicit {
-    /// The upstream of the address that this text names. True: it is new.
+    /// The upstream of the address that this text names. True: it is new. `like`: the name of the one whose settings it has; `settings`
+    /// finds those, and TLS towards its peers.
     ///
     /// # Errors
     /// It names none, or there are too many.
     pub(crate) fn get(
         &self,
         (text, is_datagram): (&str, bool),
-        like: Option<&Upstream>,
-        tls: impl FnOnce(&str) -> Option<Arc<PeerTls>>,
+        like: Option<&str>,
+        settings: impl FnOnce() -> (Option<Upstream>, Option<Arc<PeerTls>>),
         now: u64,
     ) -> Result<(Arc<SharedUpstream>, bool), NoDestination> {
-        let like_name = like.map(|like| like.name.clone());
-        let place = (like_name, text.to_owned(), is_datagram);
-        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let place = (like.map(str::to_owned), text.to_owned(), is_datagram);
+        let mut known = lock(&self.0);
         if let Some(used) = known.get_mut(&place) {
             used.at = now;
             return Ok((used.upstream.clone(), false));
         }
         let address = destination_address(text, is_datagram).map_err(NoDestination::Wrong)?;
-        if lacks_tls(&address, like) {
+        let (like, tls) = settings();
+        if lacks_tls(&address, like.as_ref()) {
             let problem = "its `upstream_like` names no upstream with `tls`";
             return Err(NoDestination::Wrong(problem.to_owned()));
         }
@@ -66,9 +67,8 @@ impl Implicit {
                 .map(|(place, _)| place.clone());
             known.remove(&oldest.ok_or(NoDestination::Full)?);
         }
-        let config = Upstream::of_address(text.to_owned(), address, like);
+        let config = Upstream::of_address(text.to_owned(), address, like.as_ref());
         let upstream = SharedUpstream::new(config, now);
-        let tls = like.and_then(|like| tls(&like.name));
         let upstream = Arc::new(upstream.with_tls(tls));
         let used = Used {
             upstream: upstream.clone(),
@@ -80,7 +80,7 @@ impl Implicit {
 
     /// Gives them the settings of this configuration. Those without any are forgotten.
     pub(crate) fn change(&self, config: &Config, tls: &FxHashMap<String, Arc<PeerTls>>, now: u64) {
-        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut known = lock(&self.0);
         known.retain(|(like, text, is_datagram), used| {
             let settings = like.as_ref().map(|like| config.upstream(like));
             let Ok(address) = destination_address(text, *is_datagram) else {
@@ -102,11 +102,11 @@ impl Implicit {
         });
     }
 
-    /// All of them. Those that are not used are forgotten.
-    pub(crate) fn in_use(&self, now: u64) -> Vec<Arc<SharedUpstream>> {
-        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+    /// Visits all of them. Those that are not used are forgotten.
+    pub(crate) fn visit(&self, now: u64, mut visit: impl FnMut(&Arc<SharedUpstream>)) {
+        let mut known = lock(&self.0);
         known.retain(|_, used| !used.is_unused() || now < used.at + UNUSED_MS);
-        known.values().map(|used| used.upstream.clone()).collect()
+        known.values().for_each(|used| visit(&used.upstream));
     }
 }
 
@@ -126,6 +126,12 @@ impl Used {
 mod tests {
     use super::*;
 
+    fn count(implicit: &Implicit, now: u64) -> usize {
+        let mut count = 0;
+        implicit.visit(now, |_| count += 1);
+        count
+    }
+
     #[test]
     fn there_are_only_so_many_and_the_oldest_unused_one_gives_way() {
         let implicit = Implicit::default();
@@ -133,7 +139,7 @@ mod tests {
             implicit.get(
                 (&format!("10.0.0.1:{}", at + 1), false),
                 None,
-                |_| None,
+                || (None, None),
                 now,
             )
         };
@@ -146,11 +152,12 @@ mod tests {
         let (again, is_new) = get(0, 5000).expect("it is there");
         assert!(!is_new && Arc::ptr_eq(&held, &again));
         assert!(get(1, 5000).expect("another one gives way").1);
-        let all: Vec<_> = implicit.in_use(5000);
+        let mut all = Vec::new();
+        implicit.visit(5000, |upstream| all.push(upstream.clone()));
         assert_eq!(all.len(), MOST_IMPLICIT);
         assert_eq!(get(5000, 5000).map(drop), Err(NoDestination::Full));
         drop((all, again));
-        assert_eq!(implicit.in_use(5000 + 2 * UNUSED_MS).len(), 1);
+        assert_eq!(count(&implicit, 5000 + 2 * UNUSED_MS), 1);
     }
 
     #[test]
@@ -168,7 +175,12 @@ mod tests {
         let get = |config: &Config| {
             let like = config.upstream("web");
             implicit
-                .get(("tls://10.0.0.1:1", false), like, |_| None, 0)
+                .get(
+                    ("tls://10.0.0.1:1", false),
+                    Some("web"),
+                    || (like.cloned(), None),
+                    0,
+                )
                 .map(|(_, is_new)| is_new)
         };
         assert_eq!(get(&safe), Ok(true));
@@ -176,7 +188,7 @@ mod tests {
         assert_eq!(get(&safe), Ok(false));
         implicit.change(&plain, &FxHashMap::default(), 0);
         assert!(matches!(get(&plain), Err(NoDestination::Wrong(_))));
-        assert_eq!(implicit.in_use(0).len(), 0);
+        assert_eq!(count(&implicit, 0), 0);
     }
 
     #[test]
@@ -191,7 +203,7 @@ mod tests {
             "a:b:c",
         ] {
             let got = Implicit::default()
-                .get((text, false), None, |_| None, 0)
+                .get((text, false), None, || (None, None), 0)
                 .map(drop);
             assert!(
                 matches!(got, Err(NoDestination::Wrong(_))),
@@ -208,7 +220,7 @@ mod tests {
         ] {
             assert!(
                 Implicit::default()
-                    .get((text, false), None, |_| None, 0)
+                    .get((text, false), None, || (None, None), 0)
                     .is_ok(),
                 "{text}"
             );
