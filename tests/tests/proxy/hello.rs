@@ -46,6 +46,21 @@ fn what_is_no_tls_goes_on_at_once() {
 }
 
 #[test]
+fn a_client_goes_on_when_a_reload_takes_preread_away() {
+    let peer = PeerServer::echo();
+    let engine = Engine::start("moorline", &config("preread = {}", "", &[peer.address]));
+    let mut client = connect(&engine);
+    let bytes = hello("a.test", 200);
+    client.write_all(&bytes[..20]).expect("it is taken");
+    thread::sleep(Duration::from_millis(100));
+    engine.configure(&config("", "", &[peer.address]));
+    engine.reload().expect_success();
+    let mut came = vec![0; 20];
+    client.read_exact(&mut came).expect("an echo comes");
+    assert_eq!(came, bytes[..20]);
+}
+
+#[test]
 fn no_peer_is_asked_before_the_hello_is_whole() {
     let peer = PeerServer::echo();
     let engine = Engine::start("moorline", &config("preread = {}", "", &[peer.address]));

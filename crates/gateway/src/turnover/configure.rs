@@ -56,6 +56,7 @@ impl Loop {
         self.acceptor.gate.change(&config.listeners);
         self.go_over_to_timeouts(&before, &config);
         self.go_over_to_marks(&before, &config);
+        self.let_hellos_go(&before, &config);
         self.note_targets(&before, &config);
         if before.engine.history_timeout != config.engine.history_timeout {
             self.watch_histories_anew();
@@ -68,6 +69,22 @@ impl Loop {
             cx.shared.change(&config, cx.clock.shared_ms());
         }
         self.change_memory_limit();
+    }
+
+    /// Connections whose hello is not waited for any more go on.
+    fn let_hellos_go(&mut self, before: &Config, config: &Config) {
+        let waits = |listener: &Listener| listener.stream.preread.is_some();
+        let mut pairs = before.listeners.iter().zip(&config.listeners);
+        if !pairs.any(|(before, now)| waits(before) && !waits(now)) {
+            return;
+        }
+        let agenda = &mut self.tools.agenda;
+        for session in self.sessions.iter_mut() {
+            let listener = config.listeners.get(session.listener.index());
+            if session.phase == Phase::Preread && listener.is_some_and(|it| !waits(it)) {
+                agenda.schedule(session);
+            }
+        }
     }
 
     /// Uses this TLS state for new connections.
