@@ -49,15 +49,15 @@ impl DatagramRules {
     }
 }
 
-/// Reads the keys of a listener.
+/// Reads the keys of a listener, which may be one that relays.
 pub(super) fn rules(
     section: &Section<'_>,
     address: Option<&Address>,
+    is_relay: bool,
 ) -> Result<DatagramRules, Reported> {
     let requests = section.read("requests", |field| field.number(1..=MOST));
     let responses = section.read("responses", |field| field.number(0..=MOST));
-    let relays_datagrams =
-        matches!(address, None | Some(Address::Udp(_))) && section.has("upstream");
+    let relays_datagrams = matches!(address, None | Some(Address::Udp(_))) && is_relay;
     match relays_datagrams {
         true => section.refuse_keys(
             CONNECTION_KEYS,

@@ -15,8 +15,8 @@ use super::relay::Relaying;
 use super::walk::{Field, Section};
 use super::{
     Compression, Dispatch, Listener, OnCrash, OnError, RequestRules, Route, RouteKind, Routes,
-    Uses, compression, datagram_relay, framing, proxies, relay, request, route, server, stream,
-    tls,
+    Uses, compression, datagram_relay, destination, framing, proxies, relay, request, route,
+    server, stream, tls,
 };
 
 const DEFAULT_HIGH_WATERMARK: u64 = 1 << 20;
@@ -104,7 +104,11 @@ fn listener(
     let proxies = proxies::proxies(&section, address.as_ref().ok(), |it| is_http(&section, it));
     let stream = stream::rules(&section, address.as_ref().ok(), known);
     let own_dispatch = section.read("dispatch", |field| process::dispatch(&field));
-    let rules = datagram_relay::rules(&section, address.as_ref().ok());
+    let rules = datagram_relay::rules(
+        &section,
+        address.as_ref().ok(),
+        destination::is_written(&section),
+    );
     let servers = server::servers(&section, address.as_ref().ok());
     let datagrams = check_datagrams(&section, address.as_ref().ok(), own_dispatch.as_ref().ok());
     if let (Ok(content), Ok(sizes), Ok(name)) = (&content, &sizes, &name) {
@@ -244,7 +248,8 @@ fn check_datagrams(
     address: Option<&Address>,
     dispatch: Option<&Option<Dispatch>>,
 ) -> Result<(), Reported> {
-    let is_unrelayed = |address: &&Address| is_datagram(address) && !section.has("upstream");
+    let is_unrelayed =
+        |address: &&Address| is_datagram(address) && !destination::is_written(section);
     let Some(address) = address.filter(is_unrelayed) else {
         return Ok(());
     };

@@ -92,9 +92,6 @@ pub(super) fn relaying(
         }
     }
     keys?;
-    if is_datagram {
-        section.refuse_keys(&["return"], "does not answer datagrams in this version")?;
-    }
     if let (Some(address), Ok(Some(Destination::Upstream(name)))) = (address, &destination)
         && let Some(upstream) = upstreams.named(name)
         && !upstream.peers.is_empty()

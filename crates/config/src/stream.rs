@@ -52,10 +52,11 @@ pub(super) fn rules(
             KEYS,
             "has no effect on requests of HTTP: it belongs to listeners of streams",
         )?,
-        Some(address) if is_datagram(address) && !section.has("upstream") => section.refuse_keys(
-            KEYS,
-            "has no effect on a listener of datagrams without `upstream`",
-        )?,
+        Some(address) if is_datagram(address) && !destination::is_written(section) => section
+            .refuse_keys(
+                KEYS,
+                "has no effect on a listener of datagrams without `upstream` or `return`",
+            )?,
         _ => {}
     }
     if !destination::is_written(section) {

@@ -97,7 +97,7 @@ impl Loop {
         {
             return;
         }
-        if let Some(key) = self.begin_udp_relay(client, front) {
+        if let Some(key) = self.begin_udp_relay(client, front, datagram) {
             self.pass_up(key, datagram);
         }
     }

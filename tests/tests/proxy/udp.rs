@@ -61,6 +61,41 @@ fn datagrams_pass_both_ways_and_are_counted() {
 }
 
 #[test]
+fn a_datagram_may_be_answered_with_a_text() {
+    let text = "[engine]\ngateway_loops = 2\n[workers]\ncount = 0\n[[listen]]\nname = \"front\"\naddress = \"udp://0.0.0.0:0\"\n\
+                return = \"${client.address} ${server.address} ${protocol}\"\naccess_log = [\"main\"]\n\
+                [[listen]]\nname = \"closed\"\naddress = \"udp://127.0.0.1:0\"\nreturn = \"x\"\naccess = [{ deny = \"all\" }]\n\
+                access_log = [\"main\"]\n\
+                [access_log.main]\npath = \"{folder}/log\"\n\
+                format = \"${listener} ${connection} ${status} ${bytes.received} ${bytes.sent}\"\n";
+    let engine = Engine::start("moorline", text);
+    let front = SocketAddr::from(([127, 0, 0, 1], engine.socket_address(0).port()));
+    let client = UdpClient::new(front);
+    for _ in 0..2 {
+        assert_eq!(client.ask(b"hello"), b"127.0.0.1 127.0.0.1 UDP");
+    }
+    UdpClient::new(engine.socket_address(1)).ask_in_vain(b"hello", Duration::from_millis(100));
+    assert_eq!(engine.status().gateway.relays.open, 0);
+    eventually("each leaves a line", || {
+        let log = std::fs::read_to_string(engine.path("log")).unwrap_or_default();
+        let lines: Vec<_> = log
+            .lines()
+            .map(|it| it.split(' ').collect::<Vec<_>>())
+            .collect();
+        let front = |line: &&Vec<&str>| line[0] == "front" && line[2..] == ["200", "5", "23"];
+        // Each connection has a number, one that is refused, too.
+        let numbers: std::collections::BTreeSet<_> = lines.iter().map(|line| line[1]).collect();
+        lines.len() == 3
+            && lines.iter().filter(front).count() == 2
+            && lines
+                .iter()
+                .any(|line| line[0] == "closed" && line[2] == "403")
+            && numbers.len() == 3
+            && !numbers.contains("0")
+    });
+}
+
+#[test]
 fn empty_and_largest_datagrams_pass_whole() {
     let peer = UdpPeer::echo();
     let engine = Engine::start("moorline", &udp_config("", "", &[peer.address]));

@@ -40,7 +40,7 @@ access = [{ deny = "all" }]
 "#,
         r#"/c/a.toml:4:1: `access` has no effect on requests of HTTP: it belongs to listeners of streams
   hint: remove it
-/c/a.toml:7:1: `access` has no effect on a listener of datagrams without `upstream`
+/c/a.toml:7:1: `access` has no effect on a listener of datagrams without `upstream` or `return`
   hint: remove it"#,
     ),
     (

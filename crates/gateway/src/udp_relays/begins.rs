@@ -13,13 +13,15 @@ use crate::event_loop::Loop;
 use crate::ids::{Side, UdpRelayKey};
 use crate::notes::Notes;
 use crate::relay::destination::{Aim, aim};
+use crate::relay::number;
 use crate::shared::admission::Counted;
 use crate::tools::Tools;
 use crate::udp_relay::kept::Unanswered;
-use crate::udp_relay::{UdpClient, UdpMeters, UdpRelay};
+use crate::udp_relay::{UdpClient, UdpEnd, UdpMeters, UdpRelay, socket};
 use crate::upstreams::{Attempts, SharedUpstream, Targets};
 use moorline_protocol::control::LoopCounter;
 use moorline_protocol::wire::{CloseReason, Peer};
+use moorline_proxy::Text;
 
 impl Loop {
     /// A client without a relay gets one, unless its listener forbids it. Then its datagram is lost.
@@ -27,24 +29,24 @@ impl Loop {
         &mut self,
         client: UdpClient,
         front: &Arc<OwnedFd>,
+        datagram: &[u8],
     ) -> Option<UdpRelayKey> {
+        let serial = self.relays.next_serial();
         let tools = &mut self.tools;
         let settings = tools.cx.listener(client.listener);
         let is_closed = settings.is_retired || tools.cx.is_stopping();
         let shown = Peer::Ip(client.address);
+        let number = number(serial, &tools.cx);
         let admitted = match is_closed {
-            false => admit(&client, &shown, front, tools),
+            false => admit(&newcomer(&client, &shown, front, number), tools),
             true => None,
         };
         let Some((counted, mut notes)) = admitted else {
             tools.cx.count(LoopCounter::DatagramsDropped, 1);
             return None;
         };
-        let Some(upstream) = upstream(
-            &newcomer(&client, &shown, front),
-            &self.relays.targets,
-            tools,
-        ) else {
+        let newcomer = newcomer(&client, &shown, front, number);
+        let Some((upstream, answer)) = destination(&newcomer, &self.relays.targets, tools) else {
             tools.cx.count(LoopCounter::DatagramsDropped, 1);
             tools.cx.shared.release(client.listener, &shown, counted);
             return None;
@@ -63,7 +65,6 @@ impl Loop {
             bytes: [0; 2],
         };
         let attempts = Attempts::new(cx.clock.shared_ms());
-        let serial = self.relays.next_serial();
         let key = self.udp_relays.insert(serial, |name| UdpRelay {
             name,
             client,
@@ -81,35 +82,67 @@ impl Loop {
             is_bound: true,
             is_leaving: false,
         });
-        Some(key)
+        match answer {
+            None => Some(key),
+            Some(text) => {
+                self.answer_client(key, datagram, &text);
+                None
+            }
+        }
+    }
+
+    /// A client's datagram is answered with a text, which nginx's `return` does, too.
+    fn answer_client(&mut self, key: UdpRelayKey, datagram: &[u8], text: &Text) {
+        let (relay, tools) = (&mut self.udp_relays[key], &mut self.tools);
+        relay.note(Side::Client, datagram.len(), tools);
+        let client = &relay.client;
+        let text = text.as_bytes();
+        if !text.is_empty() {
+            match socket::answer(&relay.front, &client.address, client.local, text) {
+                Ok(()) => relay.note(Side::Upstream, text.len(), tools),
+                Err(error) => {
+                    tracing::debug!(client = %client.address, %error, "a datagram was not sent");
+                    tools.cx.count(LoopCounter::DatagramsDropped, 1);
+                }
+            }
+        }
+        self.end_udp_relay(key, UdpEnd::Finished);
     }
 }
 
 /// A client that has no relay so far.
-fn newcomer<'a>(client: &UdpClient, shown: &'a Peer, front: &'a OwnedFd) -> Newcomer<'a> {
+fn newcomer<'a>(
+    client: &UdpClient,
+    shown: &'a Peer,
+    front: &'a OwnedFd,
+    number: u64,
+) -> Newcomer<'a> {
     Newcomer {
         listener: client.listener,
         client: shown,
         socket: Some(front),
         notes: None,
         local: client.local,
-        number: 0,
+        number,
         begun_at: None,
     }
 }
 
-/// The upstream that a new client's datagrams go to.
-fn upstream(
+/// The upstream that a new client's datagrams go to, or the text that it gets.
+fn destination(
     newcomer: &Newcomer<'_>,
     targets: &Targets,
     tools: &mut Tools,
-) -> Option<Arc<SharedUpstream>> {
+) -> Option<(Arc<SharedUpstream>, Option<Text>)> {
     let Tools { cx, refusals, .. } = tools;
     let listener = newcomer.listener;
     let why = match aim(&newcomer.facts(None, cx), targets) {
-        None => return targets.of_listener(listener.index()).cloned(),
-        Some(Aim::Upstream(upstream)) => return Some(upstream),
-        Some(Aim::Answer(_)) => return None,
+        None => {
+            let upstream = targets.of_listener(listener.index()).cloned();
+            return upstream.map(|upstream| (upstream, None));
+        }
+        Some(Aim::Upstream(upstream)) => return Some((upstream, None)),
+        Some(Aim::Answer(text)) => return Some((SharedUpstream::nowhere(), Some(text))),
         Some(Aim::Nowhere(why)) => why,
     };
     log_refusal(newcomer, EntryRefusal::MISDIRECTED, cx);
@@ -124,16 +157,10 @@ fn upstream(
 }
 
 /// Counts a new client for the limits of its listener. `None`: one of them, or `access`, forbids it.
-fn admit(
-    client: &UdpClient,
-    shown: &Peer,
-    front: &OwnedFd,
-    tools: &mut Tools,
-) -> Option<(Counted, Option<Box<Notes>>)> {
-    let listener = client.listener;
-    let newcomer = newcomer(client, shown, front);
+fn admit(newcomer: &Newcomer<'_>, tools: &mut Tools) -> Option<(Counted, Option<Box<Notes>>)> {
+    let (listener, shown) = (newcomer.listener, newcomer.client);
     if !is_allowed(tools.cx.listener(listener), shown) {
-        note_denied(&newcomer, tools);
+        note_denied(newcomer, tools);
         return None;
     }
     let Tools { cx, refusals, .. } = tools;
@@ -142,7 +169,7 @@ fn admit(
         Ok(counted) => counted,
         Err(limit) => {
             cx.count_limit(limit);
-            log_refusal(&newcomer, EntryRefusal::LIMITED, cx);
+            log_refusal(newcomer, EntryRefusal::LIMITED, cx);
             if let Some(unlogged) = refusals.tells(listener, cx.clock.ms) {
                 tracing::warn!(
                     listener = %cx.listener(listener).name, peer = %shown, reason = %CloseReason::Limit, unlogged,
@@ -154,7 +181,7 @@ fn admit(
     };
     cx.count_address(listener, shown, &mut counted);
     let mut notes = None;
-    match take_tickets(&newcomer, tools) {
+    match take_tickets(newcomer, tools) {
         Ok(tickets) => note_tickets(&mut notes, tickets),
         Err(EntryRefused) => {
             tools.cx.shared.release(listener, shown, counted);
