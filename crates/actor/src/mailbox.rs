@@ -1,0 +1,195 @@
+//! Messages that wait.
+
+use std::collections::VecDeque;
+
+use crate::message::Message;
+
+/// How much may wait in one mailbox.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct MailboxLimits {
+    /// From this number of messages on the length is reported, and again each time it has doubled. Default: 1,024.
+    pub warn_at: usize,
+    /// Above this number of messages the services that send to it are paused until half of them are handled: they finish the
+    /// message that they handle, and get no other. Default: 65,536.
+    ///
+    /// Services of one loop that would wait for each other are not paused. A pause for a service of another loop lasts 100 ms at most,
+    /// then the paused one handles a message: it may be what that one waits for.
+    pub messages: usize,
+    /// The same in bytes of payload. Default: 64 MiB.
+    pub bytes: usize,
+    /// The hard limit, as a multiple of the two: above it messages are refused. Default: 16.
+    pub hard: usize,
+}
+
+impl Default for MailboxLimits {
+    fn default() -> Self {
+        Self {
+            warn_at: 1 << 10,
+            messages: 1 << 16,
+            bytes: 64 << 20,
+            hard: 16,
+        }
+    }
+}
+
+/// One service's messages, oldest first.
+#[derive(Debug)]
+pub(crate) struct Mailbox {
+    messages: VecDeque<Message>,
+    bytes: usize,
+    /// The length at which it is reported next.
+    report_at: usize,
+    is_full: bool,
+    lost: u64,
+}
+
+/// What a message has changed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Change {
+    None,
+    /// The length has reached a threshold.
+    Longer(usize),
+    /// It is above its bound now: senders are to pause.
+    Filled,
+    /// It is down to half of it.
+    Drained,
+}
+
+/// An empty mailbox keeps room for this many messages.
+const KEPT: usize = 64;
+
+impl Mailbox {
+    pub(crate) fn new(limits: &MailboxLimits) -> Self {
+        Self {
+            messages: VecDeque::new(),
+            bytes: 0,
+            report_at: limits.warn_at,
+            is_full: false,
+            lost: 0,
+        }
+    }
+
+    /// Puts a message behind the others. Refuses it at the hard limit, and tells how many it has refused.
+    pub(crate) fn push(&mut self, message: Message, limits: &MailboxLimits) -> Result<Change, u64> {
+        let is_over = |times: usize| {
+            self.messages.len() >= limits.messages.saturating_mul(times)
+                || self.bytes >= limits.bytes.saturating_mul(times)
+        };
+        // An answer is awaited, and its number is bounded by that of the calls.
+        if is_over(limits.hard) && !message.kind.is_answer() {
+            self.lost += 1;
+            return Err(self.lost);
+        }
+        let is_full = is_over(1);
+        self.bytes += message.payload.size();
+        self.messages.push_back(message);
+        if is_full && !self.is_full {
+            self.is_full = true;
+            return Ok(Change::Filled);
+        }
+        if self.messages.len() >= self.report_at {
+            self.report_at *= 2;
+            return Ok(Change::Longer(self.messages.len()));
+        }
+        Ok(Change::None)
+    }
+
+    /// Takes the oldest message.
+    pub(crate) fn pop(&mut self, limits: &MailboxLimits) -> Option<(Message, Change)> {
+        let message = self.messages.pop_front()?;
+        self.bytes -= message.payload.size();
+        let mut change = Change::None;
+        if self.is_full
+            && self.messages.len() <= limits.messages / 2
+            && self.bytes <= limits.bytes / 2
+        {
+            self.is_full = false;
+            change = Change::Drained;
+        }
+        if self.messages.is_empty() {
+            self.report_at = limits.warn_at;
+            if self.messages.capacity() > KEPT {
+                self.messages = VecDeque::new();
+            }
+        }
+        Some((message, change))
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.messages.len()
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.messages.is_empty()
+    }
+
+    /// What is left when the service ends.
+    pub(crate) fn into_messages(self) -> VecDeque<Message> {
+        self.messages
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::id::ServiceId;
+    use crate::message::{Kind, Payload};
+
+    fn message(kind: Kind, size: usize) -> Message {
+        Message {
+            source: ServiceId::NONE,
+            session: 0,
+            kind,
+            payload: Payload::Bytes(vec![0; size]),
+        }
+    }
+
+    const LIMITS: MailboxLimits = MailboxLimits {
+        warn_at: 2,
+        messages: 4,
+        bytes: 100,
+        hard: 2,
+    };
+
+    #[test]
+    fn a_mailbox_warns_at_doubling_lengths_fills_refuses_and_drains() {
+        let mut mailbox = Mailbox::new(&LIMITS);
+        let text = || message(Kind(0), 1);
+        let pushed: Vec<_> = (0..8)
+            .map(|_| mailbox.push(text(), &LIMITS).expect("there is room"))
+            .collect();
+        let none = Change::None;
+        assert_eq!(
+            pushed,
+            [
+                none,
+                Change::Longer(2),
+                none,
+                Change::Longer(4),
+                Change::Filled,
+                none,
+                none,
+                Change::Longer(8)
+            ]
+        );
+        assert!(mailbox.push(text(), &LIMITS).is_err());
+        assert!(mailbox.push(message(Kind::RESPONSE, 1), &LIMITS).is_ok());
+        let popped: Vec<_> = std::iter::from_fn(|| mailbox.pop(&LIMITS))
+            .map(|(_, change)| change)
+            .collect();
+        let drained = Change::Drained;
+        assert_eq!(
+            popped,
+            [none, none, none, none, none, none, drained, none, none]
+        );
+    }
+
+    #[test]
+    fn bytes_count_as_messages_do() {
+        let mut mailbox = Mailbox::new(&LIMITS);
+        let mut push = || mailbox.push(message(Kind(0), 100), &LIMITS);
+        assert_eq!(push().ok(), Some(Change::None));
+        assert_eq!(push().ok(), Some(Change::Filled));
+        assert!(push().is_err());
+    }
+}

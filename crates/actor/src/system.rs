@@ -1,0 +1,220 @@
+//! Starts loops, launches services, waits.
+
+use std::fmt;
+use std::io;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, mpsc};
+use std::thread::{Builder as ThreadBuilder, JoinHandle, sleep};
+use std::time::{Duration, Instant};
+
+use tokio::runtime::{Builder, LocalOptions};
+
+use crate::actor::Actor;
+use crate::id::ServiceId;
+use crate::inbox::Letter;
+use crate::local::Local;
+use crate::mailbox::MailboxLimits;
+use crate::message::{Kind, Message, Payload};
+use crate::port::{Port, on_port};
+use crate::report::Report;
+use crate::runner::run;
+use crate::shared::{LaunchError, LaunchOptions, Reporter, Shared};
+use crate::typed::{Address, Context, Service, host};
+
+/// How a system runs.
+pub struct SystemOptions {
+    /// The event loops, from 1 to 255. Default: 1.
+    pub loops: u8,
+    /// How much may wait in a mailbox.
+    pub mailbox: MailboxLimits,
+    /// A service that handles one message for longer is reported as stuck, once. Default: 5 s.
+    pub stall_after: Duration,
+    /// Is called with each report, on the thread where it arises. It does not block. Default: prints to standard error.
+    pub report: Box<dyn Fn(&Report) + Send + Sync>,
+}
+
+impl Default for SystemOptions {
+    fn default() -> Self {
+        Self {
+            loops: 1,
+            mailbox: MailboxLimits::default(),
+            stall_after: Duration::from_secs(5),
+            report: Box::new(|report| eprintln!("[{}] {report}", report.service())),
+        }
+    }
+}
+
+impl fmt::Debug for SystemOptions {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SystemOptions")
+            .field("loops", &self.loops)
+            .field("mailbox", &self.mailbox)
+            .field("stall_after", &self.stall_after)
+            .finish_non_exhaustive()
+    }
+}
+
+/// The loops of a process, and the services on them. Dropping it stops the loops, and waits for the end of their turns.
+pub struct System {
+    shared: Arc<Shared>,
+    threads: Vec<JoinHandle<()>>,
+    /// Ends the watchdog when it is dropped.
+    watchdog: Option<(mpsc::Sender<()>, JoinHandle<()>)>,
+}
+
+/// How often the end of the loops is looked for.
+const END_LOOK: Duration = Duration::from_millis(1);
+
+impl System {
+    /// Starts the loops. Blocks for as long as threads take to start.
+    ///
+    /// # Errors
+    /// The system gives no thread or no epoll set.
+    pub fn start(options: SystemOptions) -> io::Result<Self> {
+        let loops = options.loops.max(1);
+        let reporter: Reporter = options.report;
+        let shared = Arc::new(Shared::new(loops, options.mailbox, reporter));
+        let mut system = Self {
+            shared: shared.clone(),
+            threads: Vec::new(),
+            watchdog: None,
+        };
+        for index in 0..loops {
+            system.threads.push(start_loop(index, shared.clone())?);
+        }
+        let (end, ended) = mpsc::channel();
+        let thread = ThreadBuilder::new()
+            .name("watchdog".into())
+            .spawn(move || watch(&shared, options.stall_after, &ended))?;
+        system.watchdog = Some((end, thread));
+        Ok(system)
+    }
+
+    /// Launches a service of Rust. Never blocks; requests that are sent before it is made wait for it.
+    ///
+    /// # Errors
+    /// There is no free slot, or no such loop. If `make` fails, the service ends, and calls to it fail.
+    pub fn launch<S, F>(&self, options: LaunchOptions, make: F) -> Result<Address<S>, LaunchError>
+    where
+        S: Service,
+        F: FnOnce(&Context) -> Result<S, String> + Send + 'static,
+    {
+        self.launch_actor(options, host(make)).map(Address::new)
+    }
+
+    /// Launches a service without types. See [`launch`](Self::launch).
+    ///
+    /// # Errors
+    /// There is no free slot, or no such loop.
+    pub fn launch_actor<F>(&self, options: LaunchOptions, make: F) -> Result<ServiceId, LaunchError>
+    where
+        F: FnOnce(Port) -> Result<Box<dyn Actor>, String> + Send + 'static,
+    {
+        self.shared.launch(options, None, on_port(make))
+    }
+
+    /// Sends a request from outside of all services. It is lost if the service is gone.
+    pub fn send<S: Service>(&self, to: Address<S>, request: S::Request) {
+        let Some(place) = self.shared.table.place(to.id()) else {
+            return;
+        };
+        let message = Message {
+            source: ServiceId::NONE,
+            session: 0,
+            kind: Kind::TYPED,
+            payload: Payload::Value(Box::new(request)),
+        };
+        let inbox = &self.shared.loops[usize::from(place.on)].inbox;
+        inbox.put(Letter::Message(to.id(), message));
+    }
+
+    /// Blocks until all services but daemons have ended, or one of them has stopped the system.
+    pub fn wait(&self) {
+        self.shared.wait();
+    }
+
+    /// Stops the loops, and waits this long for the end of their turns. A loop whose service does not return is left behind: its thread
+    /// runs on until the process ends. Tells whether all ended.
+    pub fn end_within(mut self, time: Duration) -> bool {
+        self.shared.stop();
+        let deadline = Instant::now() + time;
+        while !self.threads.iter().all(JoinHandle::is_finished) {
+            if Instant::now() >= deadline {
+                self.threads.clear();
+                return false;
+            }
+            sleep(END_LOOK);
+        }
+        true
+    }
+
+    /// What stops it from another thread, such as one that waits for signals.
+    pub fn stopper(&self) -> impl Fn() + Send + 'static {
+        let shared = self.shared.clone();
+        move || shared.stop()
+    }
+}
+
+impl fmt::Debug for System {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "System({} loops)", self.threads.len())
+    }
+}
+
+impl Drop for System {
+    fn drop(&mut self) {
+        self.shared.stop();
+        if let Some((end, thread)) = self.watchdog.take() {
+            drop(end);
+            let _ = thread.join();
+        }
+        for thread in self.threads.drain(..) {
+            // A loop that panics has said so.
+            let _ = thread.join();
+        }
+    }
+}
+
+fn start_loop(index: u8, shared: Arc<Shared>) -> io::Result<JoinHandle<()>> {
+    let (tell, told) = mpsc::sync_channel(1);
+    let thread = ThreadBuilder::new()
+        .name(format!("services {index}"))
+        .spawn(move || {
+            let options = LocalOptions::default();
+            let runtime = match Builder::new_current_thread()
+                .enable_all()
+                .build_local(options)
+            {
+                Ok(runtime) => runtime,
+                Err(error) => return drop(tell.send(Err(error))),
+            };
+            let _ = tell.send(Ok(()));
+            runtime.block_on(run(Local::new(index, shared)));
+        })?;
+    told.recv().unwrap_or(Ok(())).map(|()| thread)
+}
+
+/// Looks at what each loop does, until its other end is dropped.
+fn watch(shared: &Shared, stall_after: Duration, end: &mpsc::Receiver<()>) {
+    let mut before = vec![None; shared.loops.len()];
+    let mut reported = vec![0; shared.loops.len()];
+    while end.recv_timeout(stall_after) == Err(mpsc::RecvTimeoutError::Timeout) {
+        if shared.is_stopping.load(Ordering::Acquire) {
+            return;
+        }
+        for (index, seat) in shared.loops.iter().enumerate() {
+            let now = seat.vitals.look();
+            if let (Some(now), true) = (now, now == before[index])
+                && reported[index] != now.message
+            {
+                reported[index] = now.message;
+                shared.report(&Report::Stuck {
+                    service: now.service,
+                    source: now.source,
+                    lasting: stall_after,
+                });
+            }
+            before[index] = now;
+        }
+    }
+}

@@ -1,0 +1,442 @@
+//! Services with types and async handlers.
+
+use std::cell::{Cell, RefCell};
+use std::fmt;
+use std::future::poll_fn;
+use std::marker::PhantomData;
+use std::mem;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context as Polling, Poll};
+use std::time::Duration;
+
+use rustc_hash::FxHashMap;
+
+use crate::actor::Actor;
+use crate::id::ServiceId;
+use crate::message::{Kind, Message, Payload, SendError, Session};
+use crate::port::Port;
+use crate::report::Report;
+use crate::runner::panic_text;
+use crate::shared::{LaunchError, LaunchOptions};
+use crate::tasks::{Task, Tasks};
+
+/// A service of Rust. See the crate's page for an example.
+pub trait Service: Sized + 'static {
+    /// What it is asked for.
+    type Request: Send + 'static;
+    /// What it answers.
+    type Reply: Send + 'static;
+
+    /// Handles a request. It is polled at once, up to its first wait; then other requests are handled meanwhile. It may wait as long as it
+    /// likes: the caller gets the reply when this future ends. The reply to a request that was only sent is dropped.
+    ///
+    /// A panic fails this request, and is reported. When the service ends, its futures are dropped.
+    fn handle(
+        self: Rc<Self>,
+        context: Context,
+        request: Self::Request,
+    ) -> impl Future<Output = Self::Reply>;
+}
+
+/// Where a [`Service`] is, and what it takes. Copies are the same address; the service may be gone.
+pub struct Address<S> {
+    id: ServiceId,
+    service: PhantomData<fn(S)>,
+}
+
+impl<S> Address<S> {
+    pub(crate) fn new(id: ServiceId) -> Self {
+        Self {
+            id,
+            service: PhantomData,
+        }
+    }
+
+    /// The service's id.
+    pub fn id(self) -> ServiceId {
+        self.id
+    }
+}
+
+impl<S> Clone for Address<S> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<S> Copy for Address<S> {}
+
+impl<S> fmt::Debug for Address<S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Address({})", self.id)
+    }
+}
+
+/// Why a call has no reply.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum CallError {
+    /// There is no such service, or its mailbox is at the hard limit.
+    Unsent(SendError),
+    /// The service has ended before it replied, or its handler has panicked.
+    Failed(ServiceId),
+    /// The deadline has passed. The service may handle the request nevertheless.
+    Late(ServiceId),
+}
+
+impl fmt::Display for CallError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Unsent(error) => error.fmt(f),
+            Self::Failed(id) => write!(f, "{id} ended or failed before it replied"),
+            Self::Late(id) => write!(f, "{id} did not reply before the deadline"),
+        }
+    }
+}
+
+impl std::error::Error for CallError {}
+
+/// What the handlers of a service are given. Clones belong to the same service.
+#[derive(Clone)]
+pub struct Context(Rc<State>);
+
+struct State {
+    port: Port,
+    /// The place of the task that is being polled.
+    polled: Cell<usize>,
+    awaited: RefCell<FxHashMap<Session, Awaited>>,
+    spawned: RefCell<Vec<Task>>,
+}
+
+/// An answer or a timer that a task waits for.
+enum Awaited {
+    By(usize),
+    Here(Message),
+}
+
+impl Context {
+    /// The service's way to the core: ids, names, other services' ends.
+    pub fn port(&self) -> &Port {
+        &self.0.port
+    }
+
+    /// Sends a request, and awaits no reply.
+    ///
+    /// # Errors
+    /// There is no such service, or its mailbox is at the hard limit.
+    pub fn send<S: Service>(&self, to: Address<S>, request: S::Request) -> Result<(), SendError> {
+        let payload = Payload::Value(Box::new(request));
+        self.0.port.send(to.id, Kind::TYPED, 0, payload)
+    }
+
+    /// Sends a request now, and awaits the reply. Dropping the future drops the reply; the request is handled nevertheless.
+    ///
+    /// # Errors
+    /// The request was not sent, or the service ended or failed.
+    pub fn call<S: Service>(&self, to: Address<S>, request: S::Request) -> Call<S::Reply> {
+        let port = &self.0.port;
+        let session = port.next_session();
+        let payload = Payload::Value(Box::new(request));
+        let sent = port.send(to.id, Kind::TYPED, session, payload);
+        if sent.is_ok() {
+            self.expect(session);
+        }
+        Call {
+            context: self.clone(),
+            callee: to.id,
+            session,
+            deadline: None,
+            unsent: sent.err(),
+            reply: PhantomData,
+        }
+    }
+
+    /// [`call`](Self::call) with a deadline.
+    ///
+    /// # Errors
+    /// As `call`; [`CallError::Late`] after this time.
+    pub fn call_within<S: Service>(
+        &self,
+        time: Duration,
+        to: Address<S>,
+        request: S::Request,
+    ) -> Call<S::Reply> {
+        let mut call = self.call(to, request);
+        call.deadline = Some(self.set_timer(time));
+        call
+    }
+
+    /// Waits. Dropping the future ends the wait.
+    pub async fn sleep(&self, time: Duration) {
+        let session = self.set_timer(time);
+        let _expected = Expected(self, session);
+        poll_fn(|_| match self.take(session) {
+            Some(_) => Poll::Ready(()),
+            None => Poll::Pending,
+        })
+        .await;
+    }
+
+    /// Runs a future beside the handlers, until it or the service ends. It starts when the code that runs now waits or returns.
+    pub fn spawn(&self, future: impl Future<Output = ()> + 'static) {
+        self.0.spawned.borrow_mut().push(Box::pin(future));
+    }
+
+    /// Launches a service, and waits until it is made. Dropping the future launches it nevertheless.
+    ///
+    /// # Errors
+    /// There is no free slot or no such loop, or `make` failed.
+    pub async fn launch<S, F>(
+        &self,
+        options: LaunchOptions,
+        make: F,
+    ) -> Result<Address<S>, LaunchError>
+    where
+        S: Service,
+        F: FnOnce(&Context) -> Result<S, String> + Send + 'static,
+    {
+        let port = &self.0.port;
+        let session = port.next_session();
+        let id = port.launch(options, session, host(make))?;
+        self.expect(session);
+        let _expected = Expected(self, session);
+        let message = poll_fn(|_| self.take(session).map_or(Poll::Pending, Poll::Ready)).await;
+        match message.payload {
+            Payload::Service(_) => Ok(Address::new(id)),
+            Payload::Failure(why) => Err(LaunchError::Failed(why.into())),
+            _ => Err(LaunchError::Failed(format!(
+                "{id} ended before it was ready"
+            ))),
+        }
+    }
+
+    /// Ends the service when its code returns. Calls that it has not answered fail.
+    pub fn exit(&self) {
+        self.0.port.exit();
+    }
+
+    /// Stops the system. See [`Port::shut_down`].
+    pub fn shut_down(&self) {
+        self.0.port.shut_down();
+    }
+
+    fn set_timer(&self, time: Duration) -> Session {
+        let session = self.0.port.next_session();
+        self.0.port.after(time, session);
+        self.expect(session);
+        session
+    }
+
+    fn expect(&self, session: Session) {
+        let by = Awaited::By(self.0.polled.get());
+        self.0.awaited.borrow_mut().insert(session, by);
+    }
+
+    /// What was awaited, if it is here; else the task that is polled now waits for it.
+    fn take(&self, session: Session) -> Option<Message> {
+        let mut awaited = self.0.awaited.borrow_mut();
+        let entry = awaited.get_mut(&session)?;
+        match mem::replace(entry, Awaited::By(self.0.polled.get())) {
+            Awaited::By(_) => None,
+            Awaited::Here(message) => {
+                awaited.remove(&session);
+                Some(message)
+            }
+        }
+    }
+
+    /// Keeps an answer for its task, and tells the task's place.
+    fn arrived(&self, message: Message) -> Option<usize> {
+        let mut awaited = self.0.awaited.borrow_mut();
+        let entry = awaited.get_mut(&message.session)?;
+        match mem::replace(entry, Awaited::Here(message)) {
+            Awaited::By(place) => Some(place),
+            Awaited::Here(_) => None,
+        }
+    }
+}
+
+impl fmt::Debug for Context {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Context({})", self.0.port.id())
+    }
+}
+
+/// Forgets what was awaited when the wait is dropped.
+struct Expected<'a>(&'a Context, Session);
+
+impl Drop for Expected<'_> {
+    fn drop(&mut self) {
+        self.0.0.awaited.borrow_mut().remove(&self.1);
+    }
+}
+
+/// A call that was sent. See [`Context::call`].
+#[must_use = "the reply is dropped without it"]
+pub struct Call<R> {
+    context: Context,
+    callee: ServiceId,
+    session: Session,
+    deadline: Option<Session>,
+    unsent: Option<SendError>,
+    reply: PhantomData<fn() -> R>,
+}
+
+impl<R: 'static> Future for Call<R> {
+    type Output = Result<R, CallError>;
+
+    fn poll(self: Pin<&mut Self>, _: &mut Polling<'_>) -> Poll<Self::Output> {
+        if let Some(error) = self.unsent {
+            return Poll::Ready(Err(CallError::Unsent(error)));
+        }
+        if let Some(message) = self.context.take(self.session) {
+            let failed = CallError::Failed(self.callee);
+            let Payload::Value(value) = message.payload else {
+                return Poll::Ready(Err(failed));
+            };
+            let reply = value.downcast().map(|reply| *reply);
+            return Poll::Ready(reply.map_err(|_| failed));
+        }
+        let is_late = self
+            .deadline
+            .is_some_and(|timer| self.context.take(timer).is_some());
+        if is_late {
+            return Poll::Ready(Err(CallError::Late(self.callee)));
+        }
+        Poll::Pending
+    }
+}
+
+impl<R> Drop for Call<R> {
+    fn drop(&mut self) {
+        let mut awaited = self.context.0.awaited.borrow_mut();
+        if self.unsent.is_none() {
+            awaited.remove(&self.session);
+        }
+        if let Some(timer) = self.deadline {
+            awaited.remove(&timer);
+        }
+    }
+}
+
+impl<R> fmt::Debug for Call<R> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Call({} to {})", self.session, self.callee)
+    }
+}
+
+/// Makes the host of a typed service.
+pub(crate) fn host<S, F>(make: F) -> impl FnOnce(Port) -> Result<Box<dyn Actor>, String> + Send
+where
+    S: Service,
+    F: FnOnce(&Context) -> Result<S, String> + Send + 'static,
+{
+    move |port| {
+        let tasks = Tasks::new(port.id(), port.shared().clone());
+        let context = Context(Rc::new(State {
+            port,
+            polled: Cell::new(0),
+            awaited: RefCell::default(),
+            spawned: RefCell::default(),
+        }));
+        let service = Rc::new(make(&context)?);
+        context.port().ready();
+        let mut host = Host {
+            service,
+            context,
+            tasks,
+        };
+        host.start_spawned();
+        Ok(Box::new(host))
+    }
+}
+
+struct Host<S> {
+    service: Rc<S>,
+    context: Context,
+    tasks: Tasks,
+}
+
+impl<S: Service> Actor for Host<S> {
+    fn receive(&mut self, message: Message) {
+        match message.kind {
+            Kind::TYPED => self.request(message),
+            Kind::RESPONSE | Kind::ERROR => {
+                if let Some(place) = self.context.arrived(message) {
+                    self.poll(place);
+                }
+            }
+            Kind::WOKEN => self.poll(message.session as usize),
+            _ => {}
+        }
+        self.start_spawned();
+    }
+}
+
+impl<S: Service> Host<S> {
+    fn request(&mut self, message: Message) {
+        let (source, session) = (message.source, message.session);
+        let Payload::Value(value) = message.payload else {
+            return self.fail(source, session);
+        };
+        let Ok(request) = value.downcast::<S::Request>() else {
+            return self.fail(source, session);
+        };
+        let (service, context) = (self.service.clone(), self.context.clone());
+        self.start(Box::pin(async move {
+            let failing = Failing(&context, source, session);
+            let reply = service.handle(context.clone(), *request).await;
+            mem::forget(failing);
+            if session != 0 {
+                let reply = Payload::Value(Box::new(reply));
+                // The caller may be gone.
+                let _ = context.0.port.send(source, Kind::RESPONSE, session, reply);
+            }
+        }));
+    }
+
+    fn fail(&self, to: ServiceId, session: Session) {
+        drop(Failing(&self.context, to, session));
+    }
+
+    fn start_spawned(&mut self) {
+        loop {
+            let Some(task) = self.context.0.spawned.borrow_mut().pop() else {
+                return;
+            };
+            self.start(task);
+        }
+    }
+
+    fn start(&mut self, task: Task) {
+        let place = self.tasks.add(task);
+        self.poll(place);
+    }
+
+    fn poll(&mut self, place: usize) {
+        self.context.0.polled.set(place);
+        let polled = catch_unwind(AssertUnwindSafe(|| self.tasks.poll(place)));
+        if let Err(panic) = polled {
+            self.tasks.remove(place);
+            self.context.port().report(&Report::Panicked {
+                service: self.context.port().id(),
+                text: panic_text(panic.as_ref()),
+            });
+        }
+    }
+}
+
+/// Fails a request whose handler is dropped before it has replied.
+struct Failing<'a>(&'a Context, ServiceId, Session);
+
+impl Drop for Failing<'_> {
+    fn drop(&mut self) {
+        let Self(context, to, session) = *self;
+        if session != 0 {
+            // The caller may be gone.
+            let port = &context.0.port;
+            let _ = port.send(to, Kind::ERROR, session, Payload::Empty);
+        }
+    }
+}

@@ -1,0 +1,83 @@
+-- What every service answers to the protocol `debug`. Loaded with the first such message.
+
+local inner = ...
+
+local skynet, core, proto = inner.skynet, inner.core, inner.proto
+local COMMAND = {}
+
+function COMMAND.MEM()
+	skynet.retpack(collectgarbage "count")
+end
+
+function COMMAND.GC()
+	collectgarbage "collect"
+	skynet.retpack(collectgarbage "count")
+end
+
+function COMMAND.STAT()
+	skynet.retpack {
+		task = skynet.task(), mqlen = core.mqlen(), message = core.stat "message", cpu = 0,
+	}
+end
+
+function COMMAND.TASK(session)
+	if session then
+		skynet.retpack(skynet.task(session))
+	else
+		local tasks = {}
+		skynet.task(tasks)
+		skynet.retpack(tasks)
+	end
+end
+
+function COMMAND.UNIQTASK()
+	skynet.retpack(skynet.uniqtask())
+end
+
+function COMMAND.KILLTASK(name)
+	local co = skynet.killthread(name)
+	skynet.retpack(co and tostring(co))
+end
+
+function COMMAND.INFO(...)
+	if inner.info then
+		skynet.retpack(inner.info(...))
+	else
+		skynet.retpack(nil)
+	end
+end
+
+function COMMAND.EXIT()
+	skynet.exit()
+end
+
+function COMMAND.PING()
+	skynet.retpack()
+end
+
+function COMMAND.SUPPORT(name)
+	local p = proto[name]
+	skynet.retpack(p ~= nil and p.dispatch ~= nil)
+end
+
+-- Is answered by the end of the service: as an error, as every call that is not answered.
+function COMMAND.LINK()
+	skynet.response()
+end
+
+local debug_protocol = {
+	name = "debug", id = skynet.PTYPE_DEBUG, pack = core.pack, unpack = core.unpack, fast = true,
+	dispatch = function(_, _, command, ...)
+		local f = COMMAND[command]
+		if not f then
+			error("no debug command " .. tostring(command))
+		end
+		f(...)
+	end,
+}
+
+function inner.reg_debugcmd(name, func)
+	COMMAND[name] = func
+end
+
+return debug_protocol

@@ -1,0 +1,579 @@
+-- What few services use, and what services use seldom. See `skynet.lua`.
+
+local inner = ...
+
+local core, skynet, proto = inner.core, inner.skynet, inner.proto
+local waiting, timers, sleeping, pool, queues = inner.waiting, inner.timers, inner.sleeping, inner.pool, inner.queues
+local take_job, run, wait_for, current = inner.take_job, inner.run, inner.wait_for, inner.current
+local co_yield, co_running, traceback = coroutine.yield, coroutine.running, debug.traceback
+local RAW <const> = 256
+
+-- What happens to messages and jobs
+
+local function answer(ok, ...)
+	if ok then
+		return ...
+	end
+	-- All callers of this are tail calls: above it is the script.
+	error(... or "call failed", 2)
+end
+
+local function unpack_answer(p, ok, ...)
+	if ok then
+		return p.unpack(...)
+	end
+	error(... or "call failed", 2)
+end
+
+function inner.call(addr, p, ...)
+	local session, err = core.rawcall(addr, p.id, p.pack(...))
+	if not session then
+		error(err, 2)
+	end
+	return unpack_answer(p, wait_for(session))
+end
+
+function inner.forgot(job)
+	core.log(string.format("Maybe forgot response session %s from %s", job.session, skynet.address(job.source)))
+end
+
+function inner.failed(job, err)
+	-- Without memory there is no traceback. What the coroutine held is free when it is closed.
+	local ok, text = pcall(traceback, job.co, tostring(err))
+	if not ok then
+		text = err
+	end
+	local session, source = job.session, job.source
+	coroutine.close(job.co)
+	if session and session ~= 0 then
+		core.fail(source, session)
+	end
+	core.log_failure(source or 0, session or 0, tostring(text))
+end
+
+function inner.no_job(session, source, ...)
+	if waiting[session] == false then
+		waiting[session] = nil
+	else
+		inner.unknown_response(session, source, ...)
+	end
+end
+
+function inner.unknown_response(session, source, msg)
+	core.log(string.format("Response message : %s", msg and type(msg) == "userdata" and core.tostring(msg) or msg))
+	core.log(string.format("Unknown session : %d from %x", session, source))
+end
+
+function inner.unknown_request(session, source, msg, size, name)
+	core.log(string.format("Unknown request (%s): %s", name, msg and core.tostring(msg, size) or ""))
+	error(string.format("Unknown session : %d from %x", session, source))
+end
+
+local function error_message(session, reason)
+	local job = waiting[session]
+	if job then
+		waiting[session] = nil
+		run(job, false, reason)
+	end
+end
+
+function inner.other(kind, session, source, ...)
+	local is_raw = kind >= RAW
+	local id = is_raw and kind - RAW or kind
+	if id == skynet.PTYPE_ERROR then
+		return error_message(session, ...)
+	end
+	if id == skynet.PTYPE_DEBUG then
+		inner.load_debug()
+	end
+	local p = proto[id]
+	local job = take_job()
+	job.session, job.source = session, source
+	if not p or not p.dispatch then
+		local msg, size = ...
+		if not is_raw then
+			msg, size = core.pack(...)
+		end
+		local unknown = inner.unknown_request
+		run(job, unknown, session, source, msg, size, p and p.name or id)
+	elseif is_raw then
+		run(job, function(...) return p.dispatch(session, source, p.unpack(...)) end, ...)
+	else
+		run(job, p.dispatch, session, source, ...)
+	end
+end
+
+-- Nobody waits for this session any more. The timer of a sleep comes nevertheless.
+local function forget(session, job)
+	waiting[session] = nil
+	if sleeping[job] == "timer" then
+		waiting[session] = false
+	end
+end
+
+local function wake(token)
+	local session = sleeping[token]
+	local job = session and waiting[session]
+	if job then
+		forget(session, job)
+		run(job, false, "BREAK")
+	end
+end
+
+function inner.drain()
+	local woken, forks = queues.woken, queues.forks
+	local w, f = 1, 1
+	while woken[w] ~= nil or forks[f] do
+		if woken[w] ~= nil then
+			local token = woken[w]
+			woken[w] = false
+			w = w + 1
+			wake(token)
+		else
+			local job = forks[f]
+			forks[f] = false
+			f = f + 1
+			local func, args = job.func, job.args
+			job.func, job.args = nil, nil
+			if func then
+				run(job, func, table.unpack(args, 1, args.n))
+			end
+		end
+		if queues.quit then
+			return
+		end
+	end
+	queues.woken, queues.forks, queues.busy = {}, {}, false
+end
+
+-- Sending
+
+function skynet.rawcall(addr, typename, msg, sz)
+	local session, err = core.rawcall(addr, proto[typename].id, msg, sz)
+	if not session then
+		error(err, 2)
+	end
+	return answer(wait_for(session))
+end
+
+function skynet.rawsend(addr, typename, msg, sz)
+	return (core.rawsend(addr, proto[typename].id, msg, sz))
+end
+
+function skynet.redirect(dest, source, typename, ...)
+	return (core.redirect(dest, source, type(typename) == "number" and typename or proto[typename].id, ...))
+end
+
+function skynet.ret(msg, sz)
+	local job = current()
+	local session = job.session
+	if not session then
+		error("No session", 2)
+	end
+	job.session = nil
+	if session == 0 then
+		if sz then
+			core.trash(msg, sz)
+		end
+		return false
+	end
+	return (core.respond(job.source, session, msg or "", sz))
+end
+
+function skynet.ignoreret()
+	current().session = nil
+end
+
+function skynet.context()
+	local job = current()
+	return job.session, job.source
+end
+
+function skynet.response(pack)
+	pack = pack or core.pack
+	local job = current()
+	local session, source = job.session, job.source
+	if not session then
+		error("No session", 2)
+	end
+	job.session = nil
+	if session == 0 then
+		return function() end
+	end
+	return function(ok, ...)
+		if not pack then
+			error("Can't response more than once", 2)
+		end
+		if ok == "TEST" then
+			return core.is_alive(source)
+		end
+		local sent
+		if ok then
+			sent = core.respond(source, session, pack(...))
+		else
+			sent = core.fail(source, session, ...)
+		end
+		pack = nil
+		return sent
+	end
+end
+
+function skynet.register_protocol(class)
+	local name, id = class.name, class.id
+	assert(not proto[name] and not proto[id])
+	assert(type(name) == "string" and type(id) == "number" and id >= 0 and id <= 255)
+	class.fast = class.pack == core.pack and class.unpack == core.unpack
+	core.unpacks(id, class.fast)
+	proto[name], proto[id] = class, class
+end
+
+proto.response = { name = "response", id = 1 }
+proto[1] = proto.response
+proto.error = { name = "error", id = 7, pack = function(...) return ... end, unpack = function(...) return ... end }
+proto[7] = proto.error
+
+-- A protocol that was asked for before this part was loaded, or that nobody has registered.
+function inner.protocol(name)
+	return proto[name] or error("no protocol " .. tostring(name), 3)
+end
+
+-- Every service answers it; only those that are asked have the code for it.
+function inner.load_debug()
+	if not proto.debug.dispatch then
+		local loaded = core.debug()(inner)
+		proto.debug, proto[skynet.PTYPE_DEBUG] = loaded, loaded
+	end
+end
+proto.debug = { name = "debug", id = skynet.PTYPE_DEBUG, pack = core.pack, unpack = core.unpack, fast = true }
+proto[skynet.PTYPE_DEBUG] = proto.debug
+core.unpacks(skynet.PTYPE_DEBUG, true)
+
+-- Waiting
+
+local function suspend(token, session, kind)
+	assert(not sleeping[token], "already waits for this token")
+	local job = current()
+	sleeping[token] = session
+	sleeping[job] = kind
+	local ok, reason = wait_for(session)
+	sleeping[token], sleeping[job] = nil, nil
+	if not ok then
+		return reason
+	end
+end
+
+function skynet.sleep(ti, token)
+	return suspend(token or co_running(), core.timeout(ti), "timer")
+end
+
+function skynet.yield()
+	return skynet.sleep(0)
+end
+
+function skynet.wait(token)
+	suspend(token or co_running(), core.genid(), "wait")
+end
+
+function skynet.wakeup(token)
+	if sleeping[token] then
+		table.insert(queues.woken, token)
+		queues.busy = true
+		return true
+	end
+end
+
+function skynet.timeout(ti, func)
+	timers[core.timeout(ti)] = func
+end
+
+function skynet.fork(func, ...)
+	local job = take_job()
+	job.func, job.args = func, table.pack(...)
+	table.insert(queues.forks, job)
+	queues.busy = true
+	return job.co
+end
+
+function skynet.killthread(thread)
+	local function matches(job)
+		local name = type(thread) == "string" and tostring(job.co):find(thread, 1, true)
+		return job.co == thread or name
+	end
+	for _, job in ipairs(queues.forks) do
+		if job and matches(job) then
+			job.func = nil
+			return job.co
+		end
+	end
+	for session, job in pairs(waiting) do
+		if job and matches(job) then
+			forget(session, job)
+			for token, other in pairs(sleeping) do
+				if other == session then
+					sleeping[token] = nil
+				end
+			end
+			sleeping[job] = nil
+			if job.session and job.session ~= 0 then
+				core.fail(job.source, job.session)
+			end
+			coroutine.close(job.co)
+			return job.co
+		end
+	end
+end
+
+local requests = {}
+requests.__index = requests
+requests.__call = requests.__index
+requests.__name = "requests"
+
+function requests:add(request)
+	assert(type(request) == "table", "a request is a table")
+	self[#self + 1] = request
+	return self
+end
+
+function requests:close() end
+
+local function ask(request)
+	local addr, typename = request[1], request[2]
+	return table.pack(skynet.call(addr, typename, table.unpack(request, 3, request.n)))
+end
+
+function requests:select(timeout)
+	local answers, left, waiter = {}, #self, nil
+	local is_over = false
+	for _, request in ipairs(self) do
+		skynet.fork(function()
+			local ok, result = pcall(ask, request)
+			if is_over then
+				return
+			end
+			left = left - 1
+			answers[#answers + 1] = { request, ok and result or nil }
+			if waiter then
+				skynet.wakeup(waiter)
+			end
+		end)
+	end
+	if timeout then
+		skynet.timeout(timeout, function()
+			is_over = true
+			if waiter then
+				skynet.wakeup(waiter)
+			end
+		end)
+	end
+	return function()
+		while #answers == 0 do
+			if left == 0 or is_over then
+				return
+			end
+			waiter = {}
+			skynet.wait(waiter)
+			waiter = nil
+		end
+		local found = table.remove(answers, 1)
+		return found[1], found[2]
+	end
+end
+
+function skynet.request(first)
+	local all = setmetatable({}, requests)
+	return first and all:add(first) or all
+end
+
+-- Services
+
+local function launched(session, err)
+	if not session then
+		error(err, 2)
+	end
+	return answer(wait_for(session))
+end
+
+function skynet.newservice(name, ...)
+	return launched(core.launch(name, ...))
+end
+
+function skynet.uniqueservice(global, ...)
+	if global == true then
+		return skynet.call(".service", "lua", "LAUNCH", ...)
+	end
+	return skynet.call(".service", "lua", "LAUNCH", global, ...)
+end
+
+function skynet.queryservice(global, ...)
+	if global == true then
+		return skynet.call(".service", "lua", "QUERY", ...)
+	end
+	return skynet.call(".service", "lua", "QUERY", global, ...)
+end
+
+function skynet.exit()
+	queues.quit, queues.woken, queues.forks = true, {}, {}
+	core.exit()
+	if current() then
+		co_yield()
+	end
+end
+
+function skynet.init(func)
+	if inner.inits then
+		table.insert(inner.inits, func)
+	else
+		func()
+	end
+end
+
+function skynet.init_service(func)
+	local ok, err = xpcall(func, traceback)
+	if ok then
+		core.ready()
+	else
+		core.failed(tostring(err))
+	end
+end
+
+function skynet.address(addr)
+	return type(addr) == "number" and string.format(":%08x", addr) or tostring(addr)
+end
+
+function skynet.harbor(addr)
+	return 0, false
+end
+
+function skynet.self()
+	return core.self()
+end
+
+function skynet.localname(name)
+	return core.find(name)
+end
+
+-- The process
+
+skynet.now, skynet.hpc, skynet.genid = core.now, core.hpc, core.genid
+skynet.tostring, skynet.trash, skynet.packstring = core.tostring, core.trash, core.packstring
+skynet.getenv, skynet.mqlen = core.getenv, core.mqlen
+skynet.pcall = pcall
+
+function skynet.setenv(key, value)
+	if not core.setenv(key, tostring(value)) then
+		error("Can't setenv exist key : " .. key, 2)
+	end
+end
+
+function skynet.starttime()
+	return core.starttime()
+end
+
+function skynet.time()
+	return core.now() / 100 + core.starttime()
+end
+
+function skynet.error(...)
+	local parts = table.pack(...)
+	for i = 1, parts.n do
+		parts[i] = tostring(parts[i])
+	end
+	core.log(table.concat(parts, " "))
+end
+
+function skynet.memlimit(bytes)
+	core.memlimit(bytes)
+	skynet.memlimit = nil
+end
+
+function skynet.endless()
+	return false
+end
+
+function skynet.stat(what)
+	return core.stat(what)
+end
+
+function skynet.task(ret)
+	if ret == nil then
+		local n = 0
+		for _, job in pairs(waiting) do
+			if job then
+				n = n + 1
+			end
+		end
+		return n
+	end
+	local function describe(job)
+		return traceback(job.co)
+	end
+	if type(ret) == "table" then
+		for session, job in pairs(waiting) do
+			if job then
+				ret[string.format("%s session: %d", job.co, session)] = describe(job)
+			end
+		end
+		return
+	end
+	for session, job in pairs(waiting) do
+		if job and (session == ret or tostring(job.co) == ret or job.co == ret) then
+			return describe(job)
+		end
+	end
+	return "No session"
+end
+
+function skynet.uniqtask()
+	local counts, example = {}, {}
+	for session, job in pairs(waiting) do
+		if job then
+			local text = traceback(job.co)
+			counts[text] = (counts[text] or 0) + 1
+			example[text] = string.format("%s session: %d", job.co, session)
+		end
+	end
+	local tasks = {}
+	for text, count in pairs(counts) do
+		tasks[string.format("[%d] %s", count, example[text])] = text
+	end
+	return tasks
+end
+
+function skynet.info_func(func)
+	local before = inner.info
+	inner.info = func
+	return before
+end
+
+function skynet.dispatch_unknown_request(func)
+	local before = inner.unknown_request
+	inner.unknown_request = func
+	return before
+end
+
+function skynet.dispatch_unknown_response(func)
+	local before = inner.unknown_response
+	inner.unknown_response = func
+	return before
+end
+
+-- Traces: a tag for a job, and lines that name it
+
+local last_tag = 0
+
+function skynet.trace(info)
+	local job = current()
+	last_tag = last_tag + 1
+	job.tag = job.tag or string.format("%s-%d", skynet.address(core.self()), last_tag)
+	skynet.tracelog(job.tag, "trace " .. (info or ""))
+	return job.tag
+end
+
+function skynet.tracetag()
+	local job = current()
+	return job and job.tag
+end
+
+function skynet.tracelog(tag, text)
+	core.log(string.format("<TRACE %s> %.9f %s", tag, core.hpc() / 1e9, text))
+end

@@ -1,0 +1,79 @@
+-- `.service`: one service for each name, however many ask for it.
+
+local skynet = require "skynet"
+require "skynet.manager"
+
+local found = {} -- by name: an address, or a list of those who wait for it
+local COMMAND = {}
+
+local function done(name, ok, address)
+	local waiters = found[name]
+	found[name] = ok and address or nil
+	for _, waiter in ipairs(waiters) do
+		skynet.wakeup(waiter)
+	end
+	if not ok then
+		waiters.failure = address
+	end
+end
+
+local function wait(name, waiters)
+	local waiter = {}
+	table.insert(waiters, waiter)
+	skynet.wait(waiter)
+	if waiters.failure then
+		error(waiters.failure, 0)
+	end
+	return found[name]
+end
+
+function COMMAND.LAUNCH(name, ...)
+	local state = found[name]
+	if type(state) == "number" then
+		return state
+	elseif state and state.is_launching then
+		return wait(name, state)
+	end
+	local waiters = state or {}
+	waiters.is_launching = true
+	found[name] = waiters
+	local ok, address = pcall(skynet.newservice, name, ...)
+	done(name, ok, address)
+	if not ok then
+		error(address, 0)
+	end
+	return address
+end
+
+function COMMAND.QUERY(name)
+	local state = found[name]
+	if type(state) == "number" then
+		return state
+	end
+	found[name] = state or {}
+	return wait(name, found[name])
+end
+
+function COMMAND.LIST()
+	local list = {}
+	for name, state in pairs(found) do
+		list[name] = type(state) == "number" and skynet.address(state) or "waiting"
+	end
+	return list
+end
+
+skynet.start(function()
+	skynet.dispatch("lua", function(session, _, command, ...)
+		local f = COMMAND[command]
+		if not f then
+			return skynet.response()(false)
+		end
+		local response = session ~= 0 and skynet.response() or function() end
+		local result = table.pack(pcall(f, ...))
+		if not result[1] then
+			skynet.error(result[2])
+		end
+		response(table.unpack(result, 1, result.n))
+	end)
+	skynet.register ".service"
+end)

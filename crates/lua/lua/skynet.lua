@@ -1,0 +1,228 @@
+-- The part of the module that every service uses. The rest is loaded when something else is asked for, so that a service that only
+-- dispatches stays small. `core` is written in Rust: see `crates/lua/src/core.rs`.
+--
+-- A job is a coroutine and what it works for: `co`, and `session` and `source` of the request. Jobs are used again. A job that waits is in
+-- `waiting` under the number of its session, and is resumed with `true` and values, or with `false` and a reason.
+
+local core = ...
+
+local co_create, co_resume, co_yield = coroutine.create, coroutine.resume, coroutine.yield
+local RESPONSE <const>, ERROR <const>, LUA <const>, RAW <const> = 1, 7, 10, 256
+
+local skynet = {
+	PTYPE_TEXT = 0, PTYPE_RESPONSE = 1, PTYPE_MULTICAST = 2, PTYPE_CLIENT = 3, PTYPE_SYSTEM = 4, PTYPE_HARBOR = 5,
+	PTYPE_SOCKET = 6, PTYPE_ERROR = 7, PTYPE_QUEUE = 8, PTYPE_DEBUG = 9, PTYPE_LUA = 10, PTYPE_SNAX = 11, PTYPE_TRACE = 12,
+	pack = core.pack, unpack = core.unpack,
+}
+
+local proto = {}
+local waiting, timers, sleeping, pool = {}, {}, {}, {}
+local queues = { forks = {}, woken = {}, busy = false, done = 0 }
+local current
+
+-- What `rest.lua` shares with this part.
+local inner = {
+	core = core, skynet = skynet, proto = proto, waiting = waiting, timers = timers, sleeping = sleeping, pool = pool,
+	queues = queues, inits = {},
+}
+function inner.current() return current end
+
+local function loop(job, f, ...)
+	f(...)
+	if job.session then
+		if job.session ~= 0 then
+			inner.forgot(job)
+		end
+		job.session = nil
+	end
+	if job.tag then
+		job.tag = nil
+	end
+	if #pool < 16 then
+		pool[#pool + 1] = job
+		return loop(job, co_yield())
+	end
+end
+
+local function take_job()
+	local n = #pool
+	if n > 0 then
+		local job = pool[n]
+		pool[n] = nil
+		return job
+	end
+	local job = {}
+	job.co = co_create(function() return loop(job, co_yield()) end)
+	co_resume(job.co)
+	return job
+end
+inner.take_job = take_job
+
+local function run(job, ...)
+	local before = current
+	current = job
+	local ok, err = co_resume(job.co, ...)
+	current = before
+	if not ok then
+		inner.failed(job, err)
+	end
+end
+inner.run = run
+
+local function dispatch(kind, session, source, ...)
+	-- What `run` does stands here twice: passing values on costs as much as the rest of it.
+	if kind == RESPONSE or kind == RESPONSE + RAW then
+		local job = waiting[session]
+		if job then
+			waiting[session] = nil
+			local before = current
+			current = job
+			local ok, err = co_resume(job.co, true, ...)
+			current = before
+			if not ok then
+				inner.failed(job, err)
+			end
+		elseif timers[session] then
+			local timer = timers[session]
+			timers[session] = nil
+			run(take_job(), timer)
+		else
+			inner.no_job(session, source, ...)
+		end
+	elseif kind == LUA and proto[LUA].dispatch then
+		local job = take_job()
+		job.session, job.source = session, source
+		local before = current
+		current = job
+		local ok, err = co_resume(job.co, proto[LUA].dispatch, session, source, ...)
+		current = before
+		if not ok then
+			inner.failed(job, err)
+		end
+	else
+		inner.other(kind, session, source, ...)
+	end
+	if queues.busy then
+		inner.drain()
+	end
+end
+
+local function answer(ok, ...)
+	if ok then
+		return ...
+	end
+	-- Both are tail calls: above this one is the script.
+	error(... or "call failed", 2)
+end
+
+local function wait_for(session)
+	waiting[session] = current
+	return co_yield()
+end
+inner.wait_for = wait_for
+
+local lua = { name = "lua", id = LUA, pack = core.pack, unpack = core.unpack, fast = true }
+proto.lua, proto[LUA] = lua, lua
+
+function skynet.call(addr, typename, ...)
+	local p = proto[typename] or inner.protocol(typename)
+	if p.fast then
+		local session, err = core.call(addr, p.id, ...)
+		if session then
+			waiting[session] = current
+			return answer(co_yield())
+		end
+		error(err, 2)
+	end
+	return inner.call(addr, p, ...)
+end
+
+function skynet.send(addr, typename, ...)
+	local p = proto[typename] or inner.protocol(typename)
+	if p.fast then
+		local sent, err = core.send(addr, p.id, ...)
+		if err then
+			error(err, 2)
+		end
+		return sent
+	end
+	return (core.rawsend(addr, p.id, p.pack(...)))
+end
+
+function skynet.retpack(...)
+	local session = current.session
+	if not session then
+		error("No session", 2)
+	end
+	current.session = nil
+	if session == 0 then
+		return false
+	end
+	local sent, err = core.reply(current.source, session, ...)
+	if err then
+		current.session = session
+		error(err, 2)
+	end
+	return sent
+end
+
+function skynet.dispatch(typename, func)
+	local p = proto[typename] or inner.protocol(typename)
+	local before = p.dispatch
+	if func then
+		p.dispatch = func
+	end
+	return before
+end
+
+function skynet.start(func)
+	core.start(dispatch)
+	timers[core.timeout(0)] = function()
+		local ok, err = xpcall(function()
+			local inits = inner.inits
+			inner.inits = nil
+			for _, init in ipairs(inits) do
+				init()
+			end
+			func()
+		end, debug.traceback)
+		if ok then
+			core.ready()
+		else
+			core.failed(tostring(err))
+		end
+	end
+end
+
+local function load_rest()
+	setmetatable(skynet, nil)
+	setmetatable(inner, nil)
+	-- What the script has put there stays.
+	local own = {}
+	for name, value in pairs(skynet) do
+		own[name] = value
+	end
+	core.rest()(inner)
+	for name, value in pairs(own) do
+		skynet[name] = value
+	end
+end
+
+setmetatable(skynet, {
+	__index = function(_, name)
+		load_rest()
+		return skynet[name]
+	end,
+	__pairs = function()
+		load_rest()
+		return pairs(skynet)
+	end,
+})
+setmetatable(inner, {
+	__index = function(_, name)
+		load_rest()
+		return inner[name]
+	end,
+})
+
+return skynet

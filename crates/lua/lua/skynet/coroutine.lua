@@ -1,0 +1,73 @@
+-- Coroutines of a script's own, in which the functions of `skynet` that wait can be called: the resumer waits, too.
+
+local skynet = require "skynet"
+
+local co_resume, co_yield, co_status = coroutine.resume, coroutine.yield, coroutine.status
+
+local M = {
+	create = coroutine.create,
+	running = coroutine.running,
+	isyieldable = coroutine.isyieldable,
+	close = coroutine.close,
+}
+
+-- The first value of a yield to the script. A function that waits yields nothing.
+local OWN = {}
+local blocked = setmetatable({}, { __mode = "k" })
+local threads = setmetatable({}, { __mode = "k" })
+
+local pass
+
+local function go_on(co, ...)
+	blocked[co] = nil
+	return pass(co, co_resume(co, ...))
+end
+
+function pass(co, ok, first, ...)
+	if not ok then
+		return false, first
+	elseif rawequal(first, OWN) then
+		return true, ...
+	elseif co_status(co) == "dead" then
+		return true, first, ...
+	end
+	-- It waits for a message, which comes to the coroutine that the dispatcher knows.
+	blocked[co] = true
+	return go_on(co, co_yield())
+end
+
+function M.resume(co, ...)
+	local me = coroutine.running()
+	threads[co] = threads[me] or me
+	return pass(co, co_resume(co, ...))
+end
+
+function M.yield(...)
+	return co_yield(OWN, ...)
+end
+
+function M.status(co)
+	return blocked[co] and "blocked" or co_status(co)
+end
+
+function M.thread(co)
+	co = co or coroutine.running()
+	local thread = threads[co]
+	return thread or co, not thread
+end
+
+local function raise(ok, ...)
+	if ok then
+		return ...
+	end
+	error((...), 0)
+end
+
+function M.wrap(func)
+	local co = M.create(func)
+	return function(...)
+		return raise(M.resume(co, ...))
+	end
+end
+
+return M

@@ -1,0 +1,122 @@
+//! The modules and services that come with the program.
+
+use std::sync::OnceLock;
+
+use mlua::chunk::ChunkMode;
+use mlua::{Function, Lua};
+
+/// A Lua text that is compiled once for the process.
+#[derive(Debug)]
+pub(crate) struct Builtin {
+    name: &'static str,
+    text: &'static str,
+    compiled: OnceLock<Vec<u8>>,
+}
+
+/// All of them.
+#[derive(Debug)]
+pub(crate) struct Builtins {
+    pub(crate) skynet: Builtin,
+    pub(crate) rest: Builtin,
+    pub(crate) debug: Builtin,
+    modules: Vec<Builtin>,
+    services: Vec<Builtin>,
+    /// `.service`
+    pub(crate) unique: Builtin,
+    /// `.launcher`
+    pub(crate) launcher: Builtin,
+}
+
+impl Default for Builtins {
+    fn default() -> Self {
+        Self {
+            skynet: Builtin::new("skynet", include_str!("../lua/skynet.lua")),
+            rest: Builtin::new("skynet.rest", include_str!("../lua/rest.lua")),
+            debug: Builtin::new("skynet.debug", include_str!("../lua/debug.lua")),
+            modules: vec![
+                Builtin::new(
+                    "skynet.coroutine",
+                    include_str!("../lua/skynet/coroutine.lua"),
+                ),
+                Builtin::new(
+                    "skynet.datacenter",
+                    include_str!("../lua/skynet/datacenter.lua"),
+                ),
+                Builtin::new("skynet.manager", include_str!("../lua/skynet/manager.lua")),
+                Builtin::new("skynet.queue", include_str!("../lua/skynet/queue.lua")),
+            ],
+            services: vec![Builtin::new(
+                "datacenterd",
+                include_str!("../lua/service/datacenterd.lua"),
+            )],
+            unique: Builtin::new(".service", include_str!("../lua/service/unique.lua")),
+            launcher: Builtin::new(".launcher", include_str!("../lua/service/launcher.lua")),
+        }
+    }
+}
+
+impl Builtins {
+    /// A module but `skynet` itself.
+    pub(crate) fn module(&self, name: &str) -> Option<&Builtin> {
+        self.modules.iter().find(|module| module.name == name)
+    }
+
+    /// A service that modules stand on. A script of the user's with its name comes first.
+    pub(crate) fn service(&self, name: &str) -> Option<&Builtin> {
+        self.services.iter().find(|service| service.name == name)
+    }
+}
+
+/// Modules of skynet that are not there yet. A script that requires one is told so.
+const MISSING: &[&str] = &[
+    "skynet.",
+    "snax.",
+    "http.",
+    "sproto",
+    "sprotoparser",
+    "sprotoloader",
+    "md5",
+    "bson",
+    "lpeg",
+    "client.",
+    "ltls.",
+    "cluster",
+];
+
+/// Whether a module belongs to skynet.
+pub(crate) fn is_missing(name: &str) -> bool {
+    MISSING
+        .iter()
+        .any(|missing| match missing.strip_suffix('.') {
+            Some(_) => name.starts_with(missing),
+            None => name == *missing,
+        })
+}
+
+impl Builtin {
+    fn new(name: &'static str, text: &'static str) -> Self {
+        Self {
+            name,
+            text,
+            compiled: OnceLock::new(),
+        }
+    }
+
+    /// Its function in a state.
+    pub(crate) fn load(&self, lua: &Lua) -> mlua::Result<Function> {
+        if let Some(compiled) = self.compiled.get() {
+            return lua
+                .load(compiled)
+                .set_name(format!("={}", self.name))
+                .set_mode(ChunkMode::Binary)
+                .into_function();
+        }
+        let function = lua
+            .load(self.text)
+            .set_name(format!("={}", self.name))
+            .into_function()?;
+        // Without lines, which no script's author looks for here, and which are a third of it.
+        self.compiled.get_or_init(|| function.dump(true));
+        Ok(function)
+    }
+}

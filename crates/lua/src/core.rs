@@ -1,0 +1,457 @@
+//! The functions that `skynet.lua` stands on: the table `moorline.core`.
+//!
+//! A function is made when a script asks for it, so that a service pays for those that it uses.
+
+use std::rc::Rc;
+use std::time::Duration;
+
+use mlua::{Function, IntoLua, Lua, MultiValue, Table, Value};
+use moorline_actor::{Kind, LaunchOptions, Payload, SendError, ServiceId};
+
+use crate::builtin::is_missing;
+use crate::output;
+use crate::pack::{PackError, pack, unpack};
+use crate::state::{Program, ServiceState};
+
+/// Makes `require "skynet"` and `print` work.
+pub(crate) fn install(lua: &Lua, state: &Rc<ServiceState>) -> mlua::Result<()> {
+    let core = lua.create_table()?;
+    let made = state.clone();
+    let make = lua.create_function(move |lua, (core, name): (Table, String)| {
+        let Some(function) = function(lua, &made, &name)? else {
+            return Ok(None);
+        };
+        core.raw_set(name, &function)?;
+        Ok(Some(function))
+    })?;
+    let metatable = lua.create_table_from([("__index", make)])?;
+    core.set_metatable(Some(metatable))?;
+    let package: Table = lua.globals().get("package")?;
+    package.set("path", state.process.lua_path.as_str())?;
+    package.set("cpath", state.process.lua_cpath.as_str())?;
+    let searchers: Table = package.get("searchers")?;
+    // Before files, so that a module of the user's with the name of a builtin one does not stand in its way by accident.
+    searchers.raw_insert(2, searcher(lua, state, core)?)?;
+    lua.globals().set("print", print(lua)?)
+}
+
+/// Finds what comes with the program, for `require`.
+fn searcher(lua: &Lua, state: &Rc<ServiceState>, core: Table) -> mlua::Result<Function> {
+    let state = state.clone();
+    lua.create_function(move |lua, name: String| {
+        let builtins = &state.process.builtins;
+        if name == "moorline.core" {
+            let core = core.clone();
+            return lua
+                .create_function(move |_, ()| Ok(core.clone()))?
+                .into_lua(lua);
+        }
+        if name == "skynet" {
+            let (main, core) = (builtins.skynet.load(lua)?, core.clone());
+            let load = lua.create_function(move |_, ()| main.call::<Value>(&core))?;
+            return load.into_lua(lua);
+        }
+        if let Some(module) = builtins.module(&name) {
+            return module.load(lua)?.into_lua(lua);
+        }
+        match is_missing(&name) {
+            true => format!("no module '{name}' in this version of Moorline").into_lua(lua),
+            false => Ok(Value::Nil),
+        }
+    })
+}
+
+fn print(lua: &Lua) -> mlua::Result<Function> {
+    lua.create_function(|lua, values: MultiValue| {
+        let to_string: Function = lua.globals().get("tostring")?;
+        let mut line = Vec::new();
+        for (index, value) in values.into_iter().enumerate() {
+            if index > 0 {
+                line.push(b'\t');
+            }
+            let text: mlua::LuaString = to_string.call(value)?;
+            line.extend_from_slice(&text.as_bytes());
+        }
+        output::print_line(line);
+        Ok(())
+    })
+}
+
+/// The function with a name, or none.
+fn function(lua: &Lua, state: &Rc<ServiceState>, name: &str) -> mlua::Result<Option<Function>> {
+    let state = state.clone();
+    let function = match name {
+        "call" | "send" | "rawcall" | "rawsend" | "redirect" | "reply" | "respond" | "fail" => {
+            sending(lua, state, name)
+        }
+        "pack" | "packstring" | "unpack" | "tostring" | "trash" | "unpacks" => {
+            messages(lua, state, name)
+        }
+        "launch" | "launch_now" | "start" | "ready" | "failed" | "exit" | "kill" | "abort"
+        | "find" | "name" | "is_alive" | "self" | "rest" | "debug" | "services" => {
+            services(lua, state, name)
+        }
+        "timeout" | "genid" | "now" | "hpc" | "starttime" => times(lua, state, name),
+        "log" | "log_failure" | "getenv" | "setenv" | "memlimit" | "mqlen" | "stat" => {
+            process(lua, state, name)
+        }
+        _ => return Ok(None),
+    };
+    function.map(Some)
+}
+
+/// A value; or `nil` and a reason, which `skynet.lua` raises where the script called it.
+type Outcome = (Value, Option<String>);
+
+fn refused(why: impl ToString) -> Outcome {
+    (Value::Nil, Some(why.to_string()))
+}
+
+fn accepted(value: Value) -> Outcome {
+    (value, None)
+}
+
+fn unsent(error: SendError) -> Outcome {
+    match error {
+        SendError::Gone(to) => refused(format!("call to invalid address {to}")),
+        SendError::Full(to) => refused(format!("the mailbox of {to} is full")),
+    }
+}
+
+/// The service that a script names.
+fn address(state: &ServiceState, value: &Value) -> Option<ServiceId> {
+    match value {
+        Value::Integer(number) => u32::try_from(*number).ok().map(ServiceId::from_number),
+        Value::Number(number) if number.fract() == 0.0 && *number >= 0.0 => {
+            Some(ServiceId::from_number(*number as u32))
+        }
+        Value::String(name) => {
+            let name = name.to_str().ok()?;
+            match name.strip_prefix(':') {
+                Some(number) => u32::from_str_radix(number, 16)
+                    .ok()
+                    .map(ServiceId::from_number),
+                None => state.port.find(&name),
+            }
+        }
+        _ => None,
+    }
+}
+
+fn no_address(value: &Value) -> Outcome {
+    let text = value.to_string().unwrap_or_default();
+    refused(format!("call to invalid address {text}"))
+}
+
+fn sending(lua: &Lua, state: Rc<ServiceState>, name: &str) -> mlua::Result<Function> {
+    match name {
+        "call" => lua.create_function(move |_, (to, kind, values)| {
+            let session = state.port.next_session();
+            Ok(packed(&state, &to, kind, session, &values))
+        }),
+        "send" => lua.create_function(move |_, (to, kind, values)| {
+            Ok(packed(&state, &to, kind, 0, &values))
+        }),
+        "reply" => lua.create_function(move |_, (to, session, values): (_, _, MultiValue)| {
+            let to = ServiceId::from_number(to);
+            Ok(match pack(&values) {
+                Ok(bytes) => answered(&state, to, session, Payload::Bytes(bytes)),
+                Err(error) => refused(error),
+            })
+        }),
+        "respond" => lua.create_function(
+            move |_, (to, session, message, _): (_, _, Value, Option<i64>)| {
+                let to = ServiceId::from_number(to);
+                let payload = state.held.borrow_mut().take(&message);
+                Ok(match payload {
+                    Some(payload) => answered(&state, to, session, payload),
+                    None => refused(SENT_BEFORE),
+                })
+            },
+        ),
+        "fail" => lua.create_function(
+            move |_, (source, session, why): (u32, u32, Option<mlua::LuaString>)| {
+                let why = why.map(|why| why.to_string_lossy().into());
+                let payload = why.map_or(Payload::Empty, Payload::Failure);
+                let to = ServiceId::from_number(source);
+                Ok(state.port.send(to, Kind::ERROR, session, payload).is_ok())
+            },
+        ),
+        _ => sending_raw(lua, state, name),
+    }
+}
+
+/// Why a message is not sent.
+const SENT_BEFORE: &str = "the message was sent or dropped before";
+
+/// Sends what is packed already.
+fn sending_raw(lua: &Lua, state: Rc<ServiceState>, name: &str) -> mlua::Result<Function> {
+    match name {
+        "rawcall" => {
+            lua.create_function(move |_, (to, kind, message, _): (_, _, _, Option<i64>)| {
+                let session = state.port.next_session();
+                let outcome = held(&state, &to, kind, session, &message);
+                if !outcome.0.is_nil() {
+                    state.raw_calls.borrow_mut().insert(session);
+                }
+                Ok(outcome)
+            })
+        }
+        "rawsend" => {
+            lua.create_function(move |_, (to, kind, message, _): (_, _, _, Option<i64>)| {
+                Ok(held(&state, &to, kind, 0, &message))
+            })
+        }
+        _ => lua.create_function(move |_, message: Redirected| Ok(redirect(&state, message))),
+    }
+}
+
+/// Receiver, sender, kind, session, message, size.
+type Redirected = (Value, Value, u8, Option<u32>, Value, Option<i64>);
+
+fn redirect(state: &ServiceState, (to, source, kind, session, message, _): Redirected) -> Outcome {
+    let Some(to) = address(state, &to) else {
+        return no_address(&to);
+    };
+    let source = address(state, &source).unwrap_or(ServiceId::NONE);
+    let Some(payload) = state.held.borrow_mut().take(&message) else {
+        return refused(SENT_BEFORE);
+    };
+    let session = session.unwrap_or(0);
+    let sent = state.port.forward(to, source, Kind(kind), session, payload);
+    match sent {
+        Ok(()) => accepted(Value::Integer(session.into())),
+        Err(_) => accepted(Value::Nil),
+    }
+}
+
+fn answered(state: &ServiceState, to: ServiceId, session: u32, payload: Payload) -> Outcome {
+    let sent = state.port.send(to, Kind::RESPONSE, session, payload);
+    accepted(Value::Boolean(sent.is_ok()))
+}
+
+/// Packs values and sends them. Returns the session of a call, `true` for what is only sent.
+fn packed(
+    state: &ServiceState,
+    to: &Value,
+    kind: u8,
+    session: u32,
+    values: &MultiValue,
+) -> Outcome {
+    match (address(state, to), pack(values)) {
+        (_, Err(error)) => refused(error),
+        (Some(to), Ok(bytes)) => sent(state, to, kind, session, Payload::Bytes(bytes)),
+        // As with a service that is gone: what is only sent is dropped.
+        (None, _) if session == 0 => accepted(Value::Nil),
+        (None, _) => no_address(to),
+    }
+}
+
+fn held(state: &ServiceState, to: &Value, kind: u8, session: u32, message: &Value) -> Outcome {
+    let payload = state.held.borrow_mut().take(message);
+    match (address(state, to), payload) {
+        (_, None) => refused(SENT_BEFORE),
+        (Some(to), Some(payload)) => sent(state, to, kind, session, payload),
+        (None, _) if session == 0 => accepted(Value::Nil),
+        (None, _) => no_address(to),
+    }
+}
+
+fn sent(state: &ServiceState, to: ServiceId, kind: u8, session: u32, payload: Payload) -> Outcome {
+    match state.port.send(to, Kind(kind), session, payload) {
+        Ok(()) if session == 0 => accepted(Value::Boolean(true)),
+        Ok(()) => accepted(Value::Integer(session.into())),
+        Err(SendError::Gone(_)) if session == 0 => accepted(Value::Nil),
+        Err(error) => unsent(error),
+    }
+}
+
+fn messages(lua: &Lua, state: Rc<ServiceState>, name: &str) -> mlua::Result<Function> {
+    let raised = |error: PackError| mlua::Error::RuntimeError(error.to_string());
+    match name {
+        "pack" => lua.create_function(move |_, values: MultiValue| {
+            let bytes = pack(&values).map_err(raised)?;
+            Ok(state.held.borrow_mut().hold(Payload::Bytes(bytes)))
+        }),
+        "packstring" => lua.create_function(move |lua, values: MultiValue| {
+            lua.create_string(pack(&values).map_err(raised)?)
+        }),
+        "unpack" => lua.create_function(move |lua, (message, _): (Value, Option<i64>)| {
+            let held = state.held.borrow();
+            match held.with_bytes(&message, |bytes| unpack(lua, bytes)) {
+                Some(values) => values.map_err(raised),
+                None => Err(raised(PackError::Malformed)),
+            }
+        }),
+        "tostring" => lua.create_function(move |lua, (message, size): (Value, Option<usize>)| {
+            let held = state.held.borrow();
+            let text = held.with_bytes(&message, |bytes| {
+                lua.create_string(&bytes[..size.unwrap_or(bytes.len()).min(bytes.len())])
+            });
+            text.transpose()
+        }),
+        "trash" => lua.create_function(move |_, (message, _): (Value, Option<i64>)| {
+            state.held.borrow_mut().release(&message);
+            Ok(())
+        }),
+        _ => lua.create_function(move |_, (kind, is_unpacked): (u8, bool)| {
+            state.unpacked.borrow_mut()[usize::from(kind)] = is_unpacked;
+            Ok(())
+        }),
+    }
+}
+
+fn services(lua: &Lua, state: Rc<ServiceState>, name: &str) -> mlua::Result<Function> {
+    match name {
+        "launch" => lua.create_function(move |_, words: MultiValue| {
+            let session = state.port.next_session();
+            Ok(match launch(&state, session, &words) {
+                Ok(_) => accepted(Value::Integer(session.into())),
+                Err(why) => refused(why),
+            })
+        }),
+        "launch_now" => lua.create_function(move |_, mut words: MultiValue| {
+            // `snlua`, the only host of services that there is.
+            let host = words.pop_front();
+            let is_lua =
+                host.is_some_and(|host| host.as_string().is_some_and(|host| *host == "snlua"));
+            let launched = is_lua.then(|| launch(&state, 0, &words).ok()).flatten();
+            Ok(launched.map(ServiceId::number))
+        }),
+        "start" => lua.create_function(move |_, dispatch: Function| {
+            // A second `skynet.start` brings the same dispatcher.
+            let _ = state.dispatch.set(dispatch);
+            Ok(())
+        }),
+        "ready" => lua.create_function(move |_, ()| {
+            state.port.ready();
+            Ok(())
+        }),
+        "failed" => lua.create_function(move |_, why: String| {
+            state.fail(&why);
+            Ok(())
+        }),
+        "exit" => lua.create_function(move |_, ()| {
+            // One that has done its work in its start function is no error at its launcher.
+            state.port.decline();
+            state.port.exit();
+            Ok(())
+        }),
+        "kill" => {
+            lua.create_function(move |_, id: u32| Ok(state.port.kill(ServiceId::from_number(id))))
+        }
+        "abort" => lua.create_function(move |_, ()| {
+            state.port.shut_down();
+            Ok(())
+        }),
+        "find" => lua.create_function(move |_, name: Value| {
+            let found = address(&state, &name).filter(|id| state.port.is_alive(*id));
+            Ok(found.map(ServiceId::number))
+        }),
+        "name" => lua.create_function(move |_, (name, id): (String, u32)| {
+            Ok(state.port.give_name(&name, ServiceId::from_number(id)))
+        }),
+        "is_alive" => lua
+            .create_function(move |_, id: u32| Ok(state.port.is_alive(ServiceId::from_number(id)))),
+        "self" => lua.create_function(move |_, ()| Ok(state.port.id().number())),
+        "services" => lua.create_function(move |lua, ()| {
+            let all = state.process.services.all().into_iter();
+            lua.create_table_from(all.map(|(id, line)| (id.number(), line.into_string())))
+        }),
+        "debug" => lua.create_function(move |lua, ()| state.process.builtins.debug.load(lua)),
+        _ => lua.create_function(move |lua, ()| state.process.builtins.rest.load(lua)),
+    }
+}
+
+/// Launches a script. Its arguments are words, whatever was given.
+fn launch(state: &ServiceState, session: u32, words: &MultiValue) -> Result<ServiceId, String> {
+    let words: mlua::Result<Vec<String>> = words.iter().map(Value::to_string).collect();
+    let line = words.map_err(|error| error.to_string())?.join(" ");
+    let (start, process) = (state.start, state.process.clone());
+    let name = line.split_ascii_whitespace().next().unwrap_or_default();
+    let options = LaunchOptions {
+        // One that came with the program does not keep it running.
+        is_daemon: process.builtins.service(name).is_some() && process.find(name).is_err(),
+        ..LaunchOptions::default()
+    };
+    let program = Program::Script {
+        line,
+        is_first: false,
+    };
+    let launched = state
+        .port
+        .launch(options, session, move |port| start(port, process, &program));
+    launched.map_err(|error| error.to_string())
+}
+
+/// A tick of `skynet.timeout`.
+const TICK: Duration = Duration::from_millis(10);
+
+fn times(lua: &Lua, state: Rc<ServiceState>, name: &str) -> mlua::Result<Function> {
+    match name {
+        "timeout" => lua.create_function(move |_, ticks: f64| {
+            let session = state.port.next_session();
+            let ticks = ticks.clamp(0.0, f64::from(u32::MAX));
+            if ticks < 1.0 {
+                let me = state.port.id();
+                let due = state.port.forward(
+                    me,
+                    ServiceId::NONE,
+                    Kind::RESPONSE,
+                    session,
+                    Payload::Empty,
+                );
+                // A full mailbox is no reason to lose a timer.
+                if due.is_ok() {
+                    return Ok(session);
+                }
+            }
+            state.port.after(TICK.mul_f64(ticks), session);
+            Ok(session)
+        }),
+        "genid" => lua.create_function(move |_, ()| Ok(state.port.next_session())),
+        "now" => lua.create_function(move |_, ()| {
+            let ticks = state.port.uptime().as_millis() / TICK.as_millis();
+            Ok(i64::try_from(ticks).unwrap_or(i64::MAX))
+        }),
+        "hpc" => lua.create_function(move |_, ()| {
+            Ok(i64::try_from(state.port.uptime().as_nanos()).unwrap_or(i64::MAX))
+        }),
+        _ => lua.create_function(move |_, ()| Ok(state.process.start_time)),
+    }
+}
+
+fn process(lua: &Lua, state: Rc<ServiceState>, name: &str) -> mlua::Result<Function> {
+    match name {
+        "log" => lua.create_function(move |_, text: mlua::LuaString| {
+            output::log(state.port.id(), &text.as_bytes());
+            Ok(())
+        }),
+        "log_failure" => lua.create_function(
+            move |_, (source, session, text): (u32, u32, mlua::LuaString)| {
+                let me = state.port.id();
+                let size = state.size.get();
+                let text = text.to_string_lossy();
+                let line = format!(
+                    "lua call [{source:x} to {me} : {session} msgsz = {size}] error : {text}"
+                );
+                output::log(me, line.as_bytes());
+                Ok(())
+            },
+        ),
+        "getenv" => lua.create_function(move |_, name: String| Ok(state.process.variable(&name))),
+        "setenv" => lua.create_function(move |_, (name, value): (String, String)| {
+            Ok(state.process.set_variable(&name, &value))
+        }),
+        "memlimit" => lua.create_function(move |lua, bytes: usize| lua.set_memory_limit(bytes)),
+        "mqlen" => lua.create_function(move |_, ()| Ok(state.port.waiting())),
+        _ => lua.create_function(move |_, what: String| {
+            Ok(match what.as_str() {
+                "mqlen" => Some(state.port.waiting() as u64),
+                "message" => Some(state.port.handled()),
+                "endless" => Some(0),
+                _ => None,
+            })
+        }),
+    }
+}

@@ -1,0 +1,48 @@
+//! Services in Lua, written for skynet: a Lua state for each, on the event loops of `moorline-actor`.
+//!
+//! [`run`] runs a script and the services that it launches. A service has the module `skynet` with its documented names. Messages are
+//! handed to coroutines of its state, so a call costs no future of Rust, and a service that waits costs a coroutine.
+//!
+//! # How a message gets to a coroutine
+//!
+//! The loop hands a `LuaService` one message at a time. It unpacks the values of messages of the kind `lua` and of answers to calls,
+//! and calls the state's dispatcher with them: one call from Rust to Lua for each message. The dispatcher (`crates/lua/lua/skynet.lua`) resumes
+//! the coroutine that waits for the session, or takes an idle one for a request. `skynet.call` packs, sends and notes the coroutine under the
+//! session in one call from Lua to Rust, and yields. So a call and its answer cross the border four times.
+//!
+//! Two states share nothing: values are packed on one side and unpacked on the other, also on one loop.
+//!
+//! # What a service costs
+//!
+//! Each state has its own copy of the module. `skynet.lua` is what every service uses, compiled once for the process and without lines;
+//! `rest.lua` is loaded when something else is asked for, and functions of Rust are made when they are first used.
+//!
+//! This crate knows nothing of the gateway and of workers.
+//!
+//! The modules, from top to bottom; none uses one above it:
+//!
+//! - `host`: runs the services of a process
+//! - `service`: a Lua state, and how it gets messages
+//! - `core`: the functions that the Lua modules stand on
+//! - `state`: what those functions share
+//! - `process`: what the services of a process share
+//! - `builtin`: the modules that come with the program
+//! - `held`: messages that a script holds
+//! - `pack`: values as bytes
+//! - `output`: lines that people read
+//! - `sys`: what mlua calls unsafe
+
+#![deny(unsafe_code)]
+
+mod builtin;
+mod core;
+mod held;
+mod host;
+mod output;
+mod pack;
+mod process;
+mod service;
+mod state;
+mod sys;
+
+pub use host::{Ended, RunOptions, run};

@@ -1,0 +1,237 @@
+//! One Lua service: a state, and what dispatches its messages.
+
+use std::cell::{Cell, OnceCell, RefCell};
+use std::rc::Rc;
+use std::sync::Arc;
+
+use crate::builtin::Builtin;
+use crate::core;
+use crate::output;
+use crate::pack::{PackError, unpack};
+use crate::process::Process;
+use crate::state::{Program, ServiceState};
+use crate::sys::new_state;
+use mlua::{IntoLuaMulti, Lua, MultiValue, Value};
+use moorline_actor::{Actor, Kind, Message, Payload, Port, ServiceId};
+
+/// The kind of messages between Lua services.
+pub(crate) const LUA: u8 = 10;
+/// Added to a kind whose message is not unpacked.
+const RAW: i64 = 256;
+
+/// The code behind a Lua service's mailbox.
+pub(crate) struct LuaService {
+    state: Rc<ServiceState>,
+    // Dropped after what refers to it.
+    lua: Lua,
+}
+
+impl LuaService {
+    /// Makes the state, and runs the script up to its end. The service is ready when the function that it gave to `skynet.start` returns.
+    pub(crate) fn start(
+        port: Port,
+        process: Arc<Process>,
+        program: &Program,
+    ) -> Result<Box<dyn Actor>, String> {
+        let lua = new_state();
+        let mut unpacked = Box::new([false; 256]);
+        unpacked[usize::from(LUA)] = true;
+        let state = Rc::new(ServiceState {
+            port,
+            process,
+            held: RefCell::default(),
+            dispatch: OnceCell::new(),
+            unpacked: RefCell::new(unpacked),
+            raw_calls: RefCell::default(),
+            size: Cell::new(0),
+            start: LuaService::start,
+            is_first: matches!(program, Program::Script { is_first: true, .. }),
+        });
+        let _ = lua.set_memory_limit(state.process.memory_limit);
+        state.process.services.add(state.port.id(), program.line());
+        let ran = core::install(&lua, &state).map_err(|error| error.to_string());
+        let ran = ran.and_then(|()| run(&lua, &state, program));
+        // From here on its end removes it from the list of services.
+        let this = Self { state, lua };
+        let ran = ran.and_then(|()| match this.state.dispatch.get() {
+            Some(_) => Ok(()),
+            None => Err("the script has ended without skynet.start".to_owned()),
+        });
+        match ran {
+            Ok(()) => Ok(Box::new(this)),
+            Err(why) => {
+                this.state.fail(&why);
+                Err(why)
+            }
+        }
+    }
+
+    fn call_dispatch(&self, caller: Option<(ServiceId, u32)>, args: impl IntoLuaMulti) {
+        let Some(dispatch) = self.state.dispatch.get() else {
+            return;
+        };
+        let Err(error) = dispatch.call::<()>(args) else {
+            return;
+        };
+        // The dispatcher contains the errors of scripts. It fails itself where there is no memory left.
+        output::log(self.state.port.id(), error_text(&error).as_bytes());
+        if let Some((source, session)) = caller {
+            let port = &self.state.port;
+            let _ = port.send(source, Kind::ERROR, session, Payload::Empty);
+        }
+    }
+
+    /// Hands a message over as values, or gives it back.
+    fn unpacked(&self, payload: Payload) -> Result<MultiValue, Payload> {
+        let values = match &payload {
+            Payload::Empty => Ok(MultiValue::new()),
+            Payload::Bytes(bytes) => unpack(&self.lua, bytes),
+            Payload::Shared(bytes) => unpack(&self.lua, bytes),
+            Payload::Service(id) => Ok([Value::Integer(id.number().into())].into_iter().collect()),
+            Payload::Failure(why) => match self.lua.create_string(why.as_bytes()) {
+                Ok(why) => Ok([Value::String(why)].into_iter().collect()),
+                Err(error) => Err(error.into()),
+            },
+            Payload::Value(_) => Ok(MultiValue::new()),
+        };
+        values.map_err(|_| payload)
+    }
+
+    fn is_unpacked(&self, kind: Kind, session: u32) -> bool {
+        match kind {
+            Kind::ERROR => true,
+            Kind::RESPONSE => {
+                let mut raw_calls = self.state.raw_calls.borrow_mut();
+                raw_calls.is_empty() || !raw_calls.remove(&session)
+            }
+            Kind(kind) => self.state.unpacked.borrow()[usize::from(kind)],
+        }
+    }
+}
+
+impl Drop for LuaService {
+    fn drop(&mut self) {
+        self.state.process.services.remove(self.state.port.id());
+    }
+}
+
+impl Actor for LuaService {
+    fn receive(&mut self, message: Message) {
+        let Message {
+            source,
+            session,
+            kind,
+            payload,
+        } = message;
+        self.state.size.set(payload.size());
+        let caller = (session != 0 && !kind.is_answer()).then_some((source, session));
+        let head = (
+            i64::from(kind.0),
+            i64::from(session),
+            i64::from(source.number()),
+        );
+        let payload = match self.is_unpacked(kind, session) {
+            true => match self.unpacked(payload) {
+                Ok(values) => return self.call_dispatch(caller, (head.0, head.1, head.2, values)),
+                Err(_) if kind == Kind::RESPONSE => {
+                    let why = PackError::Malformed.to_string();
+                    let kind = i64::from(Kind::ERROR.0);
+                    return self.call_dispatch(None, (kind, head.1, head.2, why));
+                }
+                // The script's own `unpack` says what is wrong, where an error has its place.
+                Err(payload) => payload,
+            },
+            false => payload,
+        };
+        let (pointer, size) = self.state.held.borrow_mut().hold(payload);
+        self.call_dispatch(
+            caller,
+            (head.0 + RAW, head.1, head.2, pointer.clone(), size),
+        );
+        self.state.held.borrow_mut().release(&pointer);
+    }
+}
+
+/// Runs the service's main chunk.
+fn run(lua: &Lua, state: &ServiceState, program: &Program) -> Result<(), String> {
+    match program {
+        Program::Unique => run_builtin(lua, ".service", &state.process.builtins.unique),
+        Program::Launcher => run_builtin(lua, ".launcher", &state.process.builtins.launcher),
+        Program::Script { line, .. } => run_script(lua, state, line),
+    }
+    .map_err(|why| match why {
+        NotRun::Lua(error) => error_text(&error),
+        NotRun::Other(why) => why,
+    })
+}
+
+fn run_builtin(lua: &Lua, name: &str, builtin: &Builtin) -> Result<(), NotRun> {
+    lua.globals().set("SERVICE_NAME", name)?;
+    Ok(builtin.load(lua)?.call::<()>(())?)
+}
+
+/// Why a script did not run to its end.
+enum NotRun {
+    Lua(mlua::Error),
+    Other(String),
+}
+
+impl From<mlua::Error> for NotRun {
+    fn from(error: mlua::Error) -> Self {
+        Self::Lua(error)
+    }
+}
+
+fn run_script(lua: &Lua, state: &ServiceState, line: &str) -> Result<(), NotRun> {
+    let mut words = line.split_ascii_whitespace();
+    let name = words
+        .next()
+        .ok_or_else(|| NotRun::Other("a service has a name".to_owned()))?;
+    let args: MultiValue = words
+        .map(|word| lua.create_string(word).map(Value::String))
+        .collect::<mlua::Result<_>>()?;
+    let globals = lua.globals();
+    globals.set("SERVICE_NAME", name)?;
+    let (path, pattern) = match (
+        state.process.find(name),
+        state.process.builtins.service(name),
+    ) {
+        (Ok(found), _) => found,
+        (Err(_), Some(service)) => return Ok(service.load(lua)?.call::<()>(args)?),
+        (Err(why), None) => return Err(NotRun::Other(why)),
+    };
+    let folder = pattern.split('?').next().unwrap_or_default();
+    let folder = folder.rsplit_once('/').map_or(".", |(folder, _)| folder);
+    globals.set("SERVICE_PATH", format!("{folder}/"))?;
+    let text = std::fs::read(&path)
+        .map_err(|error| NotRun::Other(format!("cannot read {}: {error}", path.display())))?;
+    let main = lua
+        .load(without_first_comment(&text))
+        .set_name(format!("@{}", path.display()))
+        .into_function()?;
+    Ok(main.call::<()>(args)?)
+}
+
+/// A script may begin with `#!`.
+fn without_first_comment(text: &[u8]) -> &[u8] {
+    match text.starts_with(b"#") {
+        true => {
+            let end = text.iter().position(|byte| *byte == b'\n');
+            &text[end.unwrap_or(text.len())..]
+        }
+        false => text,
+    }
+}
+
+/// What Lua says, without what mlua puts around it.
+pub(crate) fn error_text(error: &mlua::Error) -> String {
+    match error {
+        mlua::Error::SyntaxError { message, .. } | mlua::Error::RuntimeError(message) => {
+            message.clone()
+        }
+        mlua::Error::CallbackError { cause, traceback } => {
+            format!("{}\n{traceback}", error_text(cause))
+        }
+        other => other.to_string(),
+    }
+}

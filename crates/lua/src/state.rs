@@ -1,0 +1,72 @@
+//! What the functions of a service's state share.
+
+use std::cell::{Cell, OnceCell, RefCell};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use mlua::Function;
+use moorline_actor::{Actor, Port};
+use rustc_hash::FxHashSet;
+
+use crate::held::Held;
+use crate::output;
+use crate::process::Process;
+
+/// One for each service.
+pub(crate) struct ServiceState {
+    pub(crate) port: Port,
+    pub(crate) process: Arc<Process>,
+    pub(crate) held: RefCell<Held>,
+    /// What `skynet.start` gave.
+    pub(crate) dispatch: OnceCell<Function>,
+    /// Kinds whose messages are unpacked before the script sees them.
+    pub(crate) unpacked: RefCell<Box<[bool; 256]>>,
+    /// Calls whose answers are not.
+    pub(crate) raw_calls: RefCell<FxHashSet<u32>>,
+    /// The bytes of the message that is being handled.
+    pub(crate) size: Cell<usize>,
+    /// Starts other services.
+    pub(crate) start: Start,
+    /// It is the one that the process was started with.
+    pub(crate) is_first: bool,
+}
+
+impl Program {
+    /// What `.launcher` shows for it.
+    pub(crate) fn line(&self) -> &str {
+        match self {
+            Self::Script { line, .. } => line,
+            Self::Unique => "service_mgr",
+            Self::Launcher => "launcher",
+        }
+    }
+}
+
+/// Makes a service on its loop.
+pub(crate) type Start = fn(Port, Arc<Process>, &Program) -> Result<Box<dyn Actor>, String>;
+
+impl ServiceState {
+    /// It does not start: its launcher is told, and it ends; with the first service the process ends.
+    pub(crate) fn fail(&self, why: &str) {
+        output::log(
+            self.port.id(),
+            format!("init service failed: {why}").as_bytes(),
+        );
+        if self.is_first {
+            self.process.has_failed.store(true, Ordering::Release);
+            self.port.shut_down();
+        }
+        self.port.exit_with(why);
+    }
+}
+
+/// What a service runs.
+#[derive(Debug, Clone)]
+pub(crate) enum Program {
+    /// A script, found by name, and its arguments.
+    Script { line: String, is_first: bool },
+    /// The service that keeps services unique, `.service`.
+    Unique,
+    /// The one that lists services, `.launcher`.
+    Launcher,
+}

@@ -1,0 +1,8 @@
+//! Lua services that `moorline run` runs: what is documented of each function, and services that harm others.
+
+mod hostile;
+mod launching;
+mod messages;
+mod modules;
+mod script;
+mod waiting;
