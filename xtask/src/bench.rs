@@ -13,6 +13,7 @@ mod idle;
 mod proxy;
 mod report;
 mod server;
+mod services;
 mod tls;
 mod turns;
 mod web;
@@ -78,6 +79,8 @@ enum Part {
     Rest,
     /// Relays, beside nginx and HAProxy.
     Proxy,
+    /// Services that call each other, in Rust and in Lua.
+    Services,
 }
 
 /// What most comparisons are measured in.
@@ -111,6 +114,7 @@ pub(crate) fn run(args: BenchArgs) -> Result {
                 relays = Some(proxy::measure(&release, args.rounds)?);
                 Vec::new()
             }
+            Part::Services => services::measure(&root, &release, args.rounds)?,
         });
     }
     let commit = commit(&root)?;

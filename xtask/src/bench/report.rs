@@ -27,6 +27,8 @@ pub(super) enum Aim {
     LeastRatio(f64),
     /// The engine's own, at the most.
     AtMost(f64),
+    /// … at the least.
+    AtLeast(f64),
 }
 
 impl Aim {
@@ -36,6 +38,7 @@ impl Aim {
             Self::Ratio(most) => ratio > most,
             Self::LeastRatio(least) => ratio < least,
             Self::AtMost(most) => engine > most,
+            Self::AtLeast(least) => engine < least,
         }
     }
 }
@@ -77,6 +80,7 @@ impl fmt::Display for Aim {
             Self::Ratio(most) => write!(f, "ratio ≤ {most:.2}"),
             Self::LeastRatio(least) => write!(f, "ratio ≥ {least:.2}"),
             Self::AtMost(most) => write!(f, "≤ {most:.0}"),
+            Self::AtLeast(least) => write!(f, "≥ {least:.0}"),
         }
     }
 }
@@ -203,5 +207,7 @@ mod tests {
         assert!(!row.is_missed());
         row.aim = Some(Aim::AtMost(2.0));
         assert!(row.is_missed());
+        row.aim = Some(Aim::AtLeast(2.0));
+        assert!(!row.is_missed());
     }
 }

@@ -55,7 +55,10 @@ pub(super) fn rest(release: &Path) -> Result<Vec<Row>> {
 }
 
 /// What such a program has measured, with an aim for what and unit.
-fn rows(mut command: Command, aim: impl Fn(&str, &str) -> Option<Aim>) -> Result<Vec<Row>> {
+pub(super) fn rows(
+    mut command: Command,
+    aim: impl Fn(&str, &str) -> Option<Aim>,
+) -> Result<Vec<Row>> {
     let output = command.stderr(Stdio::inherit()).output()?;
     if !output.status.success() {
         return Err(format!("{command:?} has failed").into());
