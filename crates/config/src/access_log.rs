@@ -6,8 +6,8 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::error::Reported;
-use super::near;
-use super::tables::{Tables, tables};
+use super::naming::known_name;
+use super::tables::{TableKind, Tables, tables};
 use super::variables::{self, Template};
 use super::walk::{Field, Section};
 
@@ -108,15 +108,16 @@ pub enum Escape {
     None,
 }
 
+const KIND: TableKind = TableKind {
+    one: "[access_log.NAME]",
+    all: "tables [access_log.NAME]",
+    most: MOST_TABLES,
+    hint: TABLE_HINT,
+};
+
 pub(super) fn access_logs(root: &Section<'_>, base: &Path) -> Tables<AccessLog> {
     let read = root.read("access_log", |field| {
-        tables(
-            &field,
-            "access_log",
-            MOST_TABLES,
-            TABLE_HINT,
-            |field, name| access_log(field, name, base),
-        )
+        tables(&field, &KIND, |field, name| access_log(field, name, base))
     });
     Tables::of(read)
 }
@@ -248,18 +249,8 @@ pub(super) fn used(field: &Field<'_>, names: &[String]) -> Result<Vec<String>, R
         let message = format!("`access_log` has over {MOST_USED} entries");
         return Err(field.refuse(message, "write fewer of them"));
     }
-    let used: Vec<_> = entries.map(|entry| use_of(&entry, names)).collect();
+    let used: Vec<_> = entries
+        .map(|entry| known_name(&entry, ("access log", "access_log", "path"), names))
+        .collect();
     used.into_iter().collect()
-}
-
-fn use_of(entry: &Field<'_>, names: &[String]) -> Result<String, Reported> {
-    let name = entry.text()?;
-    if names.iter().any(|known| known == name) {
-        return Ok(name.to_owned());
-    }
-    let hint = match near::nearest(name, names.iter().map(String::as_str)) {
-        Some(meant) => format!("did you mean \"{meant}\"?"),
-        None => format!("write a table [access_log.{name}] with its path"),
-    };
-    Err(entry.refuse(format!("there is no access log {name:?}"), hint))
 }

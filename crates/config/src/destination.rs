@@ -7,10 +7,11 @@ use serde::{Deserialize, Serialize};
 
 use super::error::{Report, Reported};
 use super::names::{NameId, Named};
+use super::naming::known_name;
 use super::upstream::Upstreams;
 use super::variables::{Template, TemplatePart, any_template};
 use super::walk::{Field, Section};
-use super::{Map, datagram_relay, near, peer_address, variables};
+use super::{Map, datagram_relay, peer_address, variables};
 
 const HINT: &str =
     r#"write upstream = "NAME", a text with variables, or an address such as "10.0.0.1:3306""#;
@@ -69,10 +70,7 @@ pub(super) fn destination(
     is_datagram: bool,
     names: &[String],
 ) -> Result<Option<Destination>, Reported> {
-    let like = section.read("upstream_like", |field| {
-        let name = field.text()?;
-        known(&field, name, names).map(|()| name.to_owned())
-    });
+    let like = section.read("upstream_like", |field| known(&field, names));
     let is_like = section.has("upstream_like");
     let upstream = section.read("upstream", |field| {
         upstream_or_address(&field, is_datagram, names)
@@ -111,7 +109,7 @@ pub(super) fn check_encrypted(
     };
     let is_encrypted =
         matches!(text.parts(), [TemplatePart::Text(first), ..] if first.starts_with("tls://"));
-    let Ok(parsed) = &upstreams.parsed else {
+    let Ok(parsed) = &upstreams.tables.parsed else {
         return Ok(());
     };
     let of_name = |name: &String| parsed.iter().find(|it| it.name == *name);
@@ -137,7 +135,7 @@ fn upstream_or_address(
     }
     let text = variables::template(field)?;
     match text.constant() {
-        Some(text) if !text.contains(':') => known(field, text, names)?,
+        Some(text) if !text.contains(':') => drop(known(field, names)?),
         Some(text) => {
             address(text, is_datagram)
                 .map_err(|problem| field.refuse(format!("`upstream`: {problem}"), HINT))?;
@@ -147,16 +145,9 @@ fn upstream_or_address(
     Ok(Destination::Text { text, like: None })
 }
 
-/// Refuses a name that no upstream has.
-fn known(field: &Field<'_>, name: &str, names: &[String]) -> Result<(), Reported> {
-    if names.iter().any(|known| known == name) {
-        return Ok(());
-    }
-    let hint = match near::nearest(name, names.iter().map(String::as_str)) {
-        Some(meant) => format!("did you mean \"{meant}\"?"),
-        None => format!("write a table [upstream.{name}] with its peers"),
-    };
-    Err(field.refuse(format!("there is no upstream {name:?}"), hint))
+/// The name of an upstream that the file has.
+fn known(field: &Field<'_>, names: &[String]) -> Result<String, Reported> {
+    known_name(field, ("upstream", "upstream", "peers"), names)
 }
 
 /// The address that a filled text names: as that of a peer, or without its scheme, or as nginx writes it (`unix:/path`).

@@ -3,8 +3,8 @@
 use serde::{Deserialize, Serialize};
 
 use super::error::Reported;
-use super::near;
-use super::tables::{Tables, tables};
+use super::naming::known_name;
+use super::tables::{TableKind, Tables, tables};
 use super::variables::{self, Template};
 use super::walk::{Field, Section};
 
@@ -44,10 +44,15 @@ pub struct LimitUse {
     pub is_dry_run: bool,
 }
 
+const KIND: TableKind = TableKind {
+    one: "[limit.NAME]",
+    all: "tables [limit.NAME]",
+    most: MOST_TABLES,
+    hint: TABLE_HINT,
+};
+
 pub(super) fn limits(root: &Section<'_>) -> Tables<ConnectionLimit> {
-    let fields = root.read("limit", |field| {
-        tables(&field, "limit", MOST_TABLES, TABLE_HINT, limit)
-    });
+    let fields = root.read("limit", |field| tables(&field, &KIND, limit));
     Tables::of(fields)
 }
 
@@ -79,15 +84,7 @@ pub(super) fn used(field: &Field<'_>, names: &[String]) -> Result<Vec<LimitUse>,
 fn use_of(entry: &Field<'_>, names: &[String]) -> Result<LimitUse, Reported> {
     let section = entry.section("an entry of `limits`", HINT)?;
     let limit = section.require("limit", HINT, |field| {
-        let name = field.text()?;
-        if names.iter().any(|known| known == name) {
-            return Ok(name.to_owned());
-        }
-        let hint = match near::nearest(name, names.iter().map(String::as_str)) {
-            Some(meant) => format!("did you mean \"{meant}\"?"),
-            None => format!("write a table [limit.{name}] with its key"),
-        };
-        Err(field.refuse(format!("there is no limit {name:?}"), hint))
+        known_name(&field, ("limit", "limit", "key"), names)
     });
     let most = section.require("most", HINT, |field| field.number(1..=MOST_CONNECTIONS));
     let is_dry_run = section.read("dry_run", |field| field.flag());

@@ -222,8 +222,8 @@ fn parse(report: &Report<'_>, text: &str, path: &Path, host: &Host) -> Result<Co
     });
     let (mut listeners, maps, workers) = (listeners?, maps?, workers?);
     let destinations = listeners.iter().filter_map(|it| it.destination.as_ref());
-    let fits = destination::check_maps(report, destinations, &maps, &upstreams.names);
-    let (upstreams, limits) = (upstreams.parsed?, limits.parsed?);
+    let fits = destination::check_maps(report, destinations, &maps, &upstreams.tables.names);
+    let (upstreams, limits) = (upstreams.tables.parsed?, limits.parsed?);
     let access_logs = access_logs.parsed?;
     let needs = uses::MapNeeds::of(&maps);
     needs

@@ -13,7 +13,7 @@ use toml::Spanned;
 
 use super::error::{Report, Reported};
 use super::names::Named;
-use super::naming::check_name;
+use super::tables::{TableKind, Tables, tables};
 use super::variables::{Template, Variable, any_template};
 use super::walk::{Field, Section};
 
@@ -80,30 +80,23 @@ enum MapForm {
     Share,
 }
 
+const KIND: TableKind = TableKind {
+    one: "a map",
+    all: "maps",
+    most: MOST_MAPS,
+    hint: HINT,
+};
+
 /// The maps of a file, by name.
 pub(super) fn maps(root: &Section<'_>) -> Result<Vec<Map>, Reported> {
-    let entries = root.read("map", |field| {
-        let entries: Vec<_> = field.entries(HINT)?.collect();
-        if entries.len() > MOST_MAPS {
-            let message = format!("there are over {MOST_MAPS} maps");
-            return Err(field.refuse(message, "write fewer of them"));
+    let read = root.read("map", |field| {
+        for (name, _) in field.entries(HINT)? {
+            let names = &field.report.names;
+            names.define(Named::Map, name.get_ref(), name.span());
         }
-        Ok(entries)
-    })?;
-    let maps = entries
-        .unwrap_or_default()
-        .into_iter()
-        .map(|(name, field)| {
-            let (span, name) = (name.span(), name.get_ref());
-            field.report.names.define(Named::Map, name, span.clone());
-            let named = check_name(field.report, "a map", name, span);
-            let map = map(&field, name);
-            named.and(map)
-        });
-    let maps: Vec<_> = maps.collect();
-    let mut maps = maps.into_iter().collect::<Result<Vec<_>, _>>()?;
-    maps.sort_by(|a, b| a.name.cmp(&b.name));
-    Ok(maps)
+        tables(&field, &KIND, map)
+    });
+    Tables::of(read).parsed
 }
 
 fn map(field: &Field<'_>, name: &str) -> Result<Map, Reported> {

@@ -6,6 +6,7 @@ use std::ops::Range;
 use super::error::{Report, Reported};
 use super::names::Named;
 use super::near;
+use super::walk::Field;
 
 const LONGEST_NAME: usize = 64;
 
@@ -59,6 +60,23 @@ fn unknown(
     };
     let hint = meant.map_or(hint, |meant| format!("did you mean ${{{prefix}.{meant}}}?"));
     report.error(place, message, hint)
+}
+
+/// The name of a table that the file has. `what`: one of them; `kind`: the table's own word; `with`: what it needs.
+pub(super) fn known_name(
+    field: &Field<'_>,
+    (what, kind, with): (&str, &str, &str),
+    names: &[String],
+) -> Result<String, Reported> {
+    let name = field.text()?;
+    if names.iter().any(|known| known == name) {
+        return Ok(name.to_owned());
+    }
+    let hint = match near::nearest(name, names.iter().map(String::as_str)) {
+        Some(meant) => format!("did you mean \"{meant}\"?"),
+        None => format!("write a table [{kind}.{name}] with its {with}"),
+    };
+    Err(field.refuse(format!("there is no {what} {name:?}"), hint))
 }
 
 /// Texts and commands name it without quotes.

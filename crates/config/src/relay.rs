@@ -53,7 +53,7 @@ pub(super) fn relaying(
     upstreams: &Upstreams,
 ) -> Result<Relaying, Reported> {
     let is_datagram = address.is_some_and(datagram_relay::is_udp);
-    let destination = destination::destination(section, is_datagram, &upstreams.names);
+    let destination = destination::destination(section, is_datagram, &upstreams.tables.names);
     let destination = destination.and_then(|it| {
         let encrypted = destination::check_encrypted(section, it.as_ref(), upstreams);
         encrypted.map(|()| it)

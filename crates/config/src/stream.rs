@@ -110,13 +110,13 @@ pub(super) fn warn_of_unused_rules(
     access_logs: &Tables<AccessLog>,
 ) {
     let used = listeners.iter().flat_map(|it| &it.stream.limits);
-    limits.warn_of_unused(report, "limit", |name| {
+    limits.warn_of_unused(report, ("limit", "uses"), |name| {
         used.clone().any(|it| it.limit == name)
     });
     let used = listeners
         .iter()
         .filter_map(|it| it.stream.access_log.as_ref());
-    access_logs.warn_of_unused(report, "access log", |name| {
+    access_logs.warn_of_unused(report, ("access log", "uses"), |name| {
         used.clone().flatten().any(|it| it == name)
     });
 }

@@ -29,46 +29,54 @@ impl<T> Tables<T> {
         }
     }
 
-    /// Warns of those that nothing uses. `kind` names one.
+    /// Warns of those that nothing uses. `kind` names one, and `uses` says what listeners do with it.
     pub(super) fn warn_of_unused(
         &self,
         report: &Report<'_>,
-        kind: &str,
+        (kind, uses): (&str, &str),
         is_used: impl Fn(&str) -> bool,
     ) {
         for (name, line) in self.names.iter().zip(&self.lines) {
             if !is_used(name) {
                 report.warn(format!(
-                    "{kind} {name:?} (line {line}): no listener uses it"
+                    "{kind} {name:?} (line {line}): no listener {uses} it"
                 ));
             }
         }
     }
 }
 
-/// Reads the tables of a kind, at most this number.
+/// A kind of tables.
+pub(super) struct TableKind {
+    /// What errors call one.
+    pub(super) one: &'static str,
+    /// What errors call all.
+    pub(super) all: &'static str,
+    /// Any more are a slip.
+    pub(super) most: usize,
+    pub(super) hint: &'static str,
+}
+
+/// Reads the tables of a kind.
 pub(super) fn tables<T>(
     field: &Field<'_>,
-    kind: &str,
-    most: usize,
-    hint: &str,
+    kind: &TableKind,
     parse: impl Fn(&Field<'_>, &str) -> Result<T, Reported>,
 ) -> Result<Tables<T>, Reported> {
-    let mut entries: Vec<_> = field.entries(hint)?.collect();
-    if entries.len() > most {
-        let message = format!("there are over {most} tables [{kind}.NAME]");
+    let mut entries: Vec<_> = field.entries(kind.hint)?.collect();
+    if entries.len() > kind.most {
+        let message = format!("there are over {} {}", kind.most, kind.all);
         return Err(field.refuse(message, "write fewer of them"));
     }
     entries.sort_by(|(one, _), (other, _)| one.get_ref().cmp(other.get_ref()));
     let names = entries.iter().map(|(name, _)| name.get_ref().to_string());
-    let of = format!("[{kind}.NAME]");
     let lines = entries
         .iter()
         .map(|(name, _)| field.report.line(name.span().start));
     let parsed: Vec<_> = entries
         .iter()
         .map(|(name, entry)| {
-            let named = check_name(field.report, &of, name.get_ref(), name.span());
+            let named = check_name(field.report, kind.one, name.get_ref(), name.span());
             let parsed = parse(entry, name.get_ref());
             named.and(parsed)
         })

@@ -13,13 +13,13 @@ use super::bind::{Bind, bind, check_families};
 use super::datagram_relay;
 use super::destination::Destination;
 use super::error::{Report, Reported};
-use super::naming::check_name;
 use super::peer_address;
 use super::peer_check::{self, Check, MOST};
 use super::peer_tls::{self, PeerTls};
 use super::proxy_version::{ProxyVersion, proxy_version};
 use super::resolver::{self, ResolverRules};
 use super::service;
+use super::tables::{TableKind, Tables, tables};
 use super::walk::{Field, Section};
 
 /// A peer of the same network answers in a millisecond, one across the world in a second with two lost packets.
@@ -160,72 +160,38 @@ pub struct UpstreamPeer {
 
 /// The upstreams of a file.
 pub(super) struct Upstreams {
-    /// All names, also of those with mistakes.
-    pub(super) names: Vec<String>,
-    /// The line of each.
-    lines: Vec<usize>,
+    pub(super) tables: Tables<Upstream>,
     /// Those with an empty list of peers, and where that is.
     empty: Vec<(String, Range<usize>)>,
-    /// By name.
-    pub(super) parsed: Result<Vec<Upstream>, Reported>,
 }
 
+const KIND: TableKind = TableKind {
+    one: "an upstream",
+    all: "upstreams",
+    most: MOST_UPSTREAMS,
+    hint: HINT,
+};
+
 pub(super) fn upstreams(root: &Section<'_>, base: &Path) -> Upstreams {
-    let entries = root.read("upstream", |field| {
-        let entries: Vec<_> = field.entries(HINT)?.collect();
-        if entries.len() > MOST_UPSTREAMS {
-            let message = format!("there are over {MOST_UPSTREAMS} upstreams");
-            return Err(field.refuse(message, "write fewer of them"));
-        }
-        Ok(entries)
+    let mut empty = Vec::new();
+    let read = root.read("upstream", |field| {
+        empty.extend(field.entries(HINT)?.filter_map(|(name, field)| {
+            let peers = field.value.get_ref().as_table()?.get("peers")?;
+            let is_empty = peers.get_ref().as_array()?.is_empty();
+            is_empty.then(|| (name.get_ref().to_string(), peers.span()))
+        }));
+        tables(&field, &KIND, |field, name| upstream(field, name, base))
     });
-    let entries = match entries {
-        Ok(entries) => entries.unwrap_or_default(),
-        Err(Reported) => {
-            return Upstreams {
-                names: Vec::new(),
-                lines: Vec::new(),
-                empty: Vec::new(),
-                parsed: Err(Reported),
-            };
-        }
-    };
-    let names = entries.iter().map(|(name, _)| name.get_ref().to_string());
-    let names = names.collect();
-    let lines = entries
-        .iter()
-        .map(|(name, _)| root.report.line(name.span().start));
-    let lines = lines.collect();
-    let empty = entries.iter().filter_map(|(name, field)| {
-        let peers = field.value.get_ref().as_table()?.get("peers")?;
-        let is_empty = peers.get_ref().as_array()?.is_empty();
-        is_empty.then(|| (name.get_ref().to_string(), peers.span()))
-    });
-    let empty = empty.collect();
-    let parsed: Vec<_> = entries
-        .iter()
-        .map(|(name, field)| {
-            let named = check_name(field.report, "an upstream", name.get_ref(), name.span());
-            let upstream = upstream(field, name.get_ref(), base);
-            named.and(upstream)
-        })
-        .collect();
-    let mut parsed: Result<Vec<_>, _> = parsed.into_iter().collect();
-    if let Ok(upstreams) = &mut parsed {
-        upstreams.sort_by(|a, b| a.name.cmp(&b.name));
-    }
     Upstreams {
-        names,
-        lines,
+        tables: Tables::of(read),
         empty,
-        parsed,
     }
 }
 
 impl Upstreams {
     /// The upstream of this name, unless there is a mistake in some.
     pub(super) fn named(&self, name: &str) -> Option<&Upstream> {
-        let parsed = self.parsed.as_ref().ok()?;
+        let parsed = self.tables.parsed.as_ref().ok()?;
         parsed.iter().find(|upstream| upstream.name == name)
     }
 
@@ -250,14 +216,11 @@ impl Upstreams {
 
     /// Warns of upstreams that no listener has.
     pub(super) fn warn_of_unused(&self, report: &Report<'_>, listeners: &[Listener]) {
-        for (name, line) in self.names.iter().zip(&self.lines) {
-            let mut destinations = listeners.iter().filter_map(|it| it.destination.as_ref());
-            if !destinations.any(|it| it.may_reach(name) || it.like() == Some(name)) {
-                report.warn(format!(
-                    "upstream {name:?} (line {line}): no listener relays to it"
-                ));
-            }
-        }
+        self.tables
+            .warn_of_unused(report, ("upstream", "relays to"), |name| {
+                let mut destinations = listeners.iter().filter_map(|it| it.destination.as_ref());
+                destinations.any(|it| it.may_reach(name) || it.like().is_some_and(|it| it == name))
+            });
     }
 }
 
