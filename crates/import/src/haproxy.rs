@@ -43,6 +43,8 @@ use crate::files::Files;
 use crate::note::{Place, Report, Reported};
 use crate::toml::{Document, Table, key};
 
+pub(crate) use lines::SECTIONS;
+
 use bases::Bases;
 use frontend::BackendTimes;
 use lines::{Section, sections};

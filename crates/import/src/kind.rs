@@ -1,5 +1,7 @@
 //! Which program a configuration belongs to.
 
+use crate::haproxy;
+
 /// The program that a configuration belongs to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
@@ -9,16 +11,6 @@ pub enum Kind {
     Haproxy,
 }
 
-/// Words that begin a section of HAProxy's.
-const SECTIONS: &[&str] = &[
-    "global",
-    "defaults",
-    "frontend",
-    "backend",
-    "listen",
-    "resolvers",
-];
-
 impl Kind {
     /// What a text looks like: HAProxy's begins with a section, whose line has no sign of nginx's.
     pub fn of(text: &str) -> Self {
@@ -26,7 +18,7 @@ impl Kind {
         let mut lines = lines.filter(|line| !line.is_empty() && !line.starts_with('#'));
         let is_section = lines.next().is_some_and(|line| {
             let first = line.split_whitespace().next().unwrap_or_default();
-            SECTIONS.contains(&first) && !line.ends_with([';', '{', '}'])
+            haproxy::SECTIONS.contains(&first) && !line.ends_with([';', '{', '}'])
         });
         match is_section {
             true => Self::Haproxy,
@@ -45,6 +37,7 @@ mod tests {
             ("# a\n\n  global\n  daemon\n", Kind::Haproxy),
             ("frontend f\n bind :80\n", Kind::Haproxy),
             ("listen f # g\n", Kind::Haproxy),
+            ("ring a\n", Kind::Haproxy),
             ("stream {\n}\n", Kind::Nginx),
             ("user x;\n", Kind::Nginx),
             ("listen 80;\n", Kind::Nginx),

@@ -55,7 +55,7 @@ impl Section {
 }
 
 /// The words that begin a section.
-const SECTIONS: &[&str] = &[
+pub(crate) const SECTIONS: &[&str] = &[
     "global",
     "defaults",
     "frontend",
