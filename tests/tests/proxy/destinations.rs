@@ -1,11 +1,13 @@
 //! Where connections go that a text directs, and the texts that clients get in place of a peer.
 
 use std::io::{Read, Write};
-use std::net::{Shutdown, TcpStream};
+use std::net::{Shutdown, TcpStream, UdpSocket};
 use std::sync::Mutex;
 use std::sync::mpsc::channel;
 
-use moorline_tests::{Client, Engine, Issuer, PeerServer, Site, Wire};
+use moorline_tests::{
+    Client, Engine, Issuer, PATIENCE, PeerServer, Site, TlsPeer, UdpPeer, Wire, exchange,
+};
 
 use super::connect;
 
@@ -232,4 +234,47 @@ fn the_header_of_a_proxy_fills_texts() {
         unknown.starts_with("127.0.0.1:") && unknown.ends_with(" 127.0.0.1 : :     ."),
         "{unknown}"
     );
+}
+
+#[test]
+fn an_address_of_tls_is_a_destination_with_the_settings_of_an_upstream() {
+    let issuer = Issuer::new();
+    let peer = TlsPeer::echo(issuer.issue(&["localhost"]).server());
+    let port = peer.address().port();
+    let destination =
+        format!("upstream = \"tls://localhost:{port}\"\nupstream_like = \"settings\"");
+    let more =
+        "[upstream.settings]\npeers = []\ntls = { ca = \"ca.pem\" }\nresolver = { ipv6 = false }\n";
+    let site = Site::new("moorline", &config(&destination, more));
+    site.write("ca.pem", issuer.pem());
+    let engine = site.start();
+    let came = exchange(&connect(&engine), b"hello").expect("nothing breaks");
+    assert_eq!(came, b"hello");
+}
+
+#[test]
+fn a_map_says_where_datagrams_go() {
+    let peers = [UdpPeer::echo(), UdpPeer::echo()];
+    let text = format!(
+        "[workers]\ncount = 0\n[[listen]]\nname = \"front\"\naddress = \"udp://127.0.0.1:0\"\nupstream = \"${{map.to}}\"\n\
+         [map.to]\nfrom = \"${{client.address}}\"\nvalues = {{ \"127.0.0.1\" = \"named\", \"127.0.0.2\" = \"{}\" }}\n\
+         [upstream.named]\npeers = [\"udp://{}\"]\n",
+        peers[1].address, peers[0].address
+    );
+    let engine = Engine::start("moorline", &text);
+    for (at, client) in ["127.0.0.1:0", "127.0.0.2:0"].into_iter().enumerate() {
+        let socket = UdpSocket::bind(client).expect("a port is free");
+        socket.set_read_timeout(Some(PATIENCE)).expect("an option");
+        socket
+            .send_to(b"x", engine.socket_address(0))
+            .expect("it is sent");
+        assert_eq!(socket.recv(&mut [0; 4]).expect("an answer"), 1);
+        assert_eq!(peers[at].count(), 1);
+    }
+    // Another one goes nowhere.
+    let socket = UdpSocket::bind("127.0.0.3:0").expect("a port is free");
+    socket
+        .send_to(b"x", engine.socket_address(0))
+        .expect("it is sent");
+    engine.logged(&["datagram dropped: the destination is empty"]);
 }

@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::os::unix::net::UnixStream;
 use std::thread;
 
 use moorline_tests::{
@@ -218,4 +219,61 @@ fn a_gateway_without_the_right_says_what_a_transparent_bind_needs() {
         "WARN",
         "`transparent` with 192.0.2.7: the gateway needs CAP_NET_ADMIN or CAP_NET_RAW",
     ]);
+}
+
+#[test]
+fn a_check_that_cannot_leave_from_its_address_says_nothing_of_the_peer() {
+    let peer = PeerServer::echo();
+    let keys =
+        "bind = \"192.0.2.5\"\ncheck = { kind = \"connect\", interval = \"20ms\", fall = 1 }";
+    let engine = Engine::start("moorline", &config("", keys, &[peer.address]));
+    thread::sleep(std::time::Duration::from_millis(300));
+    let said = engine.run(&["upstreams", "--json"]).expect_success().stdout;
+    let seen: serde_json::Value = serde_json::from_str(&said).expect("one line of JSON");
+    assert_eq!(seen["peers"][0]["state"], "up", "{said}");
+    assert!(!engine.log().contains("peer taken out"));
+}
+
+#[test]
+fn a_peer_has_no_part_in_it_if_no_port_is_left() {
+    let networks = Networks::new();
+    let Networks {
+        engine: network, ..
+    } = &networks;
+    let peer = network.inside(|| {
+        std::fs::write("/proc/sys/net/ipv4/ip_local_port_range", "40000 40003").expect("root may");
+        PeerServer::echo()
+    });
+    let text = format!(
+        "[workers]\ncount = 0\n[[listen]]\nname = \"front\"\naddress = \"unix://{{folder}}/front\"\nupstream = \"back\"\n\
+         [upstream.back]\npeers = [\"tcp://{}\"]\n",
+        peer.address
+    );
+    let site = Site::new("moorline", &text);
+    let engine = site
+        .try_start_by(&network.script(), |_| {})
+        .expect("the engine starts");
+    let connect = || {
+        let stream = UnixStream::connect(engine.path("front")).expect("the listener accepts");
+        stream.set_read_timeout(Some(PATIENCE)).expect("an option");
+        stream
+    };
+    let ask = |client: &mut UnixStream| {
+        let mut came = [0; 2];
+        client.write_all(b"hi").is_ok() && client.read_exact(&mut came).is_ok()
+    };
+    let mut held = Vec::new();
+    loop {
+        let mut client = connect();
+        if !ask(&mut client) {
+            break;
+        }
+        held.push(client);
+        assert!(held.len() <= 4, "there are more ports than were left");
+    }
+    assert!(!held.is_empty());
+    let said = engine.run(&["upstreams", "--json"]).expect_success().stdout;
+    let seen: serde_json::Value = serde_json::from_str(&said).expect("one line of JSON");
+    assert_eq!(seen["peers"][0]["failures"], 0, "{said}");
+    assert!(held.iter_mut().all(ask), "the others go on");
 }

@@ -5,11 +5,13 @@ use std::net::{SocketAddr, TcpStream};
 use std::process::Command;
 use std::sync::Arc;
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use moorline_tests::{
     Client, Engine, Finish, Issuer, PeerServer, Random, Site, TlsPeer, Wire, eventually, exchange,
+    kill,
 };
+use nix::sys::signal::Signal;
 
 use super::{config, connect};
 
@@ -310,4 +312,54 @@ fn a_peer_with_a_certificate_of_debian_counts_and_gets_the_certificate_that_it_a
         let _ = process.kill();
         let _ = process.wait();
     }
+}
+
+#[test]
+fn first_bytes_that_were_read_ahead_reach_the_peer_whose_handshake_succeeds() {
+    let issuer = Issuer::new();
+    let right = TlsPeer::echo(issuer.issue(&["peer.test"]).server());
+    let closes = PeerServer::new(|mut stream| {
+        let _ = stream.read(&mut [0; 16]);
+    });
+    let peers = [closes.address, right.address()];
+    let engine = start(&issuer, "preread = {}", NAMED, &peers);
+    let bytes = [
+        &moorline_tests::client_hello("a.test", 200)[..],
+        b"and more",
+    ]
+    .concat();
+    for _ in 0..2 {
+        let came = exchange(&connect(&engine), &bytes).expect("nothing breaks");
+        assert!(came == bytes);
+    }
+    assert_eq!(closes.connections(), 1);
+}
+
+#[test]
+fn a_stop_does_not_wait_for_a_handshake_that_does_not_end() {
+    let issuer = Issuer::new();
+    let stalls = PeerServer::new(|mut stream| {
+        let _ = stream.read_to_end(&mut Vec::new());
+    });
+    let site = site(&issuer, "", NAMED, &[stalls.address]);
+    let text = config(
+        "",
+        &format!("{NAMED}\nconnect_timeout = \"1m\""),
+        &[stalls.address],
+    );
+    site.configure(&text.replace("count = 1", "count = 1\nmax_wait = \"1s\""));
+    let mut engine = site.start();
+    let mut client = connect(&engine);
+    client.write_all(b"hello").expect("it is open");
+    eventually("the handshake has begun", || stalls.connections() == 1);
+    let begun = Instant::now();
+    kill(engine.supervisor(), Signal::SIGTERM);
+    // Its bytes were not read: the end may be a reset.
+    assert_eq!(client.read(&mut [0]).unwrap_or(0), 0);
+    assert!(engine.ended().success());
+    assert!(
+        begun.elapsed() < Duration::from_secs(8),
+        "{:?}",
+        begun.elapsed()
+    );
 }

@@ -172,3 +172,18 @@ fn a_drain_waits_for_what_waits_for_its_rate() {
     engine.run(&["drain"]).expect_success();
     assert_eq!(drains.join().expect("it does not panic").0, 3_000);
 }
+
+#[test]
+fn the_peer_that_takes_the_place_of_another_one_has_the_rate_of_the_listener() {
+    let (rate, bytes) = (100_000, 250_000);
+    // Its end comes before a byte has passed.
+    let closes = PeerServer::new(drop);
+    let right = source(bytes);
+    let listen = format!("rate = {{ down = \"{rate}\" }}");
+    let peers = [closes.address, right.address];
+    let engine = Engine::start("moorline", &config(&listen, "", &peers));
+    let (came, took) = receive_all(connect(&engine));
+    assert_eq!(came, bytes);
+    assert_paced(took, bytes, rate);
+    assert_eq!((closes.connections(), right.connections()), (1, 1));
+}

@@ -216,3 +216,18 @@ fn the_first_datagram_to_a_peer_begins_with_the_header_of_the_proxy_protocol() {
     assert_eq!(peer.received().0, expected);
     assert_eq!(peer.received().0, b"two");
 }
+
+#[test]
+fn the_header_waits_for_a_datagram_that_is_sent() {
+    let peer = UdpPeer::silent();
+    let text = udp_config("", "proxy_protocol = 2", &[peer.address]);
+    let engine = Engine::start("moorline", &text);
+    let client = client(&engine);
+    // With the header it is longer than a datagram can be.
+    client.send(&[7; 65_500]);
+    client.send(b"one");
+    let first = peer.received().0;
+    assert!(first.starts_with(b"\r\n\r\n\0\r\nQUIT\n") && first.ends_with(b"one"));
+    client.send(b"two");
+    assert_eq!(peer.received().0, b"two");
+}
