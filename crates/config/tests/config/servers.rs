@@ -17,101 +17,103 @@ fn load(listen: &str, servers: &str) -> Result<Config, String> {
 
 const SERVER: &str = "[[listen.server]]\n";
 
+/// Keys of a server, and the error that they bring.
+const WRONG: &[(&str, &str)] = &[
+    ("upstream = \"up\"", "[[listen.server]] has no `names`"),
+    ("names = [\"a\"]", "has neither `upstream` nor `return`"),
+    ("names = []\nupstream = \"up\"", "`names` has 0 entries"),
+    (
+        "names = [\"a b\"]\nupstream = \"up\"",
+        "`names`: \"a b\" is no host",
+    ),
+    (
+        "names = [\"*\"]\nupstream = \"up\"",
+        "`names`: \"*\" is no host",
+    ),
+    (
+        "names = [\"a..b\"]\nupstream = \"up\"",
+        "`names`: \"a..b\" is no host",
+    ),
+    (
+        "names = [\"~(\"]\nupstream = \"up\"",
+        "`names`: \"(\" is no pattern: unclosed group",
+    ),
+    (
+        "names = [\"a\", \"A\"]\nupstream = \"up\"",
+        "\"a\" is written twice for one address",
+    ),
+    (
+        "names = [\"*.a\", \".a\"]\nupstream = \"up\"",
+        "\"*.a\" is written twice for one address",
+    ),
+    (
+        "names = [\"a\"]\nreturn = \"${match.x}\"",
+        "no pattern among `names` has a group \"x\"",
+    ),
+    (
+        "names = [\"~(?<word>a)\"]\nreturn = \"${match.wrd}\"",
+        "did you mean ${match.word}?",
+    ),
+    (
+        "names = [\"a\"]\nupstream = \"up\"\nreturn = \"\"",
+        "`return` and `upstream` exclude each other",
+    ),
+    (
+        "names = [\"a\"]\nupstream = \"dns\"",
+        "which has udp:// peers",
+    ),
+    (
+        "names = [\"a\"]\nupstream = \"up\"\nlimits = [{ limit = \"x\", most = 1 }]",
+        "there is no limit \"x\"",
+    ),
+    (
+        "names = [\"a\"]\nupstream = \"up\"\naccess_log = [\"x\"]",
+        "there is no access log \"x\"",
+    ),
+    (
+        "names = [\"a\"]\nupstream = \"up\"\naccess = [{}]",
+        "says neither `allow` nor `deny`",
+    ),
+    (
+        "names = [\"a\"]\nupstream = \"up\"\nrate = { up = \"x\" }",
+        "`up`",
+    ),
+    (
+        "names = [\"a\"]\nupstream = \"up\"\nset = { x = \"${y}\" }",
+        "there is no variable \"y\"",
+    ),
+    (
+        "names = [\"a\"]\nupstream = \"up\"\nidle_timeout = 3",
+        "`idle_timeout` is a bare number",
+    ),
+    (
+        "names = [\"a\"]\nupstream = \"up\"\ntls = {}",
+        "has no effect: its listener does not end TLS",
+    ),
+    (
+        "names = [\"a\"]\nupstream = \"up\"\nname = \"front\"",
+        "the listener \"front\" is already on line",
+    ),
+    (
+        "names = [\"a\"]\nupstream = \"up\"\nmax_sessions = 3",
+        "unknown key `max_sessions`",
+    ),
+];
+
 #[test]
 fn a_wrong_key_of_a_server_is_named() {
-    let over = "\"a\", ".repeat(1001);
-    let names = |names: &str| format!("names = [{names}]\nupstream = \"up\"");
-    let wrong = [
-        (
-            "upstream = \"up\"".to_owned(),
-            "[[listen.server]] has no `names`",
-        ),
-        (
-            "names = [\"a\"]".to_owned(),
-            "has neither `upstream` nor `return`",
-        ),
-        (names(""), "`names` has 0 entries"),
-        (names(&over), "`names` has 1001 entries"),
-        (names("\"a b\""), "`names`: \"a b\" is no host"),
-        (names("\"*\""), "`names`: \"*\" is no host"),
-        (names("\"a..b\""), "`names`: \"a..b\" is no host"),
-        (
-            names("\"~(\""),
-            "`names`: \"(\" is no pattern: unclosed group",
-        ),
-        (
-            names("\"a\", \"A\""),
-            "\"a\" is written twice for one address",
-        ),
-        (
-            names("\"*.a\", \".a\""),
-            "\"*.a\" is written twice for one address",
-        ),
-        (
-            "names = [\"a\"]\nreturn = \"${match.x}\"".to_owned(),
-            "no pattern among `names` has a group \"x\"",
-        ),
-        (
-            "names = [\"~(?<word>a)\"]\nreturn = \"${match.wrd}\"".to_owned(),
-            "did you mean ${match.word}?",
-        ),
-        (
-            names("\"a\"") + "\nreturn = \"\"",
-            "`return` and `upstream` exclude each other",
-        ),
-        (
-            "names = [\"a\"]\nupstream = \"dns\"".to_owned(),
-            "which has udp:// peers",
-        ),
-        (
-            names("\"a\"") + "\nlimits = [{ limit = \"x\", most = 1 }]",
-            "there is no limit \"x\"",
-        ),
-        (
-            names("\"a\"") + "\naccess_log = [\"x\"]",
-            "there is no access log \"x\"",
-        ),
-        (
-            names("\"a\"") + "\naccess = [{}]",
-            "says neither `allow` nor `deny`",
-        ),
-        (names("\"a\"") + "\nrate = { up = \"x\" }", "`up`"),
-        (
-            names("\"a\"") + "\nset = { x = \"${y}\" }",
-            "there is no variable \"y\"",
-        ),
-        (
-            names("\"a\"") + "\nidle_timeout = 3",
-            "`idle_timeout` is a bare number",
-        ),
-        (
-            names("\"a\"") + "\ntls = {}",
-            "has no effect: its listener does not end TLS",
-        ),
-        (
-            names("\"a\"") + "\nname = \"front\"",
-            "the listener \"front\" is already on line",
-        ),
-        (
-            names("\"a\"") + "\nmax_sessions = 3",
-            "unknown key `max_sessions`",
-        ),
-    ];
-    for (keys, expected) in wrong {
+    for (keys, expected) in WRONG {
         let errors = load("upstream = \"up\"", &format!("{SERVER}{keys}"));
         let errors = errors.expect_err(expected);
         assert!(errors.contains(expected), "{expected}:\n{errors}");
     }
-    let (one, other) = (names("\"a\""), names("\"a\""));
-    let errors = load(
-        "upstream = \"up\"",
-        &format!("{SERVER}{one}\n{SERVER}{other}"),
-    );
-    assert!(
-        errors
-            .expect_err("twice")
-            .contains("\"a\" is written twice")
-    );
+    let many = "\"a\", ".repeat(1001);
+    let keys = format!("{SERVER}names = [{many}]\nupstream = \"up\"");
+    let errors = load("upstream = \"up\"", &keys).expect_err("there are too many");
+    assert!(errors.contains("`names` has 1001 entries"), "{errors}");
+    let one = format!("{SERVER}names = [\"a\"]\nupstream = \"up\"\n");
+    let errors = load("upstream = \"up\"", &one.repeat(2)).expect_err("twice");
+    assert!(errors.contains("\"a\" is written twice"), "{errors}");
 }
 
 #[test]

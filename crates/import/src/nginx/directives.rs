@@ -19,6 +19,10 @@ use Fate::{Ignored, Imported, Refused};
 const SIZED: &str = "tables grow as they need to";
 const CIPHERS: &str =
     "all ciphers and curves that Moorline has are strong, and it prefers the best";
+const STAPLING: &str = "no proofs by OCSP are shown with certificates; clients that need them ask the issuer themselves";
+const MODULE: &str = "it belongs to a module that Moorline does not have";
+const COMMERCIAL: &str = "it belongs to nginx's commercial edition";
+const NO_KEY_LOG: &str = "the keys of connections are written to no file";
 const OWN_PROCESSES: &str = "Moorline has processes of its own";
 
 /// In the file itself.
@@ -83,6 +87,30 @@ const STREAM: &[(&str, Fate)] = &[
     ("split_clients", Imported),
     ("limit_conn_zone", Imported),
     ("log_format", Imported),
+    (
+        "geoip_country",
+        Refused("no files of GeoIP are read: write a `geo` with the networks"),
+    ),
+    (
+        "geoip_city",
+        Refused("no files of GeoIP are read: write a `geo` with the networks"),
+    ),
+    (
+        "geoip_org",
+        Refused("no files of GeoIP are read: write a `geo` with the networks"),
+    ),
+    ("js_import", Refused(MODULE)),
+    ("js_set", Refused(MODULE)),
+    ("js_var", Refused(MODULE)),
+    ("js_path", Refused(MODULE)),
+    ("js_shared_dict_zone", Refused(MODULE)),
+    ("js_preload_object", Refused(MODULE)),
+    ("keyval", Refused(COMMERCIAL)),
+    ("keyval_zone", Refused(COMMERCIAL)),
+    (
+        "match",
+        Refused("health checks are `check` of an upstream: `send` and `expect` of kind \"expect\""),
+    ),
     ("map_hash_max_size", Ignored(SIZED)),
     ("map_hash_bucket_size", Ignored(SIZED)),
 ];
@@ -156,6 +184,50 @@ const BOTH: &[(&str, Fate)] = &[
     ("error_log", Ignored("see `log` of [engine]")),
     ("allow", Imported),
     ("deny", Imported),
+    ("ssl_stapling", Ignored(STAPLING)),
+    ("ssl_stapling_file", Ignored(STAPLING)),
+    ("ssl_stapling_responder", Ignored(STAPLING)),
+    ("ssl_stapling_verify", Ignored(STAPLING)),
+    (
+        "ssl_ocsp",
+        Refused("certificates of clients are not looked up by OCSP: write `ssl_crl`"),
+    ),
+    ("ssl_ocsp_cache", Ignored("it belongs to `ssl_ocsp`")),
+    ("ssl_ocsp_responder", Ignored("it belongs to `ssl_ocsp`")),
+    ("ssl_key_log", Ignored(NO_KEY_LOG)),
+    ("proxy_ssl_key_log", Ignored(NO_KEY_LOG)),
+    (
+        "ssl_certificate_compression",
+        Ignored("certificates are shown as they are"),
+    ),
+    (
+        "ssl_encrypted_hello_key",
+        Refused("encrypted hellos are not read"),
+    ),
+    ("ssl_ech_file", Refused("encrypted hellos are not read")),
+    (
+        "proxy_session_drop",
+        Refused("sessions keep their peer when that is removed or fails its checks"),
+    ),
+    ("js_access", Refused(MODULE)),
+    ("js_filter", Refused(MODULE)),
+    ("js_preread", Refused(MODULE)),
+    ("js_periodic", Refused(MODULE)),
+    ("mqtt", Refused(COMMERCIAL)),
+    ("mqtt_set_connect", Refused(COMMERCIAL)),
+    ("mqtt_preread", Refused(COMMERCIAL)),
+    (
+        "status_zone",
+        Ignored("`moorline status` and `moorline upstreams` tell all"),
+    ),
+    (
+        "health_check",
+        Refused("health checks are `check` of an upstream: write it there"),
+    ),
+    (
+        "health_check_timeout",
+        Ignored("it belongs to `health_check`: see `check` of an upstream"),
+    ),
     ("ssl_conf_command", Imported),
     ("proxy_ssl_conf_command", Imported),
     ("ssl_reject_handshake", Imported),
@@ -216,6 +288,7 @@ const UPSTREAM: &[(&str, Fate)] = &[
     ("hash", Imported),
     ("random", Imported),
     ("least_time", Imported),
+    ("state", Refused(COMMERCIAL)),
 ];
 
 /// Where a directive stands.
@@ -242,6 +315,8 @@ pub(super) fn check(block: Block, directives: &[Directive], report: &mut Report)
             Some((known, Ignored(why))) => {
                 report.remark(&directive.place, format!("`{known}` has no effect: {why}"));
             }
+            // That is how it is here.
+            Some((_, Refused(_))) if directive.arguments == ["off"] => {}
             Some((_, Refused(why))) => {
                 directive.refuse(report, format!("cannot be expressed: {why}"));
             }
@@ -250,4 +325,11 @@ pub(super) fn check(block: Block, directives: &[Directive], report: &mut Report)
             }
         }
     }
+}
+
+/// The directives of the `stream` block and what is within it, and whether each is imported.
+#[cfg(test)]
+pub(super) fn all() -> impl Iterator<Item = (&'static str, bool)> {
+    let all = [STREAM, BOTH, SERVER, UPSTREAM].into_iter().flatten();
+    all.map(|(name, fate)| (*name, matches!(fate, Imported)))
 }

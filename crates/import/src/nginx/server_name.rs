@@ -50,12 +50,13 @@ fn name(
     directive: &Directive,
     cx: &mut Context<'_>,
 ) -> Result<Option<String>, Reported> {
-    match text {
-        "" => return Ok(None),
-        "$hostname" => return Ok(Some("${hostname}".to_owned())),
-        _ => {}
+    if text.is_empty() {
+        return Ok(None);
     }
-    if let Some(pattern) = text.strip_prefix('~') {
+    if text.eq_ignore_ascii_case("$hostname") {
+        return Ok(Some("${hostname}".to_owned()));
+    }
+    if let Some(pattern) = text.strip_prefix('~').filter(|it| !it.is_empty()) {
         return match groups(pattern) {
             Ok(_) => Ok(Some(text.to_owned())),
             Err(problem) => {

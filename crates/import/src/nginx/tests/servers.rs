@@ -153,7 +153,7 @@ fn addresses_that_servers_cannot_share_are_refused() {
 }
 
 #[test]
-fn commands_of_openssl_become_keys_or_are_refused() {
+fn commands_of_openssl_become_keys() {
     let tls = |directives: &str| {
         let found = server(&format!("listen 2 ssl; {PAIR} {directives}"));
         let line = found.lines().find_map(|line| line.strip_prefix("tls = "));
@@ -188,11 +188,24 @@ fn commands_of_openssl_become_keys_or_are_refused() {
             "{directives}"
         );
     }
+}
+
+#[test]
+fn commands_of_openssl_name_certificates() {
     let own = "ssl_conf_command Certificate b.crt; ssl_conf_command PrivateKey b.key;";
     let text = format!("stream {{ server {{ listen 2 ssl; return a; {PAIR} {own} }} }}");
     let toml = super::read(&text, &[]).expect("it is right").toml;
     let files = "tls = { certificate = \"/etc/nginx/b.crt\", key = \"/etc/nginx/b.key\" }";
     assert!(toml.contains(files), "{toml}");
+    let towards = "proxy_ssl on; proxy_ssl_conf_command MinProtocol TLSv1.3; proxy_ssl_conf_command Certificate a.crt; proxy_ssl_conf_command PrivateKey a.key;";
+    let found = server(towards);
+    let shown =
+        "certificate = \"/etc/nginx/a.crt\", key = \"/etc/nginx/a.key\", versions = [\"1.3\"]";
+    assert!(found.contains(shown), "{found}");
+}
+
+#[test]
+fn commands_of_openssl_that_set_something_else_are_refused() {
     for (directives, expected) in [
         (
             "ssl_conf_command VerifyMode Request;",
@@ -220,12 +233,4 @@ fn commands_of_openssl_become_keys_or_are_refused() {
             expected
         );
     }
-    let towards = "proxy_ssl on; proxy_ssl_conf_command MinProtocol TLSv1.3; proxy_ssl_conf_command Certificate a.crt; proxy_ssl_conf_command PrivateKey a.key;";
-    let found = server(towards);
-    assert!(
-        found.contains(
-            "certificate = \"/etc/nginx/a.crt\", key = \"/etc/nginx/a.key\", versions = [\"1.3\"]"
-        ),
-        "{found}"
-    );
 }

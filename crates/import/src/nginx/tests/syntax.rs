@@ -1,6 +1,7 @@
 //! Blocks, includes, and what stands outside of `stream`.
 
-use super::{bare, errors, imported, read, remarks};
+use super::super::directives;
+use super::{bare, errors, imported, read, refused, remarks, server};
 
 #[test]
 fn a_server_becomes_a_listener_and_its_address_an_upstream() {
@@ -148,4 +149,32 @@ fn one_of_a_kind_is_not_written_twice() {
     ] {
         assert_eq!(errors(&text), [format!("nginx.conf:2: {line}")], "{text}");
     }
+}
+
+#[test]
+fn every_directive_of_the_block_is_on_the_page() {
+    let page = include_str!("../../../../../docs/guide/nginx.md");
+    let (_, page) = page.split_once("## Directives").expect("a table");
+    let (_, left_out) = page.split_once("### Without effect").expect("a list");
+    for (name, is_imported) in directives::all() {
+        let is_written = |text: &str| page.contains(&format!("`{text}"));
+        let mut ends = name.match_indices('_').map(|(at, _)| &name[at..]);
+        let is_told = match is_imported {
+            true => is_written(name) || ends.any(|end| is_written(&format!("…{end}`"))),
+            false => left_out.contains(&format!("`{name}`")),
+        };
+        assert!(
+            is_told || name == "tcp_nodelay" || name == "proxy_half_close",
+            "{name}"
+        );
+    }
+}
+
+#[test]
+fn what_cannot_be_expressed_may_be_off() {
+    assert_eq!(server("ssl_ocsp off;"), "");
+    let expected = "`ssl_ocsp` cannot be expressed: certificates of clients are not looked up by OCSP: write `ssl_crl`";
+    assert_eq!(refused("ssl_ocsp on;"), expected);
+    let expected = "`server_name` has \"~\", which is no name of a host";
+    assert_eq!(refused("server_name ~;"), expected);
 }
