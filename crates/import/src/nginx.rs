@@ -15,6 +15,7 @@
 //! - `variables`: nginx's variables in Moorline's words
 //! - `directives`: what becomes of each directive
 //! - `context`: what all directives share
+//! - `pem_file`: paths of certificates and keys
 //! - `tree`, `words`, `value`: the syntax
 
 mod access;
@@ -28,6 +29,7 @@ mod log;
 mod map;
 mod peer_ssl;
 mod peers;
+mod pem_file;
 mod resolver;
 mod scope;
 mod server;

@@ -1,8 +1,8 @@
 //! `ssl_conf_command` and `proxy_ssl_conf_command`: commands of OpenSSL, as far as Moorline has what they set.
 
 use super::context::Context;
+use super::pem_file::path_of;
 use super::scope::Scope;
-use super::ssl::path_of;
 use super::tree::Directive;
 use crate::note::Reported;
 use crate::toml::Value;

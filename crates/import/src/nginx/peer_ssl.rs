@@ -4,8 +4,9 @@ use std::path::Path;
 
 use super::conf_command::{Commands, commands};
 use super::context::Context;
+use super::pem_file::file;
 use super::scope::Scope;
-use super::ssl::{file, verify_depth, versions};
+use super::ssl::{verify_depth, versions};
 use super::tree::Directive;
 use super::variables::{has_variables, literal, template};
 use crate::note::Reported;
