@@ -194,7 +194,6 @@ mod tests {
             ("mail.a", Some(4)),
             ("mail.example", Some(2)),
             ("x1", Some(5)),
-            ("X1", Some(5)),
             ("xx", Some(6)),
             ("example", None),
             ("", None),
