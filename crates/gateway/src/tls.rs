@@ -14,9 +14,9 @@ use moorline_protocol::wire::SessionTls;
 
 /// Reads from one session without a message to show for it, before others have their turn.
 pub(crate) const READS: usize = 4;
-/// The largest certificate of a peer's that is accepted, in bytes. It travels with each opening of its session,
+/// The largest certificate of a session's peer that is accepted, in bytes. It travels with each opening of its session,
 /// which must fit into the smallest ring twice.
-const MAX_CERTIFICATE: usize = 4 * 1024;
+pub(crate) const MAX_CERTIFICATE: usize = 4 * 1024;
 
 /// The result of a read.
 #[derive(Debug, Clone, Copy)]
@@ -101,9 +101,11 @@ pub(crate) enum Handshake {
     Failed(String),
 }
 
-/// One step of a handshake; what is to be sent for it goes into `answer`.
+/// One step of a handshake with a peer whose certificate has at most this number of bytes; what is to be sent for it goes into
+/// `answer`.
 pub(crate) fn handshake_step(
     transport: &mut Transport,
+    most: usize,
     answer: &mut Vec<u8>,
     scratch: &mut Scratch,
     memory: &mut Memory,
@@ -128,9 +130,9 @@ pub(crate) fn handshake_step(
         Err(error) => Handshake::Failed(error.to_string()),
         Ok(_) if tls.is_handshaking() => Handshake::More,
         Ok(opened) => match tls.peer_certificate() {
-            Some(certificate) if certificate.len() > MAX_CERTIFICATE => Handshake::Failed(format!(
-                "the client's certificate has over {MAX_CERTIFICATE} bytes"
-            )),
+            Some(certificate) if certificate.len() > most => {
+                Handshake::Failed(format!("the client's certificate has over {most} bytes"))
+            }
             _ => Handshake::Done(opened.plaintext),
         },
     }

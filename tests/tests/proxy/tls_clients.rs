@@ -285,6 +285,25 @@ fn a_client_certificate_is_told_of_in_the_words_of_openssl() {
 }
 
 #[test]
+fn a_large_certificate_of_a_client_passes_as_its_session_goes_to_no_process() {
+    let peer = PeerServer::echo();
+    let tls = "certificate = \"one.pem\", key = \"one.key\", client_certificates = \"required\", client_issuers = \"ca.pem\"";
+    let site = site(tls, "${tls.client.verify}|", &peer);
+    let issuer = Issuer::new();
+    issuer.issue(&["one.test"]).write(&site, "one");
+    site.write("ca.pem", issuer.pem());
+    let names: Vec<_> = (0..800)
+        .map(|number| format!("host{number}.example.test"))
+        .collect();
+    let names: Vec<_> = names.iter().map(String::as_str).collect();
+    let shown = issuer.issue(&names);
+    assert!(shown.der().len() > 16 * 1024);
+    let engine = site.start();
+    exchange(&engine, &issuer.trust_showing(&shown), "one.test").expect("it is served");
+    assert_eq!(line(&site, 1), "SUCCESS|");
+}
+
+#[test]
 fn a_client_whose_certificate_was_revoked_is_refused_from_the_next_reload_on() {
     let peer = PeerServer::echo();
     let tls = "certificate = \"one.pem\", key = \"one.key\", client_certificates = \"required\", client_issuers = \"ca.pem\", client_crl = \"crl.pem\"";

@@ -6,7 +6,7 @@ use crate::memory::Class;
 use crate::output::sealing::send_sealed;
 use crate::session::{End, Phase, Session};
 use crate::timeouts::watch_idle;
-use crate::tls::{Handshake, READS, handshake_step};
+use crate::tls::{Handshake, MAX_CERTIFICATE, READS, handshake_step};
 use crate::tools::Tools;
 
 /// Handshakes that are served in one turn: a signature takes some 100 µs with an elliptic curve, 1 ms with RSA.
@@ -27,9 +27,17 @@ pub(crate) fn shake_hands(session: &mut Session, tools: &mut Tools) -> Result<bo
         let mut answer = std::mem::take(&mut tools.scratch.sealed);
         answer.clear();
         let Tools {
-            scratch, memory, ..
+            cx,
+            scratch,
+            memory,
+            ..
         } = tools;
-        let step = handshake_step(&mut session.transport, &mut answer, scratch, memory);
+        let most = match cx.listener(session.listener).is_relay() {
+            true => usize::MAX,
+            false => MAX_CERTIFICATE,
+        };
+        let transport = &mut session.transport;
+        let step = handshake_step(transport, most, &mut answer, scratch, memory);
         let answered = match answer.is_empty() {
             true => Ok(()),
             false => send_sealed(session, &answer, tools),
