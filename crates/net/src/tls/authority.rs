@@ -23,6 +23,13 @@ pub(super) struct Authority {
     pub(super) depth: Option<u8>,
 }
 
+/// A peer sends one or two, and the time that these may cost does not matter.
+const FEW_INTERMEDIATES: usize = 4;
+/// Signatures that are verified to find those of more that are issuers.
+const MOST_SIGNATURES: u32 = 64;
+/// Certificates of one issuer, for its one key, that are looked at: each of another one above it.
+const MOST_ALIKE: usize = 3;
+
 /// What a certificate must be for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Purpose {
@@ -48,6 +55,14 @@ impl Authority {
         purpose: Purpose,
         now: UnixTime,
     ) -> Result<(), webpki::Error> {
+        let issuers;
+        let intermediates = match intermediates.len() {
+            ..=FEW_INTERMEDIATES => intermediates,
+            _ => {
+                issuers = issuers_of(certificate, intermediates);
+                &issuers
+            }
+        };
         let old = OldPath {
             authority: self,
             intermediates,
@@ -118,6 +133,44 @@ impl Authority {
     pub(super) fn has_root(&self, certificate: &Certificate<'_>) -> bool {
         self.roots.roots.iter().any(|root| certificate.is(root))
     }
+}
+
+/// Those of these certificates that are issuers of this one, or of each other above it. A path that does not exist is looked for
+/// among all orders of certificates with one name, so a peer's must be few.
+fn issuers_of<'a>(
+    leaf: &Certificate<'_>,
+    intermediates: &[CertificateDer<'a>],
+) -> Vec<CertificateDer<'a>> {
+    let read = |der| Certificate::parse(der).ok();
+    let read: Vec<_> = intermediates.iter().map(read).collect();
+    let (mut kept, mut at, mut signatures) = (Vec::new(), 0, 0);
+    let mut child = Some(leaf);
+    while let Some(of) = child {
+        for (place, issuer) in read.iter().enumerate() {
+            let Some(issuer) = issuer else { continue };
+            if kept.contains(&place) || issuer.subject().0 != of.issuer() {
+                continue;
+            }
+            let is_same = |other: &&usize| {
+                let other = read[**other].as_ref();
+                other.is_some_and(|other| other.has_name_and_key_of(issuer))
+            };
+            signatures += 1;
+            if signatures > MOST_SIGNATURES {
+                break;
+            }
+            if kept.iter().filter(is_same).count() < MOST_ALIKE
+                && of.is_signed_by(issuer.public_key())
+            {
+                kept.push(place);
+            }
+        }
+        child = kept.get(at).and_then(|place| read[*place].as_ref());
+        at += 1;
+    }
+    kept.iter()
+        .map(|place| intermediates[*place].clone())
+        .collect()
 }
 
 /// Whether a certificate holds now.

@@ -346,6 +346,11 @@ impl<'a> Certificate<'a> {
             && self.public_key == root.subject_public_key_info.as_ref()
     }
 
+    /// Whether this one of an issuer is for the same name and key as another one.
+    pub(super) fn has_name_and_key_of(&self, other: &Certificate<'_>) -> bool {
+        self.subject == other.subject && self.public_key == other.public_key
+    }
+
     /// The content of an extension. One that comes twice is malformed (RFC 5280 §4.2).
     pub(super) fn extension(&self, id: &[u8]) -> Result<Option<&'a [u8]>, Malformed> {
         let mut extensions = self.extensions;

@@ -3,6 +3,7 @@
 use std::fs;
 use std::process::Command;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use rustls::RootCertStore;
 use rustls::crypto::aws_lc_rs;
@@ -180,6 +181,63 @@ fn certificates_of_version_1_and_of_issuers_are_judged_as_openssl_judges_them() 
     // OpenSSL looks at the first one alone.
     let (found, _) = folder.judge("old", &["int", "true"], None, None);
     assert_eq!(found, Ok(()));
+}
+
+#[test]
+fn many_certificates_with_one_name_cost_little_and_hide_no_path() {
+    let folder = Folder::new();
+    folder.self_signed("root", "/CN=root", &format!(" -addext {ISSUES}"));
+    folder.sign("int", "root", 2, ISSUES);
+    folder.sign("int2", "int", 2, ISSUES);
+    folder.sign("leaf", "int2", 2, "keyUsage=digitalSignature");
+    let mut roots = RootCertStore::empty();
+    roots.add(folder.der("root")).expect("a root");
+    let authority = Authority {
+        roots: Arc::new(roots),
+        crls: Vec::new(),
+        algorithms: aws_lc_rs::default_provider().signature_verification_algorithms,
+        depth: None,
+    };
+    // Each is its own issuer, and all have one name.
+    let mut crowd = Vec::new();
+    for _ in 0..40 {
+        let mut params = rcgen::CertificateParams::new(Vec::new()).expect("no names are legal");
+        params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+        let mut name = rcgen::DistinguishedName::new();
+        name.push(rcgen::DnType::CommonName, "int2");
+        params.distinguished_name = name;
+        let key = rcgen::KeyPair::generate().expect("a key");
+        crowd.push((
+            params.self_signed(&key).expect("a certificate"),
+            params,
+            key,
+        ));
+    }
+    let verify = |leaf: &CertificateDer<'_>, others: &[CertificateDer<'_>]| {
+        let certificate = Certificate::parse(leaf).expect("a certificate");
+        let path = (leaf, &certificate);
+        let begun = Instant::now();
+        let found = authority.verify(path, others, Purpose::Client, UnixTime::now());
+        assert!(
+            begun.elapsed() < Duration::from_secs(5),
+            "{:?}",
+            begun.elapsed()
+        );
+        found
+    };
+    let mut others: Vec<_> = crowd.iter().map(|(it, ..)| it.der().clone()).collect();
+    let (_, params, key) = crowd.pop().expect("there are some");
+    let issuer = rcgen::Issuer::new(params, key);
+    let leaf = rcgen::CertificateParams::new(["a.test".to_owned()]).expect("a name");
+    let key = rcgen::KeyPair::generate().expect("a key");
+    let leaf = leaf.signed_by(&key, &issuer).expect("a certificate");
+    assert_eq!(
+        verify(leaf.der(), &others),
+        Err(webpki::Error::UnknownIssuer)
+    );
+    // The true ones behind them are found.
+    others.extend(["int", "int2"].map(|name| folder.der(name)));
+    assert_eq!(verify(&folder.der("leaf"), &others), Ok(()));
 }
 
 #[test]
