@@ -1,13 +1,15 @@
 //! Messages that wait.
 
 use std::collections::VecDeque;
+use std::time::{Duration, Instant};
 
 use crate::message::Message;
 
 /// How much may wait in one mailbox.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct MailboxLimits {
-    /// From this number of messages on the length is reported, and again each time it has doubled. Default: 1,024.
+    /// From this number of messages on the length is reported, and again each time it has doubled; the same length once in 10 s.
+    /// Default: 1,024.
     pub warn_at: usize,
     /// Above this number of messages the services that send to it are paused until half of them are handled: they finish the
     /// message that they handle, and get no other. Default: 65,536.
@@ -39,6 +41,8 @@ pub(crate) struct Mailbox {
     bytes: usize,
     /// The length at which it is reported next.
     report_at: usize,
+    /// The last report, and its length.
+    reported: Option<(Instant, usize)>,
     is_full: bool,
     lost: u64,
 }
@@ -55,6 +59,9 @@ pub(crate) enum Change {
     Drained,
 }
 
+/// For how long a length that was reported is not reported again: a mailbox may fill and drain many times a second.
+const QUIET: Duration = Duration::from_secs(10);
+
 /// An empty mailbox keeps room for this many messages.
 const KEPT: usize = 64;
 
@@ -64,6 +71,7 @@ impl Mailbox {
             messages: VecDeque::new(),
             bytes: 0,
             report_at: limits.warn_at,
+            reported: None,
             is_full: false,
             lost: 0,
         }
@@ -89,9 +97,20 @@ impl Mailbox {
         }
         if self.messages.len() >= self.report_at {
             self.report_at *= 2;
-            return Ok(Change::Longer(self.messages.len()));
+            return Ok(self.longer(Instant::now()));
         }
         Ok(Change::None)
+    }
+
+    fn longer(&mut self, now: Instant) -> Change {
+        let length = self.messages.len();
+        match self.reported {
+            Some((at, reported)) if length <= reported && now < at + QUIET => Change::None,
+            _ => {
+                self.reported = Some((now, length));
+                Change::Longer(length)
+            }
+        }
     }
 
     /// Takes the oldest message.
@@ -182,6 +201,21 @@ mod tests {
             popped,
             [none, none, none, none, none, none, drained, none, none]
         );
+    }
+
+    #[test]
+    fn a_length_that_was_reported_is_reported_again_after_a_while_or_when_it_is_longer() {
+        let mut mailbox = Mailbox::new(&LIMITS);
+        let text = || message(Kind(0), 1);
+        for _ in 0..2 {
+            mailbox.push(text(), &LIMITS).expect("there is room");
+        }
+        let now = Instant::now();
+        assert_eq!(mailbox.longer(now), Change::None);
+        mailbox.messages.push_back(text());
+        assert_eq!(mailbox.longer(now), Change::Longer(3));
+        assert_eq!(mailbox.longer(now + QUIET / 2), Change::None);
+        assert_eq!(mailbox.longer(now + QUIET), Change::Longer(3));
     }
 
     #[test]
