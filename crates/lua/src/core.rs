@@ -323,7 +323,11 @@ fn services(lua: &Lua, state: Rc<ServiceState>, name: &str) -> mlua::Result<Func
             let _ = state.dispatch.set(dispatch);
             Ok(())
         }),
-        "ready" => lua.create_function(move |_, ()| {
+        "ready" => lua.create_function(move |lua, ()| {
+            // A small service that then waits keeps nothing of its start. A large one is not held up.
+            if lua.used_memory() < COLLECTED_WHEN_READY {
+                lua.gc_collect()?;
+            }
             state.port.ready();
             Ok(())
         }),
@@ -383,6 +387,9 @@ fn launch(state: &ServiceState, session: u32, words: &MultiValue) -> Result<Serv
         .launch(options, session, move |port| start(port, process, &program));
     launched.map_err(|error| error.to_string())
 }
+
+/// Up to this many bytes are collected in a fraction of a millisecond.
+const COLLECTED_WHEN_READY: usize = 256 << 10;
 
 /// A tick of `skynet.timeout`.
 const TICK: Duration = Duration::from_millis(10);
