@@ -27,7 +27,7 @@ fn write_text(format: &Template, escape: Escape, facts: &dyn Facts, line: &mut V
                 let mut value = Text::default();
                 value.fill_part(part, facts);
                 match value.as_bytes() {
-                    [] if escape == Escape::Default && may_be_empty(part) => {}
+                    [] if escape == Escape::Default && may_be_empty(part, facts) => {}
                     value => write_escaped(value, escape, line),
                 }
             }
@@ -40,15 +40,18 @@ fn write_text(format: &Template, escape: Escape, facts: &dyn Facts, line: &mut V
 }
 
 /// Whether an empty value is a value: nginx writes `-` only for what there is not.
-fn may_be_empty(part: &TemplatePart) -> bool {
+fn may_be_empty(part: &TemplatePart, facts: &dyn Facts) -> bool {
     match part {
         TemplatePart::Map(_) | TemplatePart::Set(_) => true,
+        TemplatePart::Variable(Variable::Tls(TlsVariable::Sni | TlsVariable::Alpn)) => {
+            // A hello that says nothing of it. Each has a version.
+            let mut version = Text::default();
+            facts.write(Variable::Tls(TlsVariable::HelloVersion), &mut version);
+            !version.as_bytes().is_empty()
+        }
         TemplatePart::Variable(variable) => matches!(
             variable,
-            Variable::ClientPort
-                | Variable::ConnectionPort
-                | Variable::ServerPort
-                | Variable::Tls(TlsVariable::Sni | TlsVariable::Alpn | TlsVariable::HelloVersion)
+            Variable::ClientPort | Variable::ConnectionPort | Variable::ServerPort
         ),
         _ => false,
     }
@@ -162,6 +165,7 @@ fn is_json_number(value: &[u8]) -> bool {
 #[cfg(test)]
 mod tests {
     use moorline_config::NameId;
+    use moorline_proxy::Maps;
 
     use super::*;
 
@@ -187,21 +191,44 @@ mod tests {
         );
     }
 
+    /// A connection that knows the version of a hello, or nothing.
+    struct Known(Maps, &'static str);
+
+    impl Facts for Known {
+        fn write(&self, variable: Variable, text: &mut Text) {
+            if variable == Variable::Tls(TlsVariable::HelloVersion) {
+                text.push(self.1.as_bytes());
+            }
+        }
+
+        fn maps(&self) -> &Maps {
+            &self.0
+        }
+
+        fn set(&self, _: NameId) -> Option<&Template> {
+            None
+        }
+    }
+
     #[test]
     fn what_is_not_known_is_a_dash_and_an_empty_value_is_not() {
-        let found = [
-            TemplatePart::Map(NameId::of("a")),
-            TemplatePart::Set(NameId::of("a")),
-            TemplatePart::Variable(Variable::ClientPort),
-            TemplatePart::Variable(Variable::Tls(TlsVariable::Sni)),
-        ];
-        assert!(found.iter().all(may_be_empty));
-        let unknown = [
-            TemplatePart::Variable(Variable::UpstreamAddress),
-            TemplatePart::Variable(Variable::ProxyAddress),
-            TemplatePart::Variable(Variable::Tls(TlsVariable::ServerName)),
-        ];
-        assert!(!unknown.iter().any(may_be_empty));
+        let sni = TemplatePart::Variable(Variable::Tls(TlsVariable::Sni));
+        for (part, of_none, of_hello) in [
+            (TemplatePart::Map(NameId::of("a")), true, true),
+            (TemplatePart::Set(NameId::of("a")), true, true),
+            (TemplatePart::Variable(Variable::ClientPort), true, true),
+            (sni, false, true),
+            (
+                TemplatePart::Variable(Variable::UpstreamAddress),
+                false,
+                false,
+            ),
+        ] {
+            for (version, expected) in [("", of_none), ("TLSv1.3", of_hello)] {
+                let facts = Known(Maps::default(), version);
+                assert_eq!(may_be_empty(&part, &facts), expected, "{part:?} {version}");
+            }
+        }
     }
 
     #[test]
