@@ -59,7 +59,8 @@
 //! - `access_log`: a line for each connection, and the thread that writes it
 //! - `history`: the last events of groups
 //! - `upstreams`: the peers of relays
-//! - `peer_tls`: TLS towards peers; `peer_certificates`: those that connections choose
+//! - `peer_tls`: TLS towards peers
+//! - `peer_certificates`: certificates that connections choose for their peers
 //! - `change`: the changes of a reload
 //! - `start`: everything that a gateway starts with
 //! - `rules`: which requests a listener's rules let through
