@@ -150,7 +150,7 @@ gateway_loops = 1
 [engine.log]
 level = "warn"
 [workers]
-count = 1
+count = 0
 max_wait = "1s"
 [[listen]]
 address = "tcp://{plain}"
