@@ -49,6 +49,14 @@ impl Destination {
         }
     }
 
+    /// The name of the upstream that it is, if it is the same for all.
+    pub fn upstream(&self) -> Option<&str> {
+        match self {
+            Self::Upstream(name) => Some(name),
+            _ => None,
+        }
+    }
+
     /// Whether it may lead to a peer of this upstream.
     pub fn may_reach(&self, upstream: &str) -> bool {
         match self {

@@ -11,7 +11,6 @@ use super::Listener;
 use super::balance::{self, Balance, HashMethod};
 use super::bind::{Bind, bind, check_families};
 use super::datagram_relay;
-use super::destination::Destination;
 use super::error::{Report, Reported};
 use super::peer_address;
 use super::peer_check::{self, Check, MOST};
@@ -204,8 +203,7 @@ impl Upstreams {
         let mut result = Ok(());
         let destinations = || listeners.iter().filter_map(|it| it.destination.as_ref());
         for (name, place) in &self.empty {
-            let is_relayed_to = |it: &Destination| *it == Destination::Upstream(name.clone());
-            if destinations().any(is_relayed_to)
+            if destinations().any(|it| it.upstream() == Some(name))
                 || !destinations().any(|it| it.like() == Some(name))
             {
                 result = Err(report.error(place.clone(), "`peers` is empty", PEERS_HINT));
