@@ -56,9 +56,9 @@ fn what_a_client_asks_for_is_told_where_tls_passes_through() {
     let engine = site.start();
     let mut count = 0;
     for (bytes, told) in [
-        (hello("a.test", 20), "a.test - TLSv1.2|"),
+        (hello("a.test", 20), "a.test  TLSv1.2|"),
         (b"GET / HTTP/1.0\r\n".to_vec(), "- - -|"),
-        (vec![0x80, 46, 1, 3, 1, 0, 21], "- - TLSv1|"),
+        (vec![0x80, 46, 1, 3, 1, 0, 21], "  TLSv1|"),
     ] {
         let mut client = TcpStream::connect(engine.socket_address(0)).expect("it accepts");
         client.write_all(&bytes).expect("it is taken");
