@@ -132,15 +132,21 @@ impl Server {
 
 impl Server {
     /// The keys that it has behind a listener of another server, whose keys are these.
-    pub(super) fn entries_behind(&self, listen: &Listen, host: &[Entry]) -> Vec<Entry> {
+    pub(super) fn entries_behind(
+        &self,
+        listen: &Listen,
+        host: &[Entry],
+        cx: &mut Context<'_>,
+    ) -> Vec<Entry> {
         let common = self.common.iter();
         let mut entries: Vec<_> = common
             .filter(|it| !EARLY_KEYS.contains(&it.key))
             .cloned()
             .collect();
-        let is_other = |it: &&Entry| it.key == "tls" && !host.iter().any(|other| other.same(it));
-        let tls = self.tls.iter().filter(|_| listen.ssl);
-        entries.extend(tls.filter(is_other).cloned());
+        let tls = |entries: &[Entry]| entries.iter().find(|it| it.key == "tls").cloned();
+        if let Some((own, host)) = tls(&self.tls).zip(tls(host)).filter(|_| listen.ssl) {
+            entries.extend(ssl::behind(&own, &host, cx));
+        }
         entries
     }
 }

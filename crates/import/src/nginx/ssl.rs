@@ -13,8 +13,24 @@ use crate::unit;
 /// nginx's own default, in milliseconds.
 const HANDSHAKE_TIMEOUT: u64 = 60_000;
 
+/// The keys that say which certificates a listener shows.
+const SHOWN: &[&str] = &[
+    "reject",
+    "certificate",
+    "key",
+    "password_file",
+    "certificates",
+];
+/// The keys of clients' certificates.
+const CLIENTS: &[&str] = &[
+    "client_certificates",
+    "client_issuers",
+    "client_crl",
+    "client_verify_depth",
+];
+
 /// The keys of listeners with TLS. Without certificates of its own a server has those of the one that has its address, unless it
-/// is that one (`must_show`).
+/// is that one (`must_show`): see [`behind`].
 pub(super) fn tls(
     server: &Directive,
     scope: Scope<'_>,
@@ -22,11 +38,12 @@ pub(super) fn tls(
     cx: &mut Context<'_>,
 ) -> Result<Vec<Entry>, Reported> {
     let rejects = scope.flag("ssl_reject_handshake", cx).filter(|it| it.0);
-    if scope.all("ssl_certificate").is_empty() && rejects.is_none() && !must_show {
-        return Ok(Vec::new());
-    }
     let mut table = Vec::new();
     let commands = commands("ssl_conf_command", scope, cx)?;
+    let shows_none = scope.all("ssl_certificate").is_empty() && rejects.is_none();
+    if shows_none && !must_show && commands.certificate.is_none() && commands.key.is_none() {
+        return lent(server, scope, cx).map(|entry| vec![entry]);
+    }
     let certificates = certificates((server, rejects), scope, &commands, cx);
     let clients = clients(scope, cx);
     let versions = oldest(scope, &commands, cx);
@@ -53,6 +70,84 @@ pub(super) fn tls(
 }
 
 type Keys = Vec<(String, Value)>;
+
+/// What a server without certificates says of TLS: nginx takes all but the certificates of clients from the default server.
+fn lent(server: &Directive, scope: Scope<'_>, cx: &mut Context<'_>) -> Result<Entry, Reported> {
+    const UNUSED: &[&str] = &[
+        "ssl_alpn",
+        "ssl_conf_command",
+        "ssl_protocols",
+        "ssl_session_cache",
+        "ssl_session_tickets",
+    ];
+    for directive in scope
+        .inner
+        .iter()
+        .filter(|it| UNUSED.contains(&&it.name[..]))
+    {
+        let text = format!(
+            "`{}` has no effect here, as with nginx: this server has no `ssl_certificate`, so that of the default server counts",
+            directive.name
+        );
+        cx.report.remark(&directive.place, text);
+    }
+    let place = scope.one("ssl_verify_client", cx).unwrap_or(server);
+    let keys = match client_mode(scope, cx)? {
+        Some((mode, _)) => written_clients(mode, scope, cx)?,
+        None => Vec::new(),
+    };
+    Ok(Entry::new("tls", Value::Table(keys), &place.place))
+}
+
+/// The TLS of a server behind a listener that has this one, if it is another. One without certificates shows those of the listener.
+pub(super) fn behind(own: &Entry, host: &Entry, cx: &mut Context<'_>) -> Option<Entry> {
+    let (Value::Table(own_keys), Value::Table(host_keys)) = (&own.value, &host.value) else {
+        return None;
+    };
+    if has_one(own_keys, SHOWN) {
+        return (!own.same(host)).then(|| own.clone());
+    }
+    let place = own.from.as_ref()?;
+    if has_one(host_keys, &["reject"]) {
+        let why = "this server has TLS and no `ssl_certificate`, and the default server has none";
+        cx.report.error(place, why);
+        return None;
+    }
+    let all = |keys: &Keys, names: &[&str]| -> Keys {
+        let named = keys.iter().filter(|(key, _)| names.contains(&&key[..]));
+        named.cloned().collect()
+    };
+    let mut keys = all(host_keys, SHOWN);
+    let of_clients = CLIENTS.iter().filter_map(|name| {
+        let own = own_keys.iter().find(|(key, _)| key == name);
+        own.or_else(|| host_keys.iter().find(|(key, _)| key == name))
+    });
+    if has_one(own_keys, &CLIENTS[..1]) {
+        keys.extend(of_clients.cloned());
+        if !has_one(&keys, &["client_issuers"]) {
+            let why = "`ssl_verify_client` needs `ssl_client_certificate`";
+            cx.report.error(place, why);
+            return None;
+        }
+        if !has_one(&keys, &["client_verify_depth"]) {
+            keys.push(("client_verify_depth".to_owned(), verify_depth(None)));
+        }
+        if all(&keys, &CLIENTS[1..]) != all(host_keys, &CLIENTS[1..]) {
+            let text = "this server's own issuers, revocation lists and depth count for its clients: as it has no `ssl_certificate`, nginx takes \
+                        those of the default server, and asks for no certificate if that one asks for none";
+            cx.report.remark(place, text);
+        }
+    }
+    let is_other =
+        |(key, _): &&(String, Value)| !SHOWN.contains(&&key[..]) && !CLIENTS.contains(&&key[..]);
+    keys.extend(host_keys.iter().filter(is_other).cloned());
+    let entry = Entry::new("tls", Value::Table(keys), place);
+    (!entry.same(host)).then_some(entry)
+}
+
+fn has_one(keys: &Keys, names: &[&str]) -> bool {
+    keys.iter().any(|(key, _)| names.contains(&&key[..]))
+}
 
 fn certificates<'a>(
     (server, rejects): (&'a Directive, Option<(bool, &'a Directive)>),
@@ -111,40 +206,60 @@ fn certificates<'a>(
 
 /// Certificates of clients.
 fn clients(scope: Scope<'_>, cx: &mut Context<'_>) -> Result<Keys, Reported> {
-    let Some(verify) = scope.one("ssl_verify_client", cx) else {
+    let Some((mode, verify)) = client_mode(scope, cx)? else {
         return Ok(Vec::new());
     };
-    let word = match verify.one(&mut cx.report)? {
-        "off" => return Ok(Vec::new()),
+    let mut keys = written_clients(mode, scope, cx)?;
+    if !has_one(&keys, &["client_issuers"]) {
+        return Err(verify.refuse(&mut cx.report, "needs `ssl_client_certificate`"));
+    }
+    if !has_one(&keys, &["client_verify_depth"]) {
+        keys.push(("client_verify_depth".to_owned(), verify_depth(None)));
+    }
+    Ok(keys)
+}
+
+/// How clients are asked for certificates, if they are.
+fn client_mode<'a>(
+    scope: Scope<'a>,
+    cx: &mut Context<'_>,
+) -> Result<Option<(&'static str, &'a Directive)>, Reported> {
+    let Some(verify) = scope.one("ssl_verify_client", cx) else {
+        return Ok(None);
+    };
+    let mode = match verify.one(&mut cx.report)? {
+        "off" => return Ok(None),
         "on" => "required",
         "optional" => "optional",
         "optional_no_ca" => "optional-no-ca",
         _ => {
-            return Err(verify.refuse(
-                &mut cx.report,
-                "is `on`, `off`, `optional` or `optional_no_ca`",
-            ));
+            let why = "is `on`, `off`, `optional` or `optional_no_ca`";
+            return Err(verify.refuse(&mut cx.report, why));
         }
     };
+    Ok(Some((mode, verify)))
+}
+
+/// What is written of clients that are asked in this way.
+fn written_clients(mode: &str, scope: Scope<'_>, cx: &mut Context<'_>) -> Result<Keys, Reported> {
     let issuers = ["ssl_client_certificate", "ssl_trusted_certificate"];
     let issuers: Vec<_> = issuers.iter().filter_map(|it| scope.one(it, cx)).collect();
-    let Some(first) = issuers.first() else {
-        return Err(verify.refuse(&mut cx.report, "needs `ssl_client_certificate`"));
-    };
     if issuers.len() > 1 {
         let text =
             "only `ssl_client_certificate` counts: clients are told all issuers that are trusted";
         cx.report.remark(&issuers[1].place, text);
     }
-    let mut keys = vec![
-        ("client_certificates".to_owned(), Value::text(word)),
-        ("client_issuers".to_owned(), file(first, cx)?),
-    ];
+    let mut keys = vec![("client_certificates".to_owned(), Value::text(mode))];
+    if let Some(first) = issuers.first() {
+        keys.push(("client_issuers".to_owned(), file(first, cx)?));
+    }
     if let Some(crl) = scope.one("ssl_crl", cx) {
         keys.push(("client_crl".to_owned(), file(crl, cx)?));
     }
-    let depth = verify_depth(scope.number("ssl_verify_depth", cx));
-    keys.push(("client_verify_depth".to_owned(), depth));
+    if let Some(depth) = scope.number("ssl_verify_depth", cx) {
+        let depth = verify_depth(Some(depth));
+        keys.push(("client_verify_depth".to_owned(), depth));
+    }
     Ok(keys)
 }
 

@@ -41,7 +41,7 @@ pub(super) fn stream(block: &[Directive], cx: &mut Context<'_>) -> Document {
         // Its errors are reported, and those of the others are to be found, too.
         let _ = listeners.add(at, directive, block, cx);
     }
-    listeners.make_servers();
+    listeners.make_servers(cx);
     listeners.tables.sort_by_key(|(order, _)| *order);
     listeners.upstreams.make_unused(cx);
     let mut document = Document::default();
@@ -160,11 +160,11 @@ impl Listeners {
     }
 
     /// Completes the tables of servers behind listeners, once those are known.
-    fn make_servers(&mut self) {
+    fn make_servers(&mut self, cx: &mut Context<'_>) {
         for (order, server, listen, mut table) in std::mem::take(&mut self.behind) {
             let host = self.hosts.get(&(order.0, order.1, 0));
             let host = host.map_or(&[][..], Vec::as_slice);
-            table.extend(server.entries_behind(&listen, host));
+            table.extend(server.entries_behind(&listen, host, cx));
             self.tables.push((order, table));
         }
     }

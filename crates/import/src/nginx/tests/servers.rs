@@ -70,14 +70,84 @@ fn a_default_server_can_reject_all_other_names() {
     let text = format!(
         "stream {{ server {{ listen 2 ssl; ssl_reject_handshake on; return \"\"; }}
         server {{ listen 2 ssl; server_name a.example; return a; {PAIR} }}
-        server {{ listen 2; server_name b.example; return b; }} }}"
+        server {{ listen 2; server_name b.example; return b; {PAIR} ssl_protocols TLSv1.3; }} }}"
     );
     let found = imported(&text);
     let front = "return = \"\"\ntls = { reject = true }\nhandshake_timeout = \"1m\"\n[[listen.server]]\nnames = [\n  \"a.example\",\n]";
     assert!(found.contains(front), "{found}");
     let own = format!("return = \"a\"\ntls = {{ {FILES} }}\n[[listen.server]]");
     assert!(found.contains(&own), "{found}");
-    assert!(found.ends_with("return = \"b\""), "{found}");
+    let own = format!("return = \"b\"\ntls = {{ {FILES}, min_version = \"1.3\" }}");
+    assert!(found.ends_with(&own), "{found}");
+    let bare = "stream { server { listen 2 ssl; ssl_reject_handshake on; return \"\"; }
+        server { listen 2; server_name b.example; return b; } }";
+    let expected = "nginx.conf:2: this server has TLS and no `ssl_certificate`, and the default server has none";
+    assert_eq!(errors(bare), [expected]);
+}
+
+#[test]
+fn a_server_without_certificates_keeps_its_rules_for_certificates_of_clients() {
+    let own = |host: &str, directives: &str| {
+        format!(
+            "stream {{ server {{ listen 2 ssl; return a; {PAIR} {host} }}
+        server {{ listen 2; server_name b.example; return b;\n{directives}\n}} }}"
+        )
+    };
+    let asks = "ssl_verify_client optional; ssl_client_certificate a.ca; ssl_crl a.crl; ssl_protocols TLSv1.3;";
+    let issuers = |name: &str| format!("client_issuers = \"/etc/nginx/{name}.ca\"");
+    let required = "client_certificates = \"required\"";
+    let crl = "client_crl = \"/etc/nginx/a.crl\"";
+    for (host, directives, expected) in [
+        (
+            "",
+            "ssl_verify_client on; ssl_client_certificate b.ca;",
+            format!(
+                "{FILES}, {required}, {}, client_verify_depth = 1",
+                issuers("b")
+            ),
+        ),
+        (
+            asks,
+            "ssl_verify_client on;",
+            format!(
+                "{FILES}, {required}, {}, {crl}, client_verify_depth = 1, min_version = \"1.3\"",
+                issuers("a")
+            ),
+        ),
+        (
+            asks,
+            "ssl_verify_client on; ssl_client_certificate b.ca; ssl_verify_depth 2;",
+            format!(
+                "{FILES}, {required}, {}, {crl}, client_verify_depth = 2, min_version = \"1.3\"",
+                issuers("b")
+            ),
+        ),
+        (
+            asks,
+            "ssl_verify_client off;",
+            format!("{FILES}, min_version = \"1.3\""),
+        ),
+    ] {
+        let toml = super::read(&own(host, directives), &[])
+            .expect("it is right")
+            .toml;
+        let toml = crate::testing::bare(&toml);
+        let expected = format!("return = \"b\"\ntls = {{ {expected} }}");
+        assert!(toml.ends_with(&expected), "{expected}:\n{toml}");
+    }
+    let same = imported(&own("", ""));
+    assert!(same.ends_with("return = \"b\""), "{same}");
+    let told = remarks(&own(
+        "",
+        "ssl_verify_client on; ssl_client_certificate b.ca;",
+    ));
+    let expected = "nginx.conf:3: this server's own issuers, revocation lists and depth count for its clients: as it has no `ssl_certificate`, nginx takes those of the default server, and asks for no certificate if that one asks for none";
+    assert_eq!(told, [expected]);
+    let told = remarks(&own("", "ssl_protocols TLSv1.3;"));
+    let expected = "nginx.conf:3: `ssl_protocols` has no effect here, as with nginx: this server has no `ssl_certificate`, so that of the default server counts";
+    assert_eq!(told, [expected]);
+    let expected = "nginx.conf:3: `ssl_verify_client` needs `ssl_client_certificate`";
+    assert_eq!(errors(&own("", "ssl_verify_client on;")), [expected]);
 }
 
 #[test]
