@@ -83,6 +83,9 @@ pub(super) fn server(
         true => ssl::tls(directive, scope, must_show, cx),
         false => Ok(Vec::new()),
     };
+    if listens.iter().any(|it| it.proxy_protocol) {
+        remark_on_ends(scope, cx);
+    }
     let proxied = proxied(scope, cx);
     let plain = preread(scope, cx);
     let datagrams = datagrams(scope, cx);
@@ -174,6 +177,18 @@ fn remark_on_early(inner: &[Directive], cx: &mut Context<'_>) {
              default server counts",
             directive.name
         );
+        cx.report.remark(&directive.place, text);
+    }
+}
+
+/// Says which address peers are told as the server's, where a header from a proxy in front is believed.
+fn remark_on_ends(scope: Scope<'_>, cx: &mut Context<'_>) {
+    if scope.all("set_real_ip_from").is_empty() {
+        return;
+    }
+    if let Some((true, directive)) = scope.flag("proxy_protocol", cx) {
+        let text = "`proxy_protocol`: peers are told both ends of the connection as the proxy in front names them, where it is one of \
+                    `set_real_ip_from`; nginx names its own address as the server's";
         cx.report.remark(&directive.place, text);
     }
 }

@@ -246,3 +246,16 @@ fn what_a_proxy_says_of_the_client_is_there_in_variables() {
         );
     }
 }
+
+#[test]
+fn peers_that_are_told_another_server_than_by_nginx_are_remarked() {
+    let text = |more: &str| {
+        format!(
+            "stream {{ server {{ listen 1 proxy_protocol; proxy_pass 10.0.0.1:80; proxy_protocol on; {more} }} }}"
+        )
+    };
+    assert!(remarks(&text("")).is_empty());
+    let told = remarks(&text("set_real_ip_from 10.0.0.0/8;"));
+    let expected = "nginx.conf:1: `proxy_protocol`: peers are told both ends of the connection as the proxy in front names them, where it is one of `set_real_ip_from`; nginx names its own address as the server's";
+    assert_eq!(told, [expected]);
+}
