@@ -23,7 +23,7 @@ const FIRST_LOOK: Duration = Duration::from_secs(1);
 #[derive(Default)]
 pub(super) struct TrustedHosts {
     resolvers: Resolvers,
-    names: RefCell<FxHashMap<String, Known>>,
+    names: RefCell<FxHashMap<String, KnownHost>>,
     /// Those of the present configuration.
     hosts: RefCell<Vec<TrustedHost>>,
     changed: Notify,
@@ -31,7 +31,7 @@ pub(super) struct TrustedHosts {
 
 /// What is known of a name.
 #[derive(Default)]
-struct Known {
+struct KnownHost {
     addresses: Vec<IpAddr>,
     /// When it is looked up again. `None`: it is being looked up.
     due: Cell<Option<Instant>>,
@@ -46,7 +46,7 @@ impl TrustedHosts {
             if !self.names.borrow().contains_key(&name) {
                 self.names
                     .borrow_mut()
-                    .insert(name.clone(), Known::default());
+                    .insert(name.clone(), KnownHost::default());
                 looking.spawn_local(self.clone().look_up(name));
             }
         }
