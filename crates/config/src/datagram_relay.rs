@@ -65,7 +65,7 @@ pub(super) fn rules(
         )?,
         false => section.refuse_keys(
             &["requests", "responses"],
-            "belongs to udp:// listeners with `upstream`",
+            "belongs to udp:// listeners with `upstream` or `return`",
         )?,
     }
     Ok(DatagramRules {

@@ -106,7 +106,7 @@ fn server(
     if listener.tls.is_none() {
         section.refuse_keys(
             &["tls"],
-            "has no effect: its listener does not end TLS, and has no `tls`",
+            "has no effect without `tls` of the listener: write that, too",
         )?;
     }
     let has_destination = match destination::is_written(&section) {

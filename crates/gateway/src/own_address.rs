@@ -73,7 +73,7 @@ impl OwnAddress {
                 if let Some(unlogged) = refusals.tells(facts.listener, facts.cx.clock.ms) {
                     tracing::warn!(
                         listener = %facts.cx.listener(facts.listener).name, client = %facts.client, unlogged,
-                        "a `bind` is {text:?}, which is no IP address: the kernel chooses one"
+                        "`bind` has the value {text:?}, which is no IP address: the kernel chooses one"
                     );
                 }
                 None

@@ -83,7 +83,9 @@ pub(super) const LISTEN: SectionReference = SectionReference {
             Words("none"),
             r#""${client.address}\n""#,
             NewConnections,
-            "Takes the place of `upstream`: the gateway sends each client this text and closes the connection. It ignores what the client sends.",
+            "Takes the place of `upstream`: the gateway sends each client this text and closes the connection. It ignores what the \
+             client sends. On `udp://` each datagram is answered with it. Source addresses can be forged: keep the text short, or limit clients by \
+             `access`.",
         ),
         key(
             "set",
@@ -116,8 +118,8 @@ pub(super) const LISTEN: SectionReference = SectionReference {
             Words("none"),
             r#"["a.example", "*.b.example"]"#,
             NewConnections,
-            "Names that mean the listener itself, though a server behind it has a wildcard or a pattern for them. All names that no \
-             server has mean it, too.",
+            "Names that stay with the listener, even if a wildcard or pattern of a server matches them. All names that no server has stay \
+             with it, too.",
         ),
         key(
             "framing",
@@ -344,8 +346,8 @@ pub(super) const LISTEN: SectionReference = SectionReference {
             "The proxies in front of this listener. The peer of a request, or of a session that began as one, that comes from one of them is the \
              client that it names: for the app, the log, `sessions`, `max_sessions_per_address` and `dispatch = \"ip-hash\"`. \
              That is the last address that is none of these, or the last that is readable. `\"unix\"`: the peers of a Unix \
-             socket. A name has the addresses that the system finds for it, at the start, at a reload and when their time to live is over; what was \
-             found stays while that fails. What others say is ignored.",
+             socket. A name (at most 64) has the addresses that the system finds for it, at the start, at a reload and when its time to live is over. A \
+             start waits up to 1 s for them. A name without an answer is not trusted; if a later look-up fails, the old addresses stay. What others say is ignored.",
         ),
         key(
             "forwarded_header",
@@ -375,7 +377,7 @@ pub(super) const LISTEN: SectionReference = SectionReference {
             Value("[]"),
             r#"[{ allow = "10.0.0.0/8" }, { allow = "unix:" }, { deny = "all" }]"#,
             NewConnections,
-            "Which clients may connect: see [`access`](#access). Not on `http://`, and on `udp://` only with `upstream`.",
+            "Which clients may connect: see [`access`](#access). Not on `http://`, and on `udp://` only with `upstream` or `return`.",
         ),
         key(
             "limits",

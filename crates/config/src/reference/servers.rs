@@ -9,8 +9,8 @@ pub(super) const SERVER: SectionReference = SectionReference {
     heading: "`[[listen.server]]`",
     about: "A server behind the listener above it: connections of TLS clients that ask for one of its names go on there. With `tls` \
             the listener ends TLS, else TLS passes through, and the listener reads its first message as with `preread`. All other \
-            connections stay with the listener. What is not written here has its default, and is not the listener's, but for \
-            `tls`. Proxies, timeouts of handshakes, TCP options and limits of sessions are those of the listener.",
+            connections stay with the listener. A key that is missing has its default. Only `tls` is taken from the \
+            listener. A listener has at most 256 servers, with 1000 names each. Proxies, timeouts of handshakes, TCP options and limits of sessions are those of the listener.",
     keys: &[
         key(
             "names",
@@ -21,7 +21,7 @@ pub(super) const SERVER: SectionReference = SectionReference {
             "The hosts: an exact one, `*.b.example` (all below it), `.c.example` (this and all below it), `mail.*`, or a pattern \
              behind `~`, whose groups are `${match.1}` or `${match.name}` in texts. The exact name comes first, then the longest \
              that begins with a wildcard, then the longest that ends with one, then the first pattern. Case does not matter. \
-             `${hostname}` is the name of this machine.",
+             `${hostname}`, as a whole entry, is the name of this machine.",
         ),
         key(
             "name",

@@ -60,7 +60,7 @@ pub(super) const PEER_TLS: SectionReference = SectionReference {
             Words("none"),
             r#""crl.pem""#,
             NewConnections,
-            "Lists of revoked certificates. They must tell of each certificate of a chain.",
+            "Lists of revoked certificates. They must tell of each certificate of a chain, and must not have expired.",
         ),
         key(
             "verify_depth",
@@ -68,7 +68,7 @@ pub(super) const PEER_TLS: SectionReference = SectionReference {
             Words("6"),
             "1",
             NewConnections,
-            "The most certificates between the peer's and a root, as in OpenSSL.",
+            "0 to 100: the most certificates between the peer's and a root, as in OpenSSL. No chain has more than 6.",
         ),
         key(
             "server_name",
@@ -179,8 +179,9 @@ pub(super) const TLS: SectionReference = SectionReference {
             r#""passwords""#,
             NewConnections,
             "A file with the passwords of an encrypted `key`, one a line; they are tried one after the other. It may be a pipe, which \
-             is read once, for at most 10 s. Keys are encrypted by AES or triple DES in CBC mode, in PKCS #8 as `openssl pkcs8 -topk8` writes it, or in the old way of \
-             PEM (`Proc-Type: 4,ENCRYPTED`). All passwords together may take 10 million iterations.",
+             is read once, for at most 10 s. Keys are encrypted by AES or triple DES in CBC mode, in PKCS #8 as `openssl pkcs8 -topk8` writes it, or in the traditional \
+             encryption of PEM (`Proc-Type: 4,ENCRYPTED`). For one key, passwords times iterations may be 10 million at most: write the right one \
+             first.",
         ),
         key(
             "reject_unknown_names",
@@ -196,8 +197,8 @@ pub(super) const TLS: SectionReference = SectionReference {
             Value("false"),
             "true",
             NewConnections,
-            "Every handshake is refused with `unrecognized_name`; then no certificate is needed. For a listener whose servers have \
-             certificates.",
+            "Refuses each handshake that no `[[listen.server]]` with a `tls` of its own takes, with `unrecognized_name`. Needs no \
+             certificate.",
         ),
         key(
             "client_certificates",
@@ -230,7 +231,7 @@ pub(super) const TLS: SectionReference = SectionReference {
             Words("6"),
             "1",
             NewConnections,
-            "The most certificates between a client's and a root, as in OpenSSL.",
+            "0 to 100: the most certificates between a client's and a root, as in OpenSSL. No chain has more than 6.",
         ),
         key(
             "alpn",

@@ -84,7 +84,8 @@ pub(super) const UPSTREAM: SectionReference = SectionReference {
             Words("the system's"),
             r#"{ servers = ["127.0.0.1:53"], valid = "10s" }"#,
             NewConnections,
-            "The servers that know the names of peers: see [`resolver`](#resolver). Without it the system's resolver, every 30 s.",
+            "The servers that know the names of peers: see [`resolver`](#resolver). Without it the system's resolver is asked, again when \
+             the time to live is over (1 s to 5 min; 30 s where no DNS server knows the name).",
         ),
         key(
             "bind",
@@ -110,7 +111,7 @@ pub(super) const UPSTREAM: SectionReference = SectionReference {
             "2",
             NewConnections,
             "The header of the PROXY protocol, in this version, goes to each peer before the client's bytes. It has the client's \
-             address, and the one that the client has connected to. For a client on a Unix socket it is `UNKNOWN` (1) or `LOCAL` \
+             address, and the one that the client has connected to, both as a trusted proxy in front names them. For a client on a Unix socket it is `UNKNOWN` (1) or `LOCAL` \
              (2), as for checks. It is not part of the bytes that are counted.",
         ),
     ],

@@ -12,7 +12,7 @@ use crate::session::{End, Session};
 use crate::tools::Tools;
 use moorline_protocol::wire::CloseReason;
 
-/// Whether it is open so far which server a handshake belongs to.
+/// Whether the server of this handshake is not chosen yet.
 pub(crate) fn is_undecided(session: &Session, tools: &Tools) -> bool {
     let is_new = session.transport.tls.as_ref().is_some_and(|it| it.is_new());
     is_new && tools.cx.servers.decide(session.listener.index())
@@ -76,7 +76,7 @@ pub(crate) fn go_to_server(
         match begun {
             Some(Ok(tls)) => session.transport.tls = Some(Box::new(tls)),
             Some(Err(error)) => return Err(refused(session, &error.to_string(), tools)),
-            None => return Err(refused(session, "its server shows nothing", tools)),
+            None => return Err(refused(session, "its server has no certificate", tools)),
         }
     }
     let known = newcomer(session);

@@ -99,8 +99,8 @@ impl Gateway {
             return Ok(());
         }
         Err(io::Error::other(format!(
-            "`workers.count` is 0, and {open} open connections need a worker: `drain --listener NAME` closes them, and a reload that \
-             removes their listeners alone keeps them"
+            "`workers.count` is 0, but {open} open connections need a worker: keep a worker until they end, or close them first by \
+             `drain --listener NAME`"
         )))
     }
 

@@ -127,7 +127,7 @@ impl TrustedHosts {
         match error {
             // What was found before stays.
             Some(error) if !had_failed => {
-                tracing::warn!(name, %error, "a trusted proxy's name cannot be resolved");
+                tracing::warn!(name, %error, "cannot resolve the name of a trusted proxy: its last known addresses stay trusted");
             }
             Some(_) => {}
             None => {

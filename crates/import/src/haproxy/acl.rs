@@ -256,7 +256,7 @@ impl<'a> Acls<'a> {
             "" => false,
             "lower" if matches!(keys, PatternKind::Texts(_)) => true,
             other => {
-                let why = format!("has `{other}`, a conversion that is not imported");
+                let why = format!("has `{other}`, a converter that is not imported");
                 return Err(line.refuse(report, why));
             }
         };

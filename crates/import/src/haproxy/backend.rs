@@ -176,8 +176,7 @@ fn resolver(
     let mut result = Ok(());
     for (server, line) in named {
         if server.resolvers != first.resolvers {
-            let why =
-                "has other `resolvers` than a server before it, and an upstream has one for all";
+            let why = "has other `resolvers` than a server before it, and an upstream has one for all: write a backend for each";
             result = Err(line.refuse(report, why));
         }
     }

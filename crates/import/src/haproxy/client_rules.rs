@@ -83,7 +83,12 @@ fn rule(line: &Line, acls: &mut Acls<'_>, report: &mut Report) -> Result<ClientR
             report.remark(&line.place, text);
             false
         }
-        _ => return Err(line.refuse(report, "is imported with `accept` and `reject` only")),
+        _ => {
+            return Err(line.refuse(
+                report,
+                "is imported with `accept`, `reject` and `silent-drop` only",
+            ));
+        }
     };
     Ok(ClientRule {
         accepts,

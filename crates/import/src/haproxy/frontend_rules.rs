@@ -36,7 +36,7 @@ pub(super) fn rules(
     for (stage, kind) in [(&connection, "connection"), (&session, "session")] {
         if !stage.is_of_clients(&acls) {
             let lines = proxy.own(&["tcp-request", kind]);
-            let why = "is imported with `src` only";
+            let why = "is imported with `src` only: write `tcp-request content` for anything else";
             return Err(lines.first().map_or(Reported, |it| it.refuse(report, why)));
         }
     }

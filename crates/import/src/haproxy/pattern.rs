@@ -42,7 +42,7 @@ pub(super) fn keys(
         };
     }
     if patterns.is_empty() {
-        return Err(line.refuse(report, "compares with nothing"));
+        return Err(line.refuse(report, "has no pattern"));
     }
     let way = written.way.as_deref();
     let found = match keys {
@@ -98,7 +98,9 @@ fn numbers(patterns: &[String]) -> Result<Vec<String>, String> {
 /// A pattern of a map for a text. `case`: its beginning.
 fn text(text: &str, way: &str, case: &str, is_lower: bool) -> Result<String, String> {
     if is_lower && text.chars().any(char::is_uppercase) {
-        return Err(format!("compares {text:?} with a name in lower case"));
+        return Err(format!(
+            "compares {text:?} with a name in lower case: write it in lower case"
+        ));
     }
     let plain = regex::escape(text);
     Ok(match way {

@@ -67,6 +67,9 @@ impl<'a> Resolvers<'a> {
     }
 }
 
+const WRONG_VALUE: &str =
+    "has a wrong value: it takes a time such as `10s`, and `resolve_retries` a number";
+
 fn table(section: &Section, report: &mut Report) -> Result<Value, Reported> {
     let mut servers = Vec::new();
     let mut has_system = false;
@@ -101,7 +104,7 @@ fn table(section: &Section, report: &mut Report) -> Result<Value, Reported> {
             }
         };
         if slot.is_none() {
-            result = Err(line.refuse(report, "has a wrong value"));
+            result = Err(line.refuse(report, WRONG_VALUE));
         }
     }
     result?;

@@ -184,13 +184,13 @@ impl SharedAddress {
             } else if member.listen.udp || !member.is_named {
                 let other = &host.listen.place;
                 let message = format!(
-                    "{} is listened on already: see {other}. Servers share an address by `server_name`",
+                    "{} is listened on already: see {other}. Give each server of it a `server_name`",
                     self.address
                 );
                 cx.report.error(place, message);
             } else if !knows_names {
                 let text = format!(
-                    "no connection on {} gets to this server: without `ssl` and `ssl_preread` nobody knows the name that a client asks for",
+                    "no connection on {} gets to this server: with neither `ssl` nor `ssl_preread` the name that a client asks for is not known",
                     self.address
                 );
                 cx.report.remark(place, text);

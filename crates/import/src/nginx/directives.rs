@@ -178,7 +178,9 @@ const BOTH: &[(&str, Fate)] = &[
     ("proxy_ssl_verify_depth", Imported),
     (
         "proxy_ssl_certificate_cache",
-        Ignored("certificates are read when the configuration is loaded"),
+        Ignored(
+            "certificates are read when the configuration is loaded; those whose names have variables are kept for 10 s",
+        ),
     ),
     ("set_real_ip_from", Imported),
     ("error_log", Ignored("see `log` of [engine]")),

@@ -124,7 +124,7 @@ fn chosen(directive: &Directive, cx: &mut Context<'_>) -> Result<Value, Reported
     if text.starts_with('$') {
         // A value may be a whole path, or empty, which means no certificate.
         let remark = format!(
-            "`{}`: relative values begin at the folder of Moorline's file",
+            "`{}`: if a value is a relative path, it begins at the folder of Moorline's file",
             directive.name
         );
         cx.report.remark(&directive.place, remark);

@@ -104,7 +104,7 @@ fn bind(scope: Scope<'_>, cx: &mut Context<'_>) -> Option<Entry> {
     let bind = match is_transparent {
         false => address,
         true => {
-            let text = "`transparent` needs the right CAP_NET_ADMIN, and routes for answers, as with nginx";
+            let text = "`transparent` needs CAP_NET_ADMIN or CAP_NET_RAW, and routes for the answers, as with nginx";
             cx.report.remark(&directive.place, text);
             let transparent = ("transparent".to_owned(), Value::Flag(true));
             Value::Table(vec![("address".to_owned(), address), transparent])

@@ -63,7 +63,7 @@ impl fmt::Display for RecordsError {
             Error::InvalidMessage(problem) => write!(f, "what came is no TLS: {problem:?}"),
             // What rustls says where a host is rejected.
             Error::General(problem) if problem == "no server certificate chain resolved" => {
-                f.write_str("no certificate is for the host that the client asks for")
+                f.write_str("no certificate is for the host that the client asks for, or `reject` refuses it")
             }
             Error::HandshakeNotComplete => f.write_str("the handshake has not ended"),
             error => error.fmt(f),

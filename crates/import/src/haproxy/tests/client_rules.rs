@@ -114,10 +114,10 @@ fn wrong_rules_of_connections_are_refused() {
             "reject if { src -m reg 1 }",
             format!("{of} has a wrong `-m reg`"),
         ),
-        ("reject if { src }", format!("{of} compares with nothing")),
+        ("reject if { src }", format!("{of} has no pattern")),
         (
             "reject if { src,ipmask(8) 10.0.0.0 }",
-            format!("{of} has `ipmask(8)`, a conversion that is not imported"),
+            format!("{of} has `ipmask(8)`, a converter that is not imported"),
         ),
         (
             "reject if x\n acl x hdr(host) a",
@@ -125,11 +125,11 @@ fn wrong_rules_of_connections_are_refused() {
         ),
         (
             "reject if { dst 10.0.0.1 }",
-            format!("{of} is imported with `src` only"),
+            format!("{of} is imported with `src` only: write `tcp-request content` for anything else"),
         ),
         (
             "expect-proxy layer4",
-            format!("{of} is imported with `accept` and `reject` only"),
+            format!("{of} is imported with `accept`, `reject` and `silent-drop` only"),
         ),
         (
             "reject\n bind :2 accept-proxy",

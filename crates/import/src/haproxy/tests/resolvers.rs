@@ -100,7 +100,11 @@ fn wrong_resolvers_are_refused() {
             "nameserver a quic@10.0.0.1:53",
             "`nameserver` has a wrong address \"quic@10.0.0.1:53\"",
         ),
-        (server, "hold valid x", "`hold valid` has a wrong value"),
+        (
+            server,
+            "hold valid x",
+            "`hold valid` has a wrong value: it takes a time such as `10s`, and `resolve_retries` a number",
+        ),
         (
             server,
             "hold up 1s",
@@ -114,7 +118,7 @@ fn wrong_resolvers_are_refused() {
         (
             "server a a.example:1 resolvers dns\n server b b.example:1",
             "nameserver a 10.0.0.1:53",
-            "`server` has other `resolvers` than a server before it, and an upstream has one for all",
+            "`server` has other `resolvers` than a server before it, and an upstream has one for all: write a backend for each",
         ),
         (
             "server-template a x a.example:1 resolvers dns",

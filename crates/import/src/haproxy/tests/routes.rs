@@ -105,7 +105,7 @@ fn a_client_without_a_name_has_none_that_a_pattern_takes() {
 #[test]
 fn rules_that_cannot_be_expressed_are_refused() {
     for (rule, expected) in [
-        ("b if { req.ssl_sni -i }", "compares with nothing"),
+        ("b if { req.ssl_sni -i }", "has no pattern"),
         ("b if x", "names \"x\", which is no `acl`"),
         ("b when x", "has \"when\" where `if` or `unless` stands"),
         ("x if { req.ssl_sni a }", "names \"x\", which is no backend"),
@@ -119,7 +119,7 @@ fn rules_that_cannot_be_expressed_are_refused() {
         ),
         (
             "b if { req.ssl_sni,lower A }",
-            "compares \"A\" with a name in lower case",
+            "compares \"A\" with a name in lower case: write it in lower case",
         ),
         ("b if { req.ssl_sni -m len 3 }", "has a wrong `-m len`"),
         ("b if { req.ssl_sni -m reg ( }", "has a wrong `-m reg`"),

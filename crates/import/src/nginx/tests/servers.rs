@@ -168,14 +168,14 @@ fn names_that_mean_nothing_are_told() {
     assert_eq!(remarks(text), [expected]);
     let plain = "stream { server { listen 2; return a; }
         server { listen 2; server_name b.example; return b; } }";
-    let expected = "nginx.conf:2: no connection on tcp://0.0.0.0:2 gets to this server: without `ssl` and `ssl_preread` nobody knows the name that a client asks for";
+    let expected = "nginx.conf:2: no connection on tcp://0.0.0.0:2 gets to this server: with neither `ssl` nor `ssl_preread` the name that a client asks for is not known";
     assert_eq!(remarks(plain), [expected]);
 }
 
 #[test]
 fn addresses_that_servers_cannot_share_are_refused() {
     let already = |place| format!("tcp://0.0.0.0:2 is listened on already: see nginx.conf:{place}");
-    let by_name = " Servers share an address by `server_name`";
+    let by_name = " Give each server of it a `server_name`";
     for (servers, expected) in [
         (
             "server { listen 2; return a; }\nserver { listen 2; return b; }",

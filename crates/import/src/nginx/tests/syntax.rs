@@ -144,7 +144,7 @@ fn one_of_a_kind_is_not_written_twice() {
         ),
         (
             format!("stream {{ server {{ listen 1; {pass} }}\nserver {{ listen 1; {pass} }} }}"),
-            "tcp://0.0.0.0:1 is listened on already: see nginx.conf:1. Servers share an address by `server_name`",
+            "tcp://0.0.0.0:1 is listened on already: see nginx.conf:1. Give each server of it a `server_name`",
         ),
     ] {
         assert_eq!(errors(&text), [format!("nginx.conf:2: {line}")], "{text}");

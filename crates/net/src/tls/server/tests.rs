@@ -270,7 +270,8 @@ fn a_server_that_rejects_all_names_needs_no_certificate() {
     client.write_tls(&mut hello).expect("into memory");
     let mut answer = Vec::new();
     let error = feed(&mut records, &hello, hello.len(), &mut answer).expect_err("it is refused");
-    let expected = "no certificate is for the host that the client asks for";
+    let expected =
+        "no certificate is for the host that the client asks for, or `reject` refuses it";
     assert_eq!(error.to_string(), expected);
     // A record of its own: kind, version, length, level, unrecognized_name.
     assert_eq!(answer, [21, 3, 3, 0, 2, 2, 112]);
