@@ -140,7 +140,7 @@ impl Loop {
             || timers_wait
             || !agenda.work.is_empty()
             || !agenda.sweep.is_empty()
-            || !self.relays.work.is_empty()
+            || self.relays.has_work()
             || !self.groups.is_quiet()
             || self.events_wait();
         let has_work = self.go_on_counting() || has_work;

@@ -1,7 +1,8 @@
 //! Relays in the loop: how they begin, go on and end.
 
+mod leaving;
+
 use std::os::fd::{AsFd, OwnedFd};
-use std::sync::Arc;
 
 use crate::arrival::Arrival;
 use crate::cx::{Cx, unix_ms};
@@ -20,7 +21,6 @@ use crate::relay::sealed::say_farewell;
 use crate::relay::way::WayPhase;
 use crate::relay::{Cause, Fault, Relay, RelayEnd, RelayMeters, RelayPhase, RelaySide, RelayStage};
 use crate::tools::Tools;
-use crate::upstreams::{PeerKey, SharedUpstream};
 use moorline_protocol::control::LoopCounter;
 use moorline_protocol::wire::{CloseReason, Peer};
 use moorline_proxy::Text;
@@ -238,6 +238,7 @@ impl Loop {
             }
         }
         self.tools.budget.renew();
+        self.leave_peers();
         self.empty_stalled_pipes();
     }
 
@@ -336,49 +337,6 @@ impl Loop {
         self.relays.looks.set(key, tools.cx.clock.ms + LINGER_MS);
         if moved == Ok(Flow::More) {
             self.relays.schedule(key);
-        }
-    }
-
-    /// A relay has left its peer for another one.
-    fn go_to_next_peer(&mut self, key: RelayKey) {
-        let (relay, tools) = (&mut self.relays[key], &mut self.tools);
-        set_rates(relay, tools);
-        match connect(relay, &self.poller, tools) {
-            // Not at once: the next peer may do the same.
-            Reached::Joined => {
-                self.watch_idle_relay(key);
-                self.relays.schedule(key);
-            }
-            reached => self.after_attempt(key, reached),
-        }
-    }
-
-    /// The checks of a peer have failed: relays for which nothing has passed so far go to another peer. The others stay, since
-    /// it may come back.
-    pub(crate) fn leave_peer(&mut self, upstream: &Arc<SharedUpstream>, peer: PeerKey) {
-        let has_it = |relay: &&Relay| {
-            matches!(&relay.stage, RelayStage::Joined(joined) if joined.peer == peer)
-                && Arc::ptr_eq(&relay.upstream, upstream)
-        };
-        let leaving: Vec<_> = self
-            .relays
-            .iter()
-            .filter(has_it)
-            .map(|it| it.name.key)
-            .collect();
-        for key in leaving {
-            // What it has sent by now is read first.
-            self.go_on_relaying(key);
-            let Some(relay) = self.relays.at_mut(key) else {
-                continue;
-            };
-            let fault = Fault {
-                side: Side::Upstream,
-                cause: Cause::TakenOut,
-            };
-            if ask_another(relay, fault, &mut self.tools) {
-                self.go_to_next_peer(key);
-            }
         }
     }
 

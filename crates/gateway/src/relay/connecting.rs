@@ -125,13 +125,10 @@ fn ask(relay: &mut Relay, poller: &Poller, tools: &mut Tools) -> Result<Reached,
     }
     relay.side_mut(Side::Upstream).socket = Some(socket);
     match asked {
-        Ok(()) => {
-            let reached = open_up(relay, tools)?;
-            if reached == Reached::Joined {
-                return Ok(reached);
-            }
-            watch(relay.name, deadline, tools);
-        }
+        Ok(()) => match open_up(relay, tools)? {
+            Reached::Waits => watch(relay.name, deadline, tools),
+            reached => return Ok(reached),
+        },
         Err(Errno::INPROGRESS) => watch(relay.name, deadline, tools),
         // Its backlog is full.
         Err(Errno::AGAIN) if is_unix => ask_again_later(relay.name, deadline, tools),
@@ -399,7 +396,14 @@ pub(crate) fn look(relay: &mut Relay, poller: &Poller, tools: &mut Tools) -> Rea
         // It waits for names.
         return connect(relay, poller, tools);
     };
-    if attempt.deadline <= tools.cx.clock.ms {
+    let is_over = attempt.deadline <= tools.cx.clock.ms;
+    if is_over && attempt.awaits_certificate {
+        // The peer has no part in it.
+        let fault = HandshakeFault::NoCertificate("its file is not read yet".into());
+        tell_of(&fault, relay, tools);
+        return Reached::Unready;
+    }
+    if is_over {
         fail(relay, Failure::TimedOut, tools);
         return connect(relay, poller, tools);
     }
@@ -466,13 +470,17 @@ pub(crate) fn ask_another(relay: &mut Relay, fault: Fault, tools: &mut Tools) ->
     note_attempt(relay.notes.as_deref_mut(), &choice, tools.cx.clock.ms);
     let shared = tools.cx.clock.shared_ms();
     let why = match fault.cause {
-        Cause::Error(error) => failure(error),
-        Cause::EndedAtOnce => Failure::Closed,
-        Cause::TakenOut => Failure::TimedOut,
+        Cause::Error(error) => Some(failure(error)),
+        Cause::EndedAtOnce => Some(Failure::Closed),
+        // Its checks have counted that.
+        Cause::TakenOut => None,
     };
     let took = tools.cx.clock.since(joined.since);
     let peer = (joined.peer, &joined.address);
-    relay.upstream.failed(peer, shared, why, took);
+    match why {
+        Some(why) => relay.upstream.failed(peer, shared, why, took),
+        None => relay.upstream.abandoned(joined.peer),
+    }
     let mut connecting = Connecting {
         tried,
         present: None,

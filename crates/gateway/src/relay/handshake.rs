@@ -108,7 +108,8 @@ pub(crate) fn shake_hands(
         }
         Some(Beginning::AwaitsCertificate) => {
             if !std::mem::replace(&mut attempt.awaits_certificate, true) {
-                let at = tools.cx.clock.ms + CERTIFICATE_MS;
+                let waited = tools.cx.clock.since(attempt.begun_at).as_millis() as u64;
+                let at = tools.cx.clock.ms + CERTIFICATE_MS.max(waited / 4);
                 tools.agenda.timers.set(at, Alarm::Connect(relay.name));
             }
             return Ok(None);

@@ -21,6 +21,8 @@ pub(crate) struct Relays {
     last_serial: u64,
     /// Those that go on in the next turn.
     pub(crate) work: VecDeque<RelayRef>,
+    /// Those that leave their peer, a share in each turn: at most all relays.
+    pub(crate) leaving: VecDeque<RelayRef>,
     /// When each is looked at: whether it was idle for too long, or its end takes too long.
     pub(crate) looks: Wheel<RelayKey>,
     /// What new connections are relayed to.
@@ -47,6 +49,11 @@ impl Relays {
             number: number(self.last_serial, cx),
             begun_at: None,
         }
+    }
+
+    /// Whether some go on in the next turn.
+    pub(crate) fn has_work(&self) -> bool {
+        !self.work.is_empty() || !self.leaving.is_empty()
     }
 
     /// Puts a relay in under a serial that no other has had.
