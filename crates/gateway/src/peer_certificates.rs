@@ -1,13 +1,14 @@
 //! Certificates for peers whose files connections name: read off the loops when the first connection needs them.
 
 use std::ffi::OsString;
+use std::ops::Range;
 use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::thread;
 
-use moorline_config::{ChosenCertificate, Template, TemplatePart};
+use moorline_config::{ChosenCertificate, Template};
 use moorline_net::tls::ClientCertificate;
 use moorline_net::tls::client::{ClientTls, ReadyCertificate};
 use moorline_proxy::{Facts, Text};
@@ -78,27 +79,41 @@ impl CertificateFiles {
     }
 }
 
-/// A path, or `None` if it is empty. Maps and what a listener sets may lead anywhere below a folder, a variable to no other one.
+/// A path, or `None` if it is empty. What the configuration writes, in maps too, may lead anywhere; what a client chooses is the name
+/// of a file or of a folder, or a part of one.
 fn filled(template: &Template, base: &Path, facts: &dyn Facts) -> Result<Option<PathBuf>, String> {
-    let mut path = Vec::new();
-    for part in template.parts() {
-        let mut value = Text::default();
-        value.fill_part(part, facts);
-        let value = value.as_bytes();
-        let mut folders = value.split(|byte| *byte == b'/');
-        let is_strange = match part {
-            TemplatePart::Text(_) => false,
-            TemplatePart::Variable(_) if value.contains(&b'/') => true,
-            _ => folders.any(|folder| folder == b"..") || value.contains(&0),
-        };
-        if is_strange {
-            let value = String::from_utf8_lossy(value);
-            return Err(format!("{value:?} in its name leads to another folder"));
-        }
-        path.extend_from_slice(value);
+    let mut text = Text::default();
+    let chosen = text.fill_noting(template, facts);
+    let path = text.into_bytes();
+    if is_led_astray(&path, &chosen) {
+        let path = String::from_utf8_lossy(&path);
+        return Err(format!(
+            "what the client chose in its name, {path:?}, leads to another folder"
+        ));
     }
     let path = Some(path).filter(|path| !path.is_empty());
     Ok(path.map(|path| base.join(OsString::from_vec(path))))
+}
+
+/// Whether these parts of a path lead to another folder than the rest of it says.
+fn is_led_astray(path: &[u8], chosen: &[Range<usize>]) -> bool {
+    let is_strange = |part: &Range<usize>| {
+        let value = &path[part.clone()];
+        value.contains(&b'/') || value == b".."
+    };
+    // An empty part makes the path absolute, too.
+    let makes_absolute = path.first() == Some(&b'/') && chosen.iter().any(|part| part.start == 0);
+    if path.contains(&0) || makes_absolute || chosen.iter().any(is_strange) {
+        return true;
+    }
+    let mut begin = 0;
+    path.split(|byte| *byte == b'/').any(|name| {
+        let end = begin + name.len();
+        let touches = |part: &Range<usize>| part.start <= end && part.end >= begin;
+        let is_chosen = chosen.iter().any(touches);
+        begin = end + 1;
+        is_chosen && matches!(name, b"." | b"..")
+    })
 }
 
 impl PeerCertificates {
@@ -260,6 +275,51 @@ mod tests {
         for value in ["../a", "/etc/a", "a/b", "..", "a\0"] {
             assert!(name(value).is_err(), "{value:?}");
         }
+    }
+
+    /// The certificate that a connection of this value gets by this text, with these tables behind it.
+    fn chosen_by(text: &str, tables: &str, value: &'static str) -> Result<Option<String>, String> {
+        let text = format!(
+            "[[listen]]\naddress = \"tcp://127.0.0.1:1\"\nupstream = \"a\"\n[upstream.a]\n\
+             peers = [\"tcp://127.0.0.1:1\"]\n\
+             tls = {{ certificate = \"{text}\", key = \"k.pem\" }}\n{tables}"
+        );
+        let config = moorline_config::load_text(&text, Path::new("/c/a.toml"));
+        let config = config.unwrap_or_else(|error| panic!("{error}")).config;
+        let tls = config.upstreams[0].tls.as_ref().expect("it has TLS");
+        let chosen = tls.certificate.as_ref().expect("it is chosen");
+        let facts = Says(value, moorline_proxy::Maps::new(&config.maps));
+        CertificateFiles::chosen(chosen, &facts)
+            .map(|it| it.map(|it| it.certificate.display().to_string()))
+    }
+
+    #[test]
+    fn what_a_map_makes_of_a_client_leads_to_no_other_folder() {
+        let map = "[map.m]\nfrom = \"${client.address}\"\ndefault = \"${client.address}\"\n\
+                   values = [[\"~^x-(.*)$\", \"${1}\"], [\"fixed\", \"/etc/../a.pem\"]]\n";
+        let by = |value| chosen_by("${map.m}", map, value);
+        assert_eq!(by("a.pem"), Ok(Some("/c/a.pem".to_owned())));
+        assert_eq!(by("x-a.pem"), Ok(Some("/c/a.pem".to_owned())));
+        // The configuration may name any file.
+        assert_eq!(by("fixed"), Ok(Some("/etc/../a.pem".to_owned())));
+        for value in ["/etc/a.pem", "x-/etc/a.pem", "../a.pem", "x-..", "x-a/b"] {
+            assert!(by(value).is_err(), "{value:?}");
+        }
+    }
+
+    #[test]
+    fn parts_of_a_name_lead_to_no_other_folder_together() {
+        for (text, value) in [
+            ("certs/.${client.address}/c.pem", "."),
+            ("certs/${client.address}${client.address}/c.pem", "."),
+            ("certs/.${client.address}./c.pem", ""),
+            ("certs/${client.address}/c.pem", "."),
+            ("${client.address}/etc/c.pem", ""),
+        ] {
+            assert!(chosen_by(text, "", value).is_err(), "{text} of {value:?}");
+        }
+        let written = chosen_by("../certs/${client.address}.pem", "", "a");
+        assert_eq!(written, Ok(Some("/c/../certs/a.pem".to_owned())));
     }
 
     #[test]

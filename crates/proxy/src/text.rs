@@ -1,7 +1,8 @@
 //! Texts that a connection fills in: keys of hashing, and every other template.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::fmt;
+use std::ops::Range;
 
 use moorline_config::{NameId, Template, TemplatePart, Variable};
 
@@ -59,7 +60,17 @@ impl Text {
             .for_each(|part| filling.fill_part(part, None, self));
     }
 
-    /// The same for a part of one.
+    /// The same, and returns the places of what the connection alone has chosen: values of variables and groups of patterns, also
+    /// where they are empty and where maps and set variables have them. All the rest is written in the configuration.
+    pub fn fill_noting(&mut self, template: &Template, facts: &dyn Facts) -> Vec<Range<usize>> {
+        let chosen = RefCell::default();
+        let mut filling = Filling::new(facts);
+        filling.chosen = Some(&chosen);
+        filling.fill(template, None, self);
+        chosen.into_inner()
+    }
+
+    /// The same as [`fill`](Self::fill) for a part of one.
     pub fn fill_part(&mut self, part: &TemplatePart, facts: &dyn Facts) {
         Filling::new(facts).fill_part(part, None, self);
     }
@@ -77,6 +88,8 @@ impl fmt::Write for Text {
 struct Filling<'a> {
     facts: &'a dyn Facts,
     steps: Cell<u32>,
+    /// The places in the text that the connection has chosen, if someone asks.
+    chosen: Option<&'a RefCell<Vec<Range<usize>>>>,
 }
 
 impl<'a> Filling<'a> {
@@ -84,6 +97,7 @@ impl<'a> Filling<'a> {
         Self {
             facts,
             steps: Cell::new(0),
+            chosen: None,
         }
     }
 
@@ -94,6 +108,7 @@ impl<'a> Filling<'a> {
     }
 
     fn fill_part(&self, part: &TemplatePart, groups: Option<&Groups<'_>>, text: &mut Text) {
+        let begin = text.bytes.len();
         match part {
             TemplatePart::Text(part) => text.push(part.as_bytes()),
             TemplatePart::Variable(variable) => self.facts.write(*variable, text),
@@ -110,6 +125,11 @@ impl<'a> Filling<'a> {
                 }
             }
         }
+        if let (TemplatePart::Variable(_) | TemplatePart::Group(_), Some(chosen)) =
+            (part, self.chosen)
+        {
+            chosen.borrow_mut().push(begin..text.bytes.len());
+        }
     }
 
     fn fill_map(&self, name: NameId, text: &mut Text) {
@@ -120,7 +140,14 @@ impl<'a> Filling<'a> {
             return;
         }
         let mut from = Text::default();
-        self.fill(map.from(), None, &mut from);
+        // What is looked up is not in the text.
+        let asking = Filling {
+            facts: self.facts,
+            steps: self.steps.clone(),
+            chosen: None,
+        };
+        asking.fill(map.from(), None, &mut from);
+        self.steps.set(asking.steps.get());
         map.look_up(from.as_bytes(), |value, groups| {
             self.fill(value, groups, text);
         });

@@ -94,8 +94,9 @@ pub(super) const PEER_TLS: SectionReference = SectionReference {
             NewConnections,
             "The certificate that a peer gets if it asks for one, and those of its issuers. Needs `key`. With variables the gateway \
              reads the files when a connection first needs them, and again after 10 s; it keeps up to 256. An empty text: no \
-             certificate. A value of a variable has no slash in it; one of a map may have. Files that cannot be used end the \
-             connection with status 500, and the log says why. Checks show none.",
+             certificate. What a connection chooses, also through a map, has no slash in it and leads to no other folder; a text \
+             that a map has may be any path. Files that cannot be used end the connection with status 500, and the log says why. \
+             Checks show none.",
         ),
         key(
             "key",
