@@ -24,7 +24,7 @@ pub(super) struct ShownCertificates {
     /// By what hosts begin with, up to their last dot: those of `mail.*`.
     by_start: HashMap<String, Vec<Arc<CertifiedKey>>>,
     /// By what matches hosts, in their order.
-    by_pattern: Vec<(Regex, Arc<CertifiedKey>)>,
+    by_pattern: Vec<(Regex, Vec<Arc<CertifiedKey>>)>,
     /// All, in their order: a client that names no host, or an unknown one, gets the first whose key it can verify.
     all: Vec<Arc<CertifiedKey>>,
     /// Such a client is refused.
@@ -102,7 +102,11 @@ impl ShownCertificates {
             let pattern = name_pattern(written).map_err(|problem| {
                 TlsError::Options(format!("{name:?} is no pattern of names: {problem}"))
             })?;
-            self.by_pattern.push((pattern, certified.clone()));
+            let mut known = self.by_pattern.iter_mut();
+            match known.find(|(it, _)| it.as_str() == pattern.as_str()) {
+                Some((_, shown)) => shown.push(certified.clone()),
+                None => self.by_pattern.push((pattern, vec![certified.clone()])),
+            }
             return Ok(());
         }
         let name = &*name.to_ascii_lowercase();
@@ -119,7 +123,8 @@ impl ShownCertificates {
         Ok(())
     }
 
-    fn named(&self, host: &str) -> &[Arc<CertifiedKey>] {
+    /// Those for a host. Empty: none is.
+    pub(super) fn named(&self, host: &str) -> &[Arc<CertifiedKey>] {
         let host = host.trim_end_matches('.').to_ascii_lowercase();
         if let Some(found) = self.by_name.get(&host) {
             return found;
@@ -146,7 +151,7 @@ impl ShownCertificates {
         }
         let mut patterns = self.by_pattern.iter();
         let found = patterns.find(|(pattern, _)| pattern.is_match(host.as_bytes()));
-        found.map_or(&[], |(_, certified)| std::slice::from_ref(certified))
+        found.map_or(&[], |(_, shown)| shown)
     }
 }
 

@@ -13,6 +13,7 @@ use tempfile::TempDir;
 
 use super::super::options::Pem;
 use super::super::{RecordsError, TlsRecords};
+use super::names::ShownCertificates;
 use super::*;
 
 /// Certificates of an own issuer, in files.
@@ -257,6 +258,32 @@ fn a_pattern_chooses_a_certificate_behind_names_and_wildcards() {
     let options = self::options(wrong);
     let error = ServerCredentials::load(&options).expect_err("it is no pattern");
     assert!(error.to_string().contains("unclosed group"), "{error}");
+}
+
+#[test]
+fn equal_patterns_have_all_their_certificates() {
+    let issuer = Issuer::new();
+    let certificate = |file, pattern: &str| {
+        issuer
+            .issue(file, &["a.test"])
+            .names(vec![pattern.to_owned()])
+    };
+    let options = options(vec![
+        certificate("one", "~^a"),
+        certificate("other", "~test$"),
+        certificate("two", "~^a"),
+    ]);
+    let credentials = ServerCredentials::load(&options).expect("they are good");
+    let provider = aws_lc_rs::default_provider();
+    let shown = ShownCertificates::new(&options, &credentials, &provider).expect("they are good");
+    let shown = shown.named("a.test").iter().map(|it| it.cert[0].clone());
+    let written = ["one", "two"].map(|file| {
+        let path = issuer.path(file, "pem");
+        super::super::pem::certificates(&path)
+            .expect("PEM")
+            .remove(0)
+    });
+    assert_eq!(shown.collect::<Vec<_>>(), written);
 }
 
 #[test]
