@@ -3,7 +3,6 @@
 use std::fmt;
 use std::sync::Arc;
 
-use rustls::RootCertStore;
 use rustls::crypto::WebPkiSupportedAlgorithms;
 use rustls::pki_types::{CertificateDer, UnixTime};
 use webpki::{EndEntityCert, ExpirationPolicy, KeyUsage, RevocationOptionsBuilder, VerifiedPath};
@@ -12,10 +11,11 @@ use super::certificate::Certificate;
 use super::error::TlsError;
 use super::old_path::OldPath;
 use super::revocation::{ListIssuer, RevocationList};
+use super::roots::TrustedRoots;
 
 /// Issuers that are trusted, and what they have revoked.
 pub(super) struct Authority {
-    pub(super) roots: Arc<RootCertStore>,
+    pub(super) roots: Arc<TrustedRoots>,
     /// If there are any, they must tell of each certificate of a chain.
     pub(super) crls: Vec<RevocationList>,
     pub(super) algorithms: WebPkiSupportedAlgorithms,
@@ -63,8 +63,14 @@ impl Authority {
                 &issuers
             }
         };
+        // A certificate with the name and the key of a root could have other dates and be for other things.
+        let is_root = self.has_root(der);
+        if !is_root && certificate.is_self_signed() {
+            return Err(webpki::Error::UnknownIssuer);
+        }
         let old = OldPath {
             authority: self,
+            is_root,
             intermediates,
             purpose,
             now,
@@ -86,7 +92,7 @@ impl Authority {
             revocation.map(|it| it.with_expiration_policy(ExpirationPolicy::Enforce).build());
         let found = entity.verify_for_usage(
             self.algorithms.all,
-            &self.roots.roots,
+            self.roots.anchors(),
             intermediates,
             now,
             purpose.usage(),
@@ -125,13 +131,13 @@ impl Authority {
 
     /// Whether no root limits the names of those that it has issued.
     pub(super) fn is_free(&self) -> bool {
-        let mut roots = self.roots.roots.iter();
+        let mut roots = self.roots.anchors().iter();
         roots.all(|root| root.name_constraints.is_none())
     }
 
     /// Whether the certificate is itself among the roots.
-    pub(super) fn has_root(&self, certificate: &Certificate<'_>) -> bool {
-        self.roots.roots.iter().any(|root| certificate.is(root))
+    pub(super) fn has_root(&self, der: &CertificateDer<'_>) -> bool {
+        self.roots.has(der)
     }
 }
 
@@ -173,6 +179,17 @@ fn issuers_of<'a>(
         .collect()
 }
 
+/// Whether there is no path to a root. One that is trusted itself needs none, but must be good otherwise.
+pub(super) fn has_no_path(error: &webpki::Error) -> bool {
+    matches!(
+        error,
+        webpki::Error::UnknownIssuer
+            | webpki::Error::InvalidSignatureForPublicKey
+            | webpki::Error::CaUsedAsEndEntity
+            | webpki::Error::UnsupportedCertVersion
+    )
+}
+
 /// Whether a certificate holds now.
 pub(super) fn check_dates(
     certificate: &Certificate<'_>,
@@ -194,7 +211,7 @@ pub(super) fn check_dates(
 impl fmt::Debug for Authority {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Authority")
-            .field("roots", &self.roots.len())
+            .field("roots", &self.roots.anchors().len())
             .field("crls", &self.crls.len())
             .finish_non_exhaustive()
     }

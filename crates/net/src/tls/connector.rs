@@ -8,7 +8,7 @@ use std::sync::Arc;
 use rustls::client::Resumption;
 use rustls::crypto::aws_lc_rs;
 use rustls::pki_types::ServerName;
-use rustls::{ClientConfig, ClientConnection, RootCertStore};
+use rustls::{ClientConfig, ClientConnection};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_rustls::client::TlsStream;
 
@@ -17,7 +17,7 @@ use super::certificate::Fingerprint;
 use super::client_certificate::{ShownCertificate, was_asked};
 use super::error::{HandshakeError, TlsError};
 use super::options::{TlsOptions, Verification};
-use super::roots;
+use super::roots::{self, TrustedRoots};
 use super::verifier::{HostNames, ServerVerifier};
 
 /// Sessions that are kept for resumption, some KiB each: up to 8 of each of 32 servers.
@@ -50,11 +50,11 @@ impl TlsConnector {
                 depth: options.verify_depth,
                 algorithms: provider.signature_verification_algorithms,
                 roots: match options.verification {
-                    Verification::DangerouslyNone => Arc::new(RootCertStore::empty()),
+                    Verification::DangerouslyNone => Arc::new(TrustedRoots::empty()),
                     // A system without roots can still talk to a server that needs none.
                     Verification::AllowSelfSigned => {
                         roots::load(&options.roots).or_else(|error| match options.roots {
-                            super::Roots::System => Ok(Arc::new(RootCertStore::empty())),
+                            super::Roots::System => Ok(Arc::new(TrustedRoots::empty())),
                             _ => Err(error),
                         })?
                     }

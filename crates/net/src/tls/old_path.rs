@@ -16,6 +16,8 @@ const MOST_SIGNATURES: u32 = 50;
 /// The search for a path.
 pub(super) struct OldPath<'a> {
     pub(super) authority: &'a Authority,
+    /// The peer's certificate is itself among the roots.
+    pub(super) is_root: bool,
     pub(super) intermediates: &'a [CertificateDer<'a>],
     pub(super) purpose: Purpose,
     pub(super) now: UnixTime,
@@ -51,16 +53,17 @@ impl OldPath<'_> {
             true => Error::UnsupportedCertVersion,
             false => Error::UnknownIssuer,
         };
-        for root in &self.authority.roots.roots {
-            if self.is_by_root(of, root, budget)? {
+        for root in self.authority.roots.anchors() {
+            let is_root = of.is(root) && (self.is_root || below > 0);
+            if is_root || self.is_by_root(of, root, budget)? {
                 let issuer = ListIssuer {
                     public_key: &root.subject_public_key_info,
                     may_sign_lists: true,
                 };
                 match RevocationList::check(&self.authority.crls, of, &issuer, self.now) {
                     Ok(()) => return Ok(()),
-                    // Of a root itself no list need tell.
-                    Err(Error::UnknownRevocationStatus) if of.is(root) => return Ok(()),
+                    // Of a root itself no list need tell, unless it is the peer's.
+                    Err(Error::UnknownRevocationStatus) if is_root && below > 0 => return Ok(()),
                     Err(error) => problem = error,
                 }
             }
@@ -96,9 +99,6 @@ impl OldPath<'_> {
         root: &TrustAnchor<'_>,
         budget: &mut u32,
     ) -> Result<bool, Error> {
-        if of.is(root) {
-            return Ok(true);
-        }
         if of.issuer() != root.subject.as_ref() || root.name_constraints.is_some() {
             return Ok(false);
         }

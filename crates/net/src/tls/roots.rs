@@ -5,9 +5,10 @@ use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::sync::{Arc, OnceLock};
 
-use rustls::RootCertStore;
-use rustls::pki_types::CertificateDer;
+use rustls::pki_types::{CertificateDer, TrustAnchor};
+use rustls::{DistinguishedName, RootCertStore};
 
+use super::certificate::Fingerprint;
 use super::error::TlsError;
 use super::options::Roots;
 use super::pem::{self, FileError, PemSource};
@@ -15,8 +16,48 @@ use super::pem::{self, FileError, PemSource};
 /// The most files of a folder that are read: Debian's has 300.
 const MAX_FOLDER_FILES: usize = 4096;
 
+/// Issuers that are trusted, or certificates of peers themselves.
+#[derive(Debug)]
+pub(super) struct TrustedRoots {
+    /// Their names and keys, which vouch for others.
+    store: RootCertStore,
+    /// The whole certificates: one that is trusted itself must be one of them, byte for byte.
+    whole: HashSet<Fingerprint>,
+}
+
+impl TrustedRoots {
+    pub(super) fn empty() -> Self {
+        Self {
+            store: RootCertStore::empty(),
+            whole: HashSet::new(),
+        }
+    }
+
+    /// # Errors
+    /// It cannot be read.
+    pub(super) fn add(&mut self, der: CertificateDer<'_>) -> Result<(), rustls::Error> {
+        let fingerprint = Fingerprint::of(&der);
+        self.store.add(der)?;
+        self.whole.insert(fingerprint);
+        Ok(())
+    }
+
+    pub(super) fn anchors(&self) -> &[TrustAnchor<'static>] {
+        &self.store.roots
+    }
+
+    pub(super) fn subjects(&self) -> Vec<DistinguishedName> {
+        self.store.subjects()
+    }
+
+    /// Whether this certificate is one of them. Another one with its name and key is not.
+    pub(super) fn has(&self, der: &CertificateDer<'_>) -> bool {
+        self.whole.contains(&Fingerprint::of(der))
+    }
+}
+
 /// Reads them. Blocks on files.
-pub(super) fn load(roots: &Roots) -> Result<Arc<RootCertStore>, TlsError> {
+pub(super) fn load(roots: &Roots) -> Result<Arc<TrustedRoots>, TlsError> {
     match roots {
         Roots::System => system(),
         Roots::File(path) => store(PemSource::File(path), pem::certificates(path)?),
@@ -40,17 +81,19 @@ pub(super) fn ders(roots: &Roots) -> Result<Vec<Vec<u8>>, FileError> {
 }
 
 /// The system's, read once: there are over a hundred, which takes some milliseconds.
-fn system() -> Result<Arc<RootCertStore>, TlsError> {
-    static SYSTEM: OnceLock<Arc<RootCertStore>> = OnceLock::new();
+fn system() -> Result<Arc<TrustedRoots>, TlsError> {
+    static SYSTEM: OnceLock<Arc<TrustedRoots>> = OnceLock::new();
 
     if let Some(store) = SYSTEM.get() {
         return Ok(Arc::clone(store));
     }
     let found = rustls_native_certs::load_native_certs();
-    let mut store = RootCertStore::empty();
-    // Some systems ship roots that no library reads; the others are still good.
-    store.add_parsable_certificates(found.certs);
-    if store.is_empty() {
+    let mut roots = TrustedRoots::empty();
+    for certificate in found.certs {
+        // Some systems ship roots that no library reads; the others are still good.
+        let _ = roots.add(certificate);
+    }
+    if roots.anchors().is_empty() {
         let problem = match found.errors.first() {
             Some(error) => error.to_string(),
             None => "install them (Debian: ca-certificates) or name a file of roots".into(),
@@ -59,20 +102,20 @@ fn system() -> Result<Arc<RootCertStore>, TlsError> {
             "the system has no trusted roots: {problem}"
         )));
     }
-    Ok(Arc::clone(SYSTEM.get_or_init(|| Arc::new(store))))
+    Ok(Arc::clone(SYSTEM.get_or_init(|| Arc::new(roots))))
 }
 
 fn store(
     from: PemSource<'_>,
     certificates: Vec<CertificateDer<'static>>,
-) -> Result<Arc<RootCertStore>, TlsError> {
-    let mut store = RootCertStore::empty();
+) -> Result<Arc<TrustedRoots>, TlsError> {
+    let mut roots = TrustedRoots::empty();
     for certificate in certificates {
-        store
+        roots
             .add(certificate)
             .map_err(|error| pem::unusable(from, error))?;
     }
-    Ok(Arc::new(store))
+    Ok(Arc::new(roots))
 }
 
 /// Every certificate in the files of a folder, each file once: `openssl rehash` links them several times.

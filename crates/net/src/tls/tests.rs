@@ -5,19 +5,19 @@ use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use proptest::prelude::*;
-use rustls::RootCertStore;
 use rustls::client::danger::ServerCertVerifier;
 use rustls::crypto::aws_lc_rs;
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 
 use super::authority::Authority;
 use super::certificate::Certificate;
+use super::roots::TrustedRoots;
 use super::verifier::{HostNames, ServerVerifier};
 use super::*;
 
 /// A root, and a certificate that it has issued for `chat.test`; one for the same that is its own issuer.
 struct Chain {
-    roots: Arc<RootCertStore>,
+    roots: Arc<TrustedRoots>,
     issued: CertificateDer<'static>,
     self_signed: CertificateDer<'static>,
 }
@@ -26,7 +26,7 @@ static CHAIN: LazyLock<Chain> = LazyLock::new(|| {
     let key = rcgen::KeyPair::generate().unwrap();
     let mut params = rcgen::CertificateParams::new(Vec::new()).unwrap();
     params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
-    let mut roots = RootCertStore::empty();
+    let mut roots = TrustedRoots::empty();
     roots
         .add(params.self_signed(&key).unwrap().der().clone())
         .unwrap();

@@ -9,7 +9,7 @@ use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::{CertificateError, DigitallySignedStruct, OtherError, SignatureScheme};
 use webpki::EndEntityCert;
 
-use super::authority::{Authority, Purpose};
+use super::authority::{Authority, Purpose, has_no_path};
 use super::certificate::{Certificate, Fingerprint};
 use super::error::TlsError;
 use super::options::Verification;
@@ -57,10 +57,10 @@ impl ServerVerifier {
             .authority
             .verify(path, intermediates, Purpose::Server, now);
         if let Err(error) = found {
-            if error == webpki::Error::CertRevoked || !certificate.is_self_signed() {
+            if !has_no_path(&error) || !certificate.is_self_signed() {
                 return Err(refusal(error, &certificate, now));
             }
-            self.verify_self_signed(&certificate, now)?;
+            self.verify_self_signed(path, now)?;
         }
         match self.has_name((der, &certificate), intermediates, server_name) {
             true => Ok(()),
@@ -74,10 +74,10 @@ impl ServerVerifier {
     /// A certificate that is its own issuer is good if that is allowed, or if it is itself among the roots.
     fn verify_self_signed(
         &self,
-        certificate: &Certificate<'_>,
+        (der, certificate): (&CertificateDer<'_>, &Certificate<'_>),
         now: UnixTime,
     ) -> Result<(), TlsError> {
-        let is_root = self.authority.has_root(certificate);
+        let is_root = self.authority.has_root(der);
         if self.verification != Verification::AllowSelfSigned && !is_root {
             return Err(TlsError::SelfSigned);
         }

@@ -4,10 +4,10 @@ use std::fmt;
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
+use rustls::ClientConfig;
 use rustls::client::{Resumption, UnbufferedClientConnection};
 use rustls::crypto::aws_lc_rs;
 use rustls::pki_types::{CertificateDer, ServerName};
-use rustls::{ClientConfig, RootCertStore};
 
 use super::super::authority::Authority;
 use super::super::client_certificate::ShownCertificate;
@@ -17,7 +17,7 @@ use super::super::options::{ClientCertificate, Roots, Verification};
 use super::super::pem::{self, FileError};
 use super::super::records::TlsRecords;
 use super::super::revocation::RevocationList;
-use super::super::roots;
+use super::super::roots::{self, TrustedRoots};
 use super::super::verifier::{HostNames, ServerVerifier};
 use super::credentials::ClientCredentials;
 use super::options::ClientOptions;
@@ -153,14 +153,14 @@ fn nobody() -> ServerName<'static> {
 fn trusted(
     options: &ClientOptions,
     credentials: &ClientCredentials,
-) -> Result<Arc<RootCertStore>, TlsError> {
+) -> Result<Arc<TrustedRoots>, TlsError> {
     if !options.verifies {
-        return Ok(Arc::new(RootCertStore::empty()));
+        return Ok(Arc::new(TrustedRoots::empty()));
     }
     let Some(ders) = &credentials.roots else {
         return roots::load(&Roots::System);
     };
-    let mut store = RootCertStore::empty();
+    let mut store = TrustedRoots::empty();
     for der in ders {
         let added = store.add(CertificateDer::from(der.as_slice()));
         added.map_err(|error| match &options.roots {

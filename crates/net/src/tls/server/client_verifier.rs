@@ -8,7 +8,7 @@ use rustls::{
 };
 use std::sync::Arc;
 
-use super::super::authority::{Authority, Purpose, check_dates};
+use super::super::authority::{Authority, Purpose, check_dates, has_no_path};
 use super::super::certificate::Certificate;
 use super::super::error::TlsError;
 use super::super::proof;
@@ -65,11 +65,16 @@ impl ClientVerifier {
             .authority
             .verify(path, intermediates, Purpose::Client, now);
         match found {
-            // One that is trusted itself needs no issuer.
+            // One that is trusted itself needs no issuer, unless lists must tell of it.
             Err(error)
-                if error != webpki::Error::CertRevoked && self.authority.has_root(&certificate) =>
+                if has_no_path(&error)
+                    && self.authority.crls.is_empty()
+                    && self.authority.has_root(der) =>
             {
-                check_dates(&certificate, now)
+                match certificate.is_for(Purpose::Client) {
+                    Ok(true) => check_dates(&certificate, now),
+                    _ => Err(error),
+                }
             }
             found => found,
         }
@@ -112,7 +117,7 @@ impl ClientVerifier {
         certificate: &Certificate<'_>,
         intermediates: &[CertificateDer<'_>],
     ) -> bool {
-        let mut roots = self.authority.roots.roots.iter();
+        let mut roots = self.authority.roots.anchors().iter();
         let is_issuer = |der: &CertificateDer<'_>| {
             Certificate::read(der).is_ok_and(|it| it.subject().0 == certificate.issuer())
         };

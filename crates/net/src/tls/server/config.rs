@@ -3,15 +3,16 @@
 use std::fmt;
 use std::sync::Arc;
 
+use rustls::ServerConfig;
 use rustls::crypto::{CryptoProvider, aws_lc_rs};
 use rustls::pki_types::CertificateDer;
 use rustls::server::NoServerSessionStorage;
-use rustls::{RootCertStore, ServerConfig};
 
 use super::super::authority::Authority;
 use super::super::error::TlsError;
 use super::super::pem;
 use super::super::revocation::RevocationList;
+use super::super::roots::TrustedRoots;
 use super::client_verifier::{ClientVerifier, Demand};
 use super::credentials::ServerCredentials;
 use super::names::ShownCertificates;
@@ -84,7 +85,7 @@ fn verifier(
         ClientCertificates::Unverified { .. } => Demand::Unverified,
         ClientCertificates::Required { .. } => Demand::Required,
     };
-    let mut roots = RootCertStore::empty();
+    let mut roots = TrustedRoots::empty();
     if let Some(issuers) = options.client_certificates.issuers() {
         for issuer in &credentials.issuers {
             roots

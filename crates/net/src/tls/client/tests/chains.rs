@@ -5,7 +5,6 @@ use std::process::Command;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use rustls::RootCertStore;
 use rustls::crypto::aws_lc_rs;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, UnixTime};
@@ -17,6 +16,7 @@ use crate::tls::certificate::Certificate;
 use crate::tls::options::Pem;
 use crate::tls::pem;
 use crate::tls::revocation::RevocationList;
+use crate::tls::roots::TrustedRoots;
 use crate::tls::server::{
     ClientCertificates, ServerCertificate, ServerCredentials, ServerOptions, ServerTls,
 };
@@ -52,7 +52,7 @@ impl Folder {
         depth: Option<u8>,
         crl: Option<&str>,
     ) -> (Result<(), webpki::Error>, bool) {
-        let mut roots = RootCertStore::empty();
+        let mut roots = TrustedRoots::empty();
         roots.add(self.der("root")).expect("a root");
         let lists = crl.map(|crl| Pem::File(self.path(crl)));
         let lists = lists.map_or_else(Vec::new, |crl| pem::crls(&crl).expect("lists"));
@@ -89,6 +89,24 @@ impl Folder {
             .current_dir(self.path("."));
         let output = command.output().expect("openssl is installed");
         (found, output.status.success())
+    }
+
+    /// Whether a listener accepts a client that shows the certificate that it trusts.
+    fn is_client_accepted(&self, crl: Option<&str>) -> bool {
+        self.self_signed("server", "/CN=server", " -addext subjectAltName=DNS:a.test");
+        let certificate = ServerCertificate::new(
+            self.path("server.pem").as_path(),
+            self.path("server.key").as_path(),
+        );
+        let issuers = Pem::File(self.path("root.pem"));
+        let mut options = ServerOptions::new(vec![certificate])
+            .client_certificates(ClientCertificates::Required { issuers });
+        options.client_crl = crl.map(|crl| Pem::File(self.path(crl)));
+        let credentials = ServerCredentials::load(&options).expect("they are good");
+        let tls = ServerTls::new(&options, &credentials).expect("they are good");
+        let judge = tls.judge.expect("clients are asked");
+        let found = judge.verify_client_cert(&self.der("root"), &[], UnixTime::now());
+        found.is_ok()
     }
 
     #[track_caller]
@@ -190,7 +208,7 @@ fn many_certificates_with_one_name_cost_little_and_hide_no_path() {
     folder.sign("int", "root", 2, ISSUES);
     folder.sign("int2", "int", 2, ISSUES);
     folder.sign("leaf", "int2", 2, "keyUsage=digitalSignature");
-    let mut roots = RootCertStore::empty();
+    let mut roots = TrustedRoots::empty();
     roots.add(folder.der("root")).expect("a root");
     let authority = Authority {
         roots: Arc::new(roots),
@@ -379,4 +397,71 @@ fn where_the_issuer_does_not_count_a_client_is_accepted_as_nginx_accepts_it() {
         let found = judge.verify_client_cert(&folder.der(name), &[], UnixTime::now());
         assert_eq!(found.is_ok(), is_accepted, "{name}: {found:?}");
     }
+}
+
+#[test]
+fn a_trusted_certificate_must_be_the_one_that_is_trusted() {
+    let folder = Folder::new();
+    for extensions in ["basicConstraints=CA:FALSE", ISSUES] {
+        folder.self_signed("root", "/CN=root", &format!(" -addext {extensions}"));
+        folder.agree("root", &[], None, None, true);
+        // The holder of its key makes another one for the same name.
+        folder.openssl(&format!(
+            "req -x509 -key root.key -config plain.conf -out again.pem -days 9 -subj /CN=root -addext {extensions}"
+        ));
+        folder.agree("again", &[], None, None, false);
+    }
+    // The same below an issuer that nobody trusts.
+    folder.self_signed("other", "/CN=other", &format!(" -addext {ISSUES}"));
+    folder.openssl("req -new -key root.key -config plain.conf -out again.csr -subj /CN=root");
+    fs::write(folder.path("ext"), ISSUES).expect("a file");
+    folder.openssl("x509 -req -in again.csr -CA other.pem -CAkey other.key -CAcreateserial -days 2 -out again.pem -extfile ext");
+    folder.agree("again", &[], None, None, false);
+}
+
+#[test]
+fn a_trusted_certificate_is_judged_by_lists_and_by_its_purpose() {
+    let folder = Folder::new();
+    fs::write(folder.path("index"), "").expect("a file");
+    fs::write(
+        folder.path("ca.conf"),
+        "[ca]\ndefault_ca = c\n[c]\ndatabase = index\ndefault_md = sha256\n",
+    )
+    .expect("a file");
+    let list = |times: &str, to: &str| {
+        folder.openssl(&format!(
+            "ca -config ca.conf -cert root.pem -keyfile root.key -gencrl {times} -out {to}"
+        ));
+    };
+    let past = "-crl_lastupdate 20200101000000Z -crl_nextupdate 20200102000000Z";
+    let good = "-crldays 2";
+    for extensions in ["basicConstraints=CA:FALSE", ISSUES] {
+        fs::write(folder.path("index"), "").expect("a file");
+        folder.self_signed("other", "/CN=other", "");
+        folder.self_signed("root", "/CN=root", &format!(" -addext {extensions}"));
+        list(good, "good");
+        list(past, "past");
+        folder.openssl(
+            "ca -config ca.conf -cert other.pem -keyfile other.key -gencrl -crldays 2 -out other",
+        );
+        folder.openssl("ca -config ca.conf -cert root.pem -keyfile root.key -revoke root.pem");
+        list(good, "revoked");
+        list(past, "past_revoked");
+        for (crl, is_good) in [
+            ("good", true),
+            ("past", false),
+            ("other", false),
+            ("revoked", false),
+            ("past_revoked", false),
+        ] {
+            assert_eq!(
+                folder.is_client_accepted(Some(crl)),
+                is_good,
+                "{crl} with {extensions}"
+            );
+        }
+        assert!(folder.is_client_accepted(None));
+    }
+    folder.self_signed("root", "/CN=root", " -addext extendedKeyUsage=serverAuth");
+    assert!(!folder.is_client_accepted(None));
 }
