@@ -52,17 +52,20 @@ pub(super) fn listeners(
             hint,
         ));
     };
-    // A listener is named by its place in 16 bits of a record's header.
-    if fields.len() > usize::from(u16::MAX) {
+    let fields: Vec<_> = fields.collect();
+    // A listener is named by its place in 16 bits of a record's header, and so is a server behind one.
+    let servers = fields.iter().map(server::number_behind).sum::<usize>();
+    if fields.len() + servers > usize::from(u16::MAX) {
         return Err(root.report.error(
             root.place("listen"),
-            "there are too many listeners",
-            "write at most 65535",
+            "there are too many listeners and servers behind them",
+            "write at most 65535 in all",
         ));
     }
     let mut taken = Taken::default();
     let listeners: Vec<_> = fields
-        .map(|field| listener(&field, base, dispatch, known, &mut taken))
+        .iter()
+        .map(|field| listener(field, base, dispatch, known, &mut taken))
         .collect();
     let listeners: Result<Vec<_>, _> = listeners.into_iter().collect();
     Ok(listeners?.into_iter().flatten().collect())

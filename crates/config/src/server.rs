@@ -7,6 +7,7 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 use moorline_net::Address;
+use moorline_net::tls::server::ServerOptions;
 
 use super::error::Reported;
 use super::known::Known;
@@ -69,6 +70,13 @@ pub(super) fn servers<'a>(
     })
 }
 
+/// The number of servers behind the listener that this field is.
+pub(super) fn number_behind(field: &Field<'_>) -> usize {
+    let table = field.value.get_ref().as_table();
+    let servers = table.and_then(|it| it.get("server")?.get_ref().as_array());
+    servers.map_or(0, |it| it.len())
+}
+
 /// Makes the servers of a listener.
 pub(super) fn of_listener(
     servers: Servers<'_>,
@@ -108,6 +116,14 @@ fn server(
             &["tls"],
             "has no effect without `tls` of the listener: write that, too",
         )?;
+    }
+    let shows_none = |tls: &ServerOptions| tls.rejects_all_names;
+    if listener.tls.as_ref().is_some_and(shows_none) && !section.has("tls") {
+        return Err(section.report.error(
+            section.span.clone(),
+            "[[listen.server]] has no `tls`, and its listener rejects every handshake",
+            r#"give this server a `tls` with a certificate: tls = { certificate = "cert.pem", key = "key.pem" }"#,
+        ));
     }
     let has_destination = match destination::is_written(&section) {
         true => Ok(()),

@@ -9,8 +9,10 @@ use super::map::{MapPattern, TextKey};
 use super::names::Named;
 use super::walk::Field;
 
-/// Names of one server: a connection is compared with each pattern among them.
+/// Names of one server.
 const MOST_NAMES: usize = 1000;
+/// Patterns of all servers behind one address: a connection is compared with each of them.
+const MOST_PATTERNS: usize = 1000;
 
 const HINT: &str = r#"write names = ["a.example", "*.b.example", ".c.example", "mail.*"], or patterns such as '~^(?<name>\w+)\.d\.example$'"#;
 
@@ -36,7 +38,13 @@ pub(super) fn names(
             Ok(key)
         })
         .collect();
-    names.into_iter().collect()
+    let names = names.into_iter().collect::<Result<Vec<_>, _>>()?;
+    if taken.range("~".to_owned()..).count() > MOST_PATTERNS {
+        let message = format!("`names`: there are over {MOST_PATTERNS} patterns for one address");
+        let hint = "write names instead of patterns, or several listeners";
+        return Err(field.refuse(message, hint));
+    }
+    Ok(names)
 }
 
 fn name(field: &Field<'_>) -> Result<TextKey, Reported> {

@@ -135,7 +135,7 @@ fn a_listener_can_reject_all_names_but_those_of_its_servers() {
     let issuer = Issuer::new();
     let servers = format!(
         "return = \"\"\n[[listen.server]]\nnames = [\"a.test\"]\nreturn = \"a\"\ntls = {{ {} }}\n\
-         [[listen.server]]\nnames = [\"b.test\"]\nreturn = \"b\"\n",
+         [[listen.server]]\nnames = [\"b.test\"]\nreturn = \"b\"\ntls = {{ reject = true }}\n",
         shows("a")
     );
     let engine = site(&encrypted("reject = true", &servers), &issuer, &["a"]).start();

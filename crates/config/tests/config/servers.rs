@@ -157,3 +157,44 @@ fn a_server_has_its_own_settings_and_the_listener_reads_names_for_it() {
     assert_eq!(server.max_sessions_per_address, None);
     assert!(!server.continues(front) && server.continues(server));
 }
+
+#[test]
+fn servers_behind_one_address_have_a_thousand_patterns_in_all() {
+    let server = |letter: char, count: usize| {
+        let names = (0..count).map(|at| format!("'~^{letter}{at}$'"));
+        let names = names.collect::<Vec<_>>().join(", ");
+        format!("{SERVER}names = [{names}]\nreturn = \"\"\n")
+    };
+    let many = server('a', 600) + &server('b', 400);
+    assert!(load("upstream = \"up\"", &many).is_ok());
+    let errors = load("upstream = \"up\"", &(many + &server('c', 1)));
+    let errors = errors.expect_err("one too many");
+    let expected = "`names`: there are over 1000 patterns for one address";
+    assert!(errors.contains(expected), "{errors}");
+}
+
+#[test]
+fn a_server_behind_a_listener_that_rejects_every_handshake_needs_its_own_tls() {
+    let server = format!("{SERVER}names = [\"a\"]\nreturn = \"\"");
+    let errors = load("return = \"\"\ntls = { reject = true }", &server);
+    let errors = errors.expect_err("every handshake would be refused");
+    assert!(
+        errors.contains("give this server a `tls` with a certificate"),
+        "{errors}"
+    );
+}
+
+#[test]
+fn places_of_servers_count_among_those_of_listeners() {
+    let servers = (0..256).map(|at| format!("{SERVER}names = [\"n{at}\"]\nreturn = \"\"\n"));
+    let servers = servers.collect::<String>();
+    let listeners = (0..256).map(|at| {
+        format!(
+            "[[listen]]\nname = \"l{at}\"\naddress = \"tcp://127.0.0.1:0\"\nreturn = \"\"\n{servers}"
+        )
+    });
+    let text = listeners.collect::<String>();
+    let errors = load_text(&text, Path::new("/a.toml")).expect_err("there are too many");
+    let expected = "there are too many listeners and servers behind them";
+    assert!(errors.to_string().contains(expected), "{errors}");
+}
