@@ -15,6 +15,8 @@ pub struct ServerNames(Vec<NamedPlace>);
 /// What the names of one listener, or of one server, are.
 #[derive(Debug, Default)]
 struct NamedPlace {
+    /// Those that are no patterns.
+    hosts: Hosts<()>,
     /// The patterns among them.
     patterns: Vec<Regex>,
     /// Where clients of this listener go on, if that depends on the name.
@@ -60,6 +62,7 @@ impl ServerNames {
     /// milliseconds for each.
     pub fn new(names: &NamesOfListeners) -> Self {
         let places = names.0.iter().map(|it| NamedPlace {
+            hosts: hosts(&it.names),
             patterns: it.names.iter().filter_map(compiled).collect(),
             servers: None,
         });
@@ -91,13 +94,7 @@ impl ServerNames {
                 continue;
             };
             for name in names {
-                match name {
-                    TextKey::Exact(name) => table.hosts.add_exact(name, &id),
-                    TextKey::Below(name) => table.hosts.add_below(name, &id),
-                    TextKey::Domain(name) => table.hosts.add_domain(name, &id),
-                    TextKey::Begin(name) => table.hosts.add_begin(name, &id),
-                    TextKey::Pattern(_) => {}
-                }
+                add(name, &id, &mut table.hosts);
             }
             let patterns = self.0[place].patterns.iter();
             table.patterns.extend(patterns.map(|it| (it.clone(), id)));
@@ -126,10 +123,15 @@ impl ServerNames {
         found.map(|(_, place)| *place)
     }
 
-    /// What this group has found in the name that a client asks for: of the first pattern of this server that matches it.
+    /// What this group has found in the name that a client asks for: of the first pattern of this server that matches it. `None`
+    /// where a name without a pattern has chosen the server.
     pub fn group(&self, place: usize, host: &str, group: NameId) -> Option<Vec<u8>> {
         let host = bare(host);
-        let mut patterns = self.0.get(place)?.patterns.iter();
+        let server = self.0.get(place)?;
+        if server.hosts.find(host.as_bytes()).is_some() {
+            return None;
+        }
+        let mut patterns = server.patterns.iter();
         let pattern = patterns.find(|it| it.is_match(host.as_bytes()))?;
         let found = pattern.captures(host.as_bytes())?;
         let mut names = pattern.capture_names().enumerate();
@@ -138,6 +140,25 @@ impl ServerNames {
             (is_meant || NameId::of(&at.to_string()) == group).then_some(at)
         })?;
         found.get(at).map(|it| it.as_bytes().to_vec())
+    }
+}
+
+/// The names that are no patterns.
+fn hosts(names: &[TextKey]) -> Hosts<()> {
+    let mut hosts = Hosts::default();
+    for name in names {
+        add(name, &(), &mut hosts);
+    }
+    hosts
+}
+
+fn add<T: Clone>(name: &TextKey, value: &T, hosts: &mut Hosts<T>) {
+    match name {
+        TextKey::Exact(name) => hosts.add_exact(name, value),
+        TextKey::Below(name) => hosts.add_below(name, value),
+        TextKey::Domain(name) => hosts.add_domain(name, value),
+        TextKey::Begin(name) => hosts.add_begin(name, value),
+        TextKey::Pattern(_) => {}
     }
 }
 
@@ -215,5 +236,18 @@ mod tests {
         );
         assert_eq!(names.find(0, "a.example"), Some(0));
         assert_eq!(names.find(0, "b.example"), Some(1));
+    }
+
+    #[test]
+    fn groups_have_found_nothing_where_a_name_without_a_pattern_has_chosen_the_server() {
+        let own = "names = [\"a.example\", \"*.b.example\", '~^(?<n>\\w+)\\.']\n";
+        let server = format!("[[listen.server]]\n{own}return = \"\"\n");
+        for (text, place) in [(&server[..], 1), (own, 0)] {
+            let names = names(text);
+            let group = |host| names.group(place, host, NameId::of("n"));
+            assert_eq!(group("c.example"), Some(b"c".to_vec()));
+            assert_eq!(group("A.example."), None);
+            assert_eq!(group("x.b.example"), None);
+        }
     }
 }
