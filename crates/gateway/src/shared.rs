@@ -153,9 +153,10 @@ impl Shared {
         open_files::allowed().saturating_sub(self.reserve.load(Ordering::Relaxed))
     }
 
-    /// Connections of all listeners.
+    /// Connections of all listeners. Those of a server are among those of the listener that has its socket.
     pub(crate) fn connections(&self) -> u64 {
-        self.admissions.iter().map(Admission::connections).sum()
+        let doors = self.admissions.iter().filter(|it| it.host().is_none());
+        doors.map(Admission::connections).sum()
     }
 
     /// A connection of this listener has ended, and its socket is closed.
@@ -202,4 +203,23 @@ fn host_of(listener: &Listener, config: &Config) -> Option<usize> {
     let host = listener.host.as_ref()?;
     let mut listeners = config.listeners.iter();
     listeners.position(|it| it.name == *host && it.host.is_none() && !it.is_retired)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_connection_that_goes_on_with_a_server_counts_once() {
+        let text = "[[listen]]\naddress = \"tcp://127.0.0.1:0\"\nname = \"a\"\nreturn = \"\"\n\
+                    [[listen.server]]\nnames = [\"b\"]\nreturn = \"\"\n";
+        let loaded = moorline_config::load_text(text, std::path::Path::new("/a.toml"));
+        let shared = Shared::new(&loaded.expect("it is right").config, 1, 0);
+        let counted = shared.admissions[0].admit(&Peer::Unix, Counted::ADMITTED);
+        shared.admissions[1].join();
+        assert_eq!(shared.connections(), 1);
+        let counted = counted.expect("there is room");
+        shared.release(ListenerId(1), &Peer::Unix, counted);
+        assert_eq!(shared.connections(), 0);
+    }
 }
