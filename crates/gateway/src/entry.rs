@@ -116,11 +116,12 @@ pub(crate) fn take_tickets(
     if settings.stream.limits.is_empty() {
         return Ok((Vec::new(), LimitStatus::Uncounted));
     }
+    let held = newcomer.notes.map_or(&[][..], |notes| &notes.tickets);
     let mut tickets = Vec::new();
     let mut is_over = false;
     for bound in &*cx.shared.limits.of(newcomer.listener.index()) {
         let key = newcomer.facts(None, cx).filled(&bound.counts.key);
-        let why = match bound.take(key.as_bytes()) {
+        let why = match bound.take(key.as_bytes(), held) {
             Ok(ticket) => {
                 tickets.extend(ticket);
                 continue;

@@ -120,13 +120,25 @@ impl ConnectionLimits {
 }
 
 impl Bound {
-    /// Counts one more connection with this key, or says why it is over the limit. `None`: an empty key is not counted.
-    pub(crate) fn take(&self, key: &[u8]) -> Result<Option<LimitTicket>, OverLimit> {
+    /// Counts one more connection with this key, or says why it is over the limit. `None`: an empty key is not counted, nor is a
+    /// connection that one of these tickets counts already.
+    pub(crate) fn take(
+        &self,
+        key: &[u8],
+        held: &[LimitTicket],
+    ) -> Result<Option<LimitTicket>, OverLimit> {
         if key.is_empty() {
             return Ok(None);
         }
         let key = &key[..key.len().min(LONGEST_KEY)];
         let mut counts = locked(&self.counts.counts);
+        let mut held = held.iter();
+        if held.any(|it| Arc::ptr_eq(&it.counts, &self.counts) && &*it.key == key) {
+            return match counts.get(key) {
+                Some(count) if *count > self.most => Err(OverLimit::Connections),
+                _ => Ok(None),
+            };
+        }
         let key = match counts.get_key_value(key) {
             Some((_, count)) if *count >= self.most => return Err(OverLimit::Connections),
             Some((key, _)) => key.clone(),
@@ -196,13 +208,13 @@ mod tests {
         let [bound] = &*limits.of(0) else {
             panic!("there is one")
         };
-        let first = bound.take(b"a").expect("there is room");
-        let second = bound.take(b"a").expect("there is room");
-        assert_eq!(bound.take(b"a").err(), Some(OverLimit::Connections));
-        assert!(bound.take(b"b").is_ok());
-        assert!(matches!(bound.take(b""), Ok(None)));
+        let first = bound.take(b"a", &[]).expect("there is room");
+        let second = bound.take(b"a", &[]).expect("there is room");
+        assert_eq!(bound.take(b"a", &[]).err(), Some(OverLimit::Connections));
+        assert!(bound.take(b"b", &[]).is_ok());
+        assert!(matches!(bound.take(b"", &[]), Ok(None)));
         drop(first);
-        let third = bound.take(b"a").expect("there is room again");
+        let third = bound.take(b"a", &[]).expect("there is room again");
         drop((second, third));
         assert_eq!(keys(bound), 0);
     }
@@ -216,12 +228,12 @@ mod tests {
             "",
         ];
         limits.change(&config(KEY, &used));
-        let _ticket = limits.of(1)[0].take(b"a").expect("there is room");
+        let _ticket = limits.of(1)[0].take(b"a", &[]).expect("there is room");
         assert_eq!(
-            limits.of(0)[0].take(b"a").err(),
+            limits.of(0)[0].take(b"a", &[]).err(),
             Some(OverLimit::Connections)
         );
-        assert!(limits.of(1)[0].take(b"a").is_ok());
+        assert!(limits.of(1)[0].take(b"a", &[]).is_ok());
         assert!(limits.of(2).is_empty() && limits.of(3).is_empty());
     }
 
@@ -231,11 +243,11 @@ mod tests {
         let full = format!("{KEY}\nmax_keys = 1");
         limits.change(&config(&full, &["{ limit = \"one\", most = 9 }"]));
         let bounds = limits.of(0);
-        let one = bounds[0].take(b"a").expect("there is room");
-        assert_eq!(bounds[0].take(b"b").err(), Some(OverLimit::Keys));
-        assert!(bounds[0].take(b"a").is_ok());
+        let one = bounds[0].take(b"a", &[]).expect("there is room");
+        assert_eq!(bounds[0].take(b"b", &[]).err(), Some(OverLimit::Keys));
+        assert!(bounds[0].take(b"a", &[]).is_ok());
         drop(one);
-        assert!(bounds[0].take(b"b").is_ok());
+        assert!(bounds[0].take(b"b", &[]).is_ok());
     }
 
     #[test]
@@ -243,11 +255,11 @@ mod tests {
         let limits = ConnectionLimits::default();
         let used = ["{ limit = \"one\", most = 1 }"];
         limits.change(&config(KEY, &used));
-        let ticket = limits.of(0)[0].take(b"a").expect("there is room");
+        let ticket = limits.of(0)[0].take(b"a", &[]).expect("there is room");
         limits.change(&config(&format!("{KEY}\nmax_keys = 7"), &used));
-        assert!(limits.of(0)[0].take(b"a").is_err());
+        assert!(limits.of(0)[0].take(b"a", &[]).is_err());
         limits.change(&config("key = \"${client.port}\"", &used));
-        assert!(limits.of(0)[0].take(b"a").is_ok());
+        assert!(limits.of(0)[0].take(b"a", &[]).is_ok());
         drop(ticket);
     }
 
@@ -256,8 +268,28 @@ mod tests {
         let limits = ConnectionLimits::default();
         limits.change(&config(KEY, &["{ limit = \"one\", most = 1 }"]));
         let bounds = limits.of(0);
-        let _one = bounds[0].take(&[b'x'; 300]).expect("there is room");
-        assert!(bounds[0].take(&[b'x'; 400]).is_err());
-        assert!(bounds[0].take(&[b'x'; 254]).is_ok());
+        let _one = bounds[0].take(&[b'x'; 300], &[]).expect("there is room");
+        assert!(bounds[0].take(&[b'x'; 400], &[]).is_err());
+        assert!(bounds[0].take(&[b'x'; 254], &[]).is_ok());
+    }
+
+    #[test]
+    fn a_connection_that_is_counted_is_compared_with_another_bound_and_not_counted_again() {
+        let limits = ConnectionLimits::default();
+        let used = [
+            "{ limit = \"one\", most = 20 }",
+            "{ limit = \"one\", most = 1 }",
+        ];
+        limits.change(&config(KEY, &used));
+        let (listener, server) = (limits.of(0), limits.of(1));
+        let take = || listener[0].take(b"a", &[]).expect("there is room");
+        let held: Vec<_> = take().into_iter().collect();
+        assert!(matches!(server[0].take(b"a", &held), Ok(None)));
+        let another = take();
+        let over = server[0].take(b"a", &held);
+        assert_eq!(over.err(), Some(OverLimit::Connections));
+        assert!(matches!(server[0].take(b"b", &held), Ok(Some(_))));
+        drop((held, another));
+        assert_eq!(keys(&server[0]), 0);
     }
 }
