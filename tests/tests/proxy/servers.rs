@@ -308,3 +308,43 @@ fn connections_of_servers_count_for_the_listener_and_stay_over_reloads() {
     client.read_to_string(&mut came).expect("an answer");
     assert_eq!(came, "c");
 }
+
+#[test]
+fn a_limit_of_a_server_counts_by_the_name_that_a_client_asks_for() {
+    let issuer = Issuer::new();
+    let peer = PeerServer::echo();
+    let rest = format!(
+        "[[listen.server]]\nnames = ['~^(?<word>[a-c])\\.test$']\nupstream = \"b\"\nlimits = [{{ limit = \"one\", most = 1 }}]\n\
+         [limit.one]\nkey = \"${{sni}} ${{match.word}}\"\n[upstream.b]\npeers = [\"tcp://{}\"]\n",
+        peer.address
+    );
+    let plain = format!(
+        "{HEAD}[[listen]]\nname = \"front\"\naddress = \"tcp://127.0.0.1:0\"\nreturn = \"\"\n{rest}"
+    );
+    let engine = Engine::start("moorline", &plain);
+    let said = |host: &str| {
+        let mut client = TcpStream::connect(engine.socket_address(0)).expect("it accepts");
+        client.set_read_timeout(Some(PATIENCE)).expect("a time");
+        client.write_all(&hello(host, 200)).expect("it is taken");
+        let came = client.read(&mut [0]).unwrap_or_default() == 1;
+        (client, came)
+    };
+    let (first, second) = (said("a.test"), said("b.test"));
+    assert!(first.1 && second.1);
+    assert!(!said("a.test").1 && !said("b.test").1);
+    drop((first, second, engine));
+
+    let front = format!("return = \"\"\n{rest}");
+    let text = encrypted(&shows("front"), &front);
+    let engine = site(&text, &issuer, &["front"]).start();
+    let trust = issuer.trust();
+    let said = |host: &str| {
+        let mut stream = trust.connect(engine.socket_address(0), host).ok()?;
+        stream.write_all(b"x").ok()?;
+        stream.read_exact(&mut [0]).ok()?;
+        Some(stream)
+    };
+    let (first, second) = (said("a.test"), said("b.test"));
+    assert!(first.is_some() && second.is_some());
+    assert!(said("a.test").is_none() && said("b.test").is_none());
+}

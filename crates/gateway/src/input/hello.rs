@@ -50,12 +50,7 @@ pub(crate) fn hear_hello(session: &mut Session, tools: &mut Tools) -> Result<boo
             session.input.readable = false;
             return Ok(false);
         }
-        FirstBytes::Hello(hello) => {
-            go_to_server(session, &hello.sni, tools)?;
-            if tools.cx.listener(session.listener).uses.hello {
-                session.notes.get_or_insert_default().hello = Some(Box::new(hello));
-            }
-        }
+        FirstBytes::Hello(hello) => go_to_server(session, hello, tools)?,
         FirstBytes::Other => {}
     }
     let Some(socket) = &session.transport.socket else {

@@ -4,11 +4,12 @@ use moorline_net::tls::TlsRecords;
 use rustix::io::Errno;
 use rustix::net::RecvFlags;
 
-use crate::client_hello::{self, FirstBytes};
+use crate::client_hello::{self, ClientHello, FirstBytes};
 use crate::entry::{EntryRefused, add_tickets, is_allowed, newcomer, note_denied, take_tickets};
 use crate::ids::ListenerId;
 use crate::input::failed_handshake::refused;
 use crate::session::{End, Session};
+use crate::shared::limits::LimitStatus;
 use crate::tools::Tools;
 use moorline_protocol::wire::CloseReason;
 
@@ -43,28 +44,43 @@ pub(crate) fn decide(session: &mut Session, tools: &mut Tools) -> Result<bool, E
             session.input.readable = false;
             Ok(false)
         }
-        FirstBytes::Hello(hello) => go_to_server(session, &hello.sni, tools).map(|()| true),
+        FirstBytes::Hello(hello) => {
+            let has_notes = session.notes.is_some();
+            go_to_server(session, hello, tools)?;
+            // TLS itself tells it from here on.
+            if let Some(notes) = &mut session.notes {
+                notes.hello = None;
+                if !has_notes && notes.limit_status == LimitStatus::Uncounted {
+                    session.notes = None;
+                }
+            }
+            Ok(true)
+        }
         // The handshake says what is wrong with it.
         FirstBytes::Other => Ok(true),
     }
 }
 
-/// The connection goes on with the server that has this name, if there is one.
+/// The connection goes on with the server that has the name of this hello, if there is one. The hello is noted if a text has it.
 ///
 /// # Errors
 /// It ends: the server does not take it.
 pub(crate) fn go_to_server(
     session: &mut Session,
-    name: &str,
+    hello: ClientHello,
     tools: &mut Tools,
 ) -> Result<(), End> {
     let present = session.listener;
-    let found = tools.cx.servers.find(present.index(), name).map(ListenerId);
-    let Some(server) = found.filter(|server| *server != present) else {
-        return Ok(());
-    };
+    let found = tools.cx.servers.find(present.index(), &hello.sni);
+    let found = found.map(ListenerId).filter(|server| *server != present);
     // A reload has changed the configuration at the same time as the names.
-    let Some(settings) = tools.cx.config.listeners.get(server.index()) else {
+    let found = found.filter(|it| it.index() < tools.cx.config.listeners.len());
+    let listener = found.unwrap_or(present);
+    let settings = tools.cx.listener(listener);
+    if settings.uses.hello {
+        session.notes.get_or_insert_default().hello = Some(Box::new(hello));
+    }
+    let Some(server) = found else {
         return Ok(());
     };
     let has_tls = settings.tls.is_some();
