@@ -348,3 +348,31 @@ fn a_limit_of_a_server_counts_by_the_name_that_a_client_asks_for() {
     assert!(first.is_some() && second.is_some());
     assert!(said("a.test").is_none() && said("b.test").is_none());
 }
+
+#[test]
+fn a_reload_that_limits_addresses_counts_connections_that_are_with_a_server() {
+    let peer = PeerServer::echo();
+    let text = |keys: &str| {
+        format!(
+            "{HEAD}[[listen]]\nname = \"front\"\naddress = \"tcp://127.0.0.1:0\"\nreturn = \"\"\n{keys}\n\
+             [[listen.server]]\nnames = [\"a.test\"]\nupstream = \"b\"\n[upstream.b]\npeers = [\"tcp://{}\"]\n",
+            peer.address
+        )
+    };
+    let site = Site::new("moorline", &text(""));
+    let engine = site.start();
+    let begun = || {
+        let mut client = TcpStream::connect(engine.socket_address(0)).expect("it accepts");
+        client.set_read_timeout(Some(PATIENCE)).expect("a time");
+        let _ = client.write_all(&hello("a.test", 200));
+        let has_come = client.read(&mut [0]).unwrap_or_default() == 1;
+        (client, has_come)
+    };
+    let held = begun();
+    assert!(held.1);
+    site.configure(&text("max_sessions_per_address = 1"));
+    engine.reload().expect_success();
+    assert!(!begun().1, "one is there");
+    drop(held);
+    eventually("the next one is let in", || begun().1);
+}

@@ -217,23 +217,29 @@ impl Loop {
 
     /// Counts and measures what the earlier configuration did not count or measure.
     fn begin_measuring(&mut self, before: &Config, after: &Config, counted: &[ListenerId]) {
-        for session in self.sessions.iter_mut() {
-            if !session.has_ended() && counted.contains(&session.listener) {
-                let admissions = &self.tools.cx.shared.admissions;
-                admissions[session.listener.index()].count(&session.peer, &mut session.counted);
+        let shared = &self.tools.cx.shared;
+        // A server's connections count where the socket is.
+        let door = |listener: ListenerId| {
+            let host = shared.admissions[listener.index()].host();
+            let is_counted = match host.and_then(|it| u16::try_from(it).ok()) {
+                Some(host) => counted.contains(&ListenerId(host)),
+                None => counted.contains(&listener),
+            };
+            is_counted.then(|| shared.door(listener))
+        };
+        for session in self.sessions.iter_mut().filter(|it| !it.has_ended()) {
+            if let Some(door) = door(session.listener) {
+                door.count(&session.peer, &mut session.counted);
             }
         }
         for relay in self.relays.iter_mut() {
-            if counted.contains(&relay.listener) {
-                let admissions = &self.tools.cx.shared.admissions;
-                admissions[relay.listener.index()].count(&relay.client, &mut relay.counted);
+            if let Some(door) = door(relay.listener) {
+                door.count(&relay.client, &mut relay.counted);
             }
         }
         for relay in self.udp_relays.iter_mut() {
-            let listener = relay.client.listener;
-            if counted.contains(&listener) {
-                let admissions = &self.tools.cx.shared.admissions;
-                admissions[listener.index()].count(&relay.shown, &mut relay.counted);
+            if let Some(door) = door(relay.client.listener) {
+                door.count(&relay.shown, &mut relay.counted);
             }
         }
         let measures = changed(before, after, |at| at.min_receive_rate.is_some());
