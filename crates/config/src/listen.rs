@@ -16,7 +16,7 @@ use super::walk::{Field, Section};
 use super::{
     Compression, Dispatch, Listener, OnCrash, OnError, RequestRules, Route, RouteKind, Routes,
     Uses, compression, datagram_relay, destination, framing, proxies, relay, request, route,
-    server, stream, tls,
+    server, server_name, stream, tls,
 };
 
 const DEFAULT_HIGH_WATERMARK: u64 = 1 << 20;
@@ -89,6 +89,7 @@ fn listener(
     taken: &mut Taken,
 ) -> Result<Vec<Listener>, Reported> {
     let section = field.section("[[listen]]", HINT)?;
+    let since = field.report.names.used.borrow().len();
     let address = section.require("address", ADDRESS_HINT, |field| {
         address(&field, base, taken)
     });
@@ -162,6 +163,7 @@ fn listener(
         dispatch: own_dispatch?.unwrap_or(dispatch),
         is_retired: false,
     };
+    server_name::warn_of_groups(field.report, since, &listener.name, &listener.names);
     let servers = server::of_listener(servers, &listener, base, known, &mut taken.names)?;
     Ok(std::iter::once(listener).chain(servers).collect())
 }

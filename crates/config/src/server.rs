@@ -103,6 +103,7 @@ fn server(
     (taken, listener_names): (&mut BTreeSet<String>, &mut TakenNames),
 ) -> Result<Listener, Reported> {
     let section = field.section(TITLE, HINT)?;
+    let since = field.report.names.used.borrow().len();
     let names = section.require("names", NAMES_HINT, |field| {
         server_name::names(&field, taken)
     });
@@ -117,14 +118,7 @@ fn server(
             "has no effect without `tls` of the listener: write that, too",
         )?;
     }
-    let shows_none = |tls: &ServerOptions| tls.rejects_all_names;
-    if listener.tls.as_ref().is_some_and(shows_none) && !section.has("tls") {
-        return Err(section.report.error(
-            section.span.clone(),
-            "[[listen.server]] has no `tls`, and its listener rejects every handshake",
-            r#"give this server a `tls` with a certificate: tls = { certificate = "cert.pem", key = "key.pem" }"#,
-        ));
-    }
+    check_shown(&section, listener)?;
     let has_destination = match destination::is_written(&section) {
         true => Ok(()),
         false => Err(section.report.error(
@@ -140,6 +134,7 @@ fn server(
         Some(name) => name.to_owned(),
         None => server_name::shown(&listener.name, &names),
     };
+    server_name::warn_of_groups(field.report, since, &name, &names);
     listener_names.take(field.report, span, "listener", &name)?;
     has_destination?;
     let Relaying { destination, sets } = relaying?;
@@ -157,4 +152,17 @@ fn server(
         max_sessions_per_address: None,
         ..listener.clone()
     })
+}
+
+/// A server without `tls` shows what its listener does, which may be nothing.
+fn check_shown(section: &Section<'_>, listener: &Listener) -> Result<(), Reported> {
+    let shows_none = |tls: &ServerOptions| tls.rejects_all_names;
+    if listener.tls.as_ref().is_some_and(shows_none) && !section.has("tls") {
+        return Err(section.report.error(
+            section.span.clone(),
+            "[[listen.server]] has no `tls`, and its listener rejects every handshake",
+            r#"give this server a `tls` with a certificate: tls = { certificate = "cert.pem", key = "key.pem" }"#,
+        ));
+    }
+    Ok(())
 }

@@ -1,10 +1,10 @@
 //! Names of servers behind one address: what the name that a TLS client asks for may be.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use moorline_net::Address;
 
-use super::error::Reported;
+use super::error::{Report, Reported};
 use super::map::{MapPattern, TextKey};
 use super::names::Named;
 use super::walk::Field;
@@ -96,6 +96,34 @@ fn pattern(field: &Field<'_>, written: &str) -> Result<TextKey, Reported> {
         }
     }
     Ok(TextKey::Pattern(pattern))
+}
+
+/// Warns of groups that texts of a listener have, and none of its names. `since`: the number of names that texts had before it.
+pub(super) fn warn_of_groups(report: &Report<'_>, since: usize, listener: &str, names: &[TextKey]) {
+    let used = report.names.used.borrow();
+    let used = used[since..].iter();
+    let used = used.filter(|(what, ..)| *what == Named::Match);
+    let used: BTreeMap<_, _> = used.map(|(_, name, place)| (name, place.start)).collect();
+    if used.is_empty() {
+        return;
+    }
+    let patterns = names.iter().filter_map(|key| match key {
+        TextKey::Pattern(pattern) => pattern.compile().ok(),
+        _ => None,
+    });
+    let mut known = BTreeSet::new();
+    for pattern in patterns {
+        for (at, name) in pattern.capture_names().enumerate() {
+            known.insert(at.to_string());
+            known.extend(name.map(str::to_owned));
+        }
+    }
+    for (name, place) in used.into_iter().filter(|(name, _)| !known.contains(*name)) {
+        let line = report.line(place);
+        report.warn(format!(
+            "listener {listener:?} (line {line}): no pattern among its `names` has a group {name:?}, so ${{match.{name}}} is empty there"
+        ));
+    }
 }
 
 /// The names that a key takes, so that no other one may have them.

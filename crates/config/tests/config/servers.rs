@@ -198,3 +198,24 @@ fn places_of_servers_count_among_those_of_listeners() {
     let expected = "there are too many listeners and servers behind them";
     assert!(errors.to_string().contains(expected), "{errors}");
 }
+
+#[test]
+fn a_group_of_another_server_is_warned_of() {
+    let server =
+        |names: &str, text: &str| format!("{SERVER}names = [{names}]\nreturn = \"{text}\"\n");
+    let one = server("\"~^(?<word>a+)$\"", "${match.word} ${match.1}");
+    let other = server("\"~^b$\"", "${match.word} ${match.0}");
+    let text = format!(
+        "[[listen]]\nname = \"front\"\naddress = \"tcp://127.0.0.1:0\"\nreturn = \"${{match.1}}\"\n{one}{other}"
+    );
+    let loaded = load_text(&text, Path::new("/a.toml")).expect("it is right");
+    let warned = |listener: &str, line: u32, group: &str| {
+        format!(
+            "listener {listener:?} (line {line}): no pattern among its `names` has a group {group:?}, so ${{match.{group}}} is empty there"
+        )
+    };
+    let expected = [warned("front", 4, "1"), warned("front/~^b$", 10, "word")];
+    let warnings = loaded.warnings.into_iter();
+    let warnings = warnings.filter(|it| it.starts_with("listener"));
+    assert_eq!(warnings.collect::<Vec<_>>(), expected);
+}
