@@ -246,7 +246,7 @@ pub(super) fn session(row: &SessionRow) -> String {
         None => row.label.escape_debug().to_string(),
         Some(relay) => {
             let peer = relay.peer.as_deref().unwrap_or("no peer");
-            format!("{} {peer}", relay.upstream.escape_debug())
+            format!("{} {}", relay.upstream.escape_debug(), peer.escape_debug())
         }
     };
     let line = format!(
@@ -351,6 +351,18 @@ mod tests {
             "{text}"
         );
         assert!(!text.contains("lost"), "{text}");
+    }
+
+    #[test]
+    fn the_peer_of_a_relay_has_no_escape_sequences() {
+        let row: SessionRow = serde_json::from_value(json!({
+            "id": "0000000000000001", "listener": "door", "peer": "127.0.0.1:1", "label": "", "worker": null, "age_s": 1, "idle_s": 1,
+            "messages": 0, "received": 0, "sent": 0, "queued": 0,
+            "relay": { "upstream": "a", "peer": "b\u{1b}[2J", "attempts": 1 },
+        }))
+        .expect("a row");
+        let text = session(&row);
+        assert!(text.ends_with(r"  a b\u{1b}[2J"), "{text:?}");
     }
 
     #[test]
