@@ -1,12 +1,12 @@
 //! The local address of a connection to a peer, where the upstream has `bind`.
 
 use std::fmt;
-use std::net::SocketAddr;
+use std::net::{Ipv6Addr, SocketAddr};
 use std::os::fd::AsFd;
 
-use moorline_config::{BadBind, Bind, BindAddress, Config, parse_bind};
+use moorline_config::{BadBind, Bind, BindAddress, Config, Template, TemplatePart, parse_bind};
 use moorline_process::rights::may_use_other_addresses;
-use moorline_proxy::Failure;
+use moorline_proxy::{Facts, Failure, Text};
 use nix::sys::socket::setsockopt;
 use nix::sys::socket::sockopt::{IpBindAddressNoPort, IpTransparent, ReuseAddr};
 use rustix::io::Errno;
@@ -62,11 +62,10 @@ impl OwnAddress {
         let BindAddress::Text(text) = &bind.address else {
             return bind.fixed().map(|address| Self::new(address, bind));
         };
-        let text = facts.filled(text).into_bytes();
+        let text = filled(text, facts);
         if text.is_empty() {
             return None;
         }
-        let text = String::from_utf8_lossy(&text);
         match parse_bind(&text) {
             Ok(address) => Some(Self::new(address, bind)),
             Err(BadBind) => {
@@ -118,6 +117,28 @@ impl OwnAddress {
             _ => setsockopt(&socket, ReuseAddr, &true),
         };
         rustix::net::bind(socket, &address).map_err(|error| OpenFault::Unusable(self, error))
+    }
+}
+
+/// The text of a local address. One of IPv6 that a variable or a map has written gets brackets where a port follows.
+fn filled(template: &Template, facts: &dyn Facts) -> String {
+    let Some((first, others)) = template.parts().split_first() else {
+        return String::new();
+    };
+    let text_of = |parts: &[TemplatePart]| {
+        let mut text = Text::default();
+        for part in parts {
+            text.fill_part(part, facts);
+        }
+        String::from_utf8_lossy(text.as_bytes()).into_owned()
+    };
+    let (begin, rest) = (text_of(std::slice::from_ref(first)), text_of(others));
+    let port = rest
+        .strip_prefix(':')
+        .and_then(|port| port.parse::<u16>().ok());
+    match (first, begin.parse::<Ipv6Addr>(), port) {
+        (TemplatePart::Text(_), ..) | (_, Err(_), _) | (.., None) => begin + &rest,
+        (_, Ok(address), Some(port)) => format!("[{address}]:{port}"),
     }
 }
 
@@ -220,5 +241,55 @@ mod tests {
             format!("{address} cannot be used: Address already in use (os error 98)")
         );
         assert_eq!(fault.failure(), Failure::Local(98));
+    }
+
+    /// A client at this address, whose port is 443.
+    struct At(&'static str, moorline_proxy::Maps);
+
+    impl Facts for At {
+        fn write(&self, variable: moorline_config::Variable, text: &mut Text) {
+            let is_port = variable == moorline_config::Variable::ClientPort;
+            text.push(if is_port { "443" } else { self.0 }.as_bytes());
+        }
+
+        fn maps(&self) -> &moorline_proxy::Maps {
+            &self.1
+        }
+
+        fn set(&self, _: moorline_config::NameId) -> Option<&Template> {
+            None
+        }
+    }
+
+    #[test]
+    fn a_client_of_either_family_may_be_followed_by_a_port() {
+        for (text, client, address) in [
+            (
+                "${client.address}:${client.port}",
+                "10.0.0.9",
+                "10.0.0.9:443",
+            ),
+            ("${client.address}:${client.port}", "::1", "[::1]:443"),
+            ("${client.address}:80", "2001:db8::1", "[2001:db8::1]:80"),
+            ("[${client.address}]:${client.port}", "::1", "[::1]:443"),
+            ("${client.address}", "::1", "[::1]:0"),
+        ] {
+            let config = format!(
+                "[[listen]]\naddress = \"tcp://127.0.0.1:1\"\nupstream = \"a\"\n[upstream.a]\n\
+                 peers = [\"tcp://127.0.0.1:1\"]\nbind = \"{text}\"\n"
+            );
+            let config = moorline_config::load_text(&config, std::path::Path::new("/c/a.toml"));
+            let config = config.unwrap_or_else(|error| panic!("{error}")).config;
+            let bind = config.upstreams[0].bind.as_ref().expect("it has one");
+            let BindAddress::Text(template) = &bind.address else {
+                panic!("it has variables");
+            };
+            let filled = filled(template, &At(client, moorline_proxy::Maps::default()));
+            assert_eq!(
+                parse_bind(&filled),
+                Ok(address.parse().expect("an address")),
+                "{text}"
+            );
+        }
     }
 }
