@@ -18,6 +18,8 @@ use rustc_hash::FxHashMap;
 const MOST_KEPT: usize = 256;
 /// How long one counts before its files are read again, in milliseconds.
 const VALID_MS: u64 = 10_000;
+/// How long one is shown behind that while its files cannot be used, in milliseconds: a renewal takes less.
+const KEPT_MS: u64 = 60_000;
 /// How soon files that cannot be used are read again, in milliseconds.
 const AFTER_FAILURE_MS: u64 = 1_000;
 
@@ -39,15 +41,15 @@ struct KnownCertificates {
     reader: Option<Sender<CertificateFiles>>,
 }
 
-#[derive(Debug)]
-enum Reading {
-    /// It is on its way.
-    Runs,
-    Over {
-        result: Result<ReadyCertificate, String>,
-        /// In milliseconds of the clock that all loops share.
-        until: u64,
-    },
+/// Times are in milliseconds of the clock that all loops share.
+#[derive(Debug, Default)]
+struct Reading {
+    /// The last one that could be used, and until when it may be shown.
+    good: Option<(ReadyCertificate, u64)>,
+    /// Why the last read has failed, if it has.
+    problem: Option<String>,
+    /// When the files are read again. `None`: they are being read.
+    again: Option<u64>,
 }
 
 /// What is known of a certificate.
@@ -125,15 +127,10 @@ impl PeerCertificates {
         now: u64,
     ) -> KnownCertificate {
         let mut known = self.locked();
-        match known.read.get(files) {
-            Some(Reading::Runs) => return KnownCertificate::Awaited,
-            Some(Reading::Over { result, until }) if now < *until => {
-                return match result {
-                    Ok(ready) => KnownCertificate::Ready(ready.clone()),
-                    Err(why) => KnownCertificate::Unusable(why.clone()),
-                };
-            }
-            Some(Reading::Over { .. }) | None => {}
+        if let Some(reading) = known.read.get(files)
+            && reading.again.is_none_or(|again| now < again)
+        {
+            return reading.known(now);
         }
         if !known.read.contains_key(files) && !known.make_room() {
             return KnownCertificate::Unusable("too many certificates are being read".into());
@@ -148,8 +145,9 @@ impl PeerCertificates {
         if !matches!(sent, Some(Ok(()))) {
             return KnownCertificate::Unusable("it is not read any more".into());
         }
-        known.read.insert(files.clone(), Reading::Runs);
-        KnownCertificate::Awaited
+        let reading = known.read.entry(files.clone()).or_default();
+        reading.again = None;
+        reading.known(now)
     }
 
     fn start(self: &Arc<Self>, tls: &ClientTls) -> std::io::Result<Sender<CertificateFiles>> {
@@ -172,13 +170,44 @@ impl KnownCertificates {
         if self.read.len() < MOST_KEPT {
             return true;
         }
-        let over = self.read.iter().filter_map(|(files, it)| match it {
-            Reading::Runs => None,
-            Reading::Over { until, .. } => Some((until, files)),
-        });
-        let oldest = over.min_by_key(|(until, _)| **until);
+        let over = self
+            .read
+            .iter()
+            .filter_map(|(files, it)| Some((it.again?, files)));
+        let oldest = over.min_by_key(|(again, _)| *again);
         let oldest = oldest.map(|(_, files)| files.clone());
         oldest.is_some_and(|files| self.read.remove(&files).is_some())
+    }
+}
+
+impl Reading {
+    fn known(&self, now: u64) -> KnownCertificate {
+        match (&self.good, &self.problem) {
+            // Nobody waits for one that is read again.
+            (Some((ready, until)), _) if now < *until => KnownCertificate::Ready(ready.clone()),
+            (_, Some(why)) if self.again.is_some() => KnownCertificate::Unusable(why.clone()),
+            _ => KnownCertificate::Awaited,
+        }
+    }
+
+    fn is_over(&mut self, result: Result<ReadyCertificate, String>, now: u64) {
+        match result {
+            Ok(ready) => {
+                self.good = Some((ready, now + VALID_MS + KEPT_MS));
+                self.problem = None;
+                self.again = Some(now + VALID_MS);
+            }
+            Err(error) => {
+                if self.good.is_some() && self.problem.is_none() {
+                    tracing::warn!(
+                        %error,
+                        "a certificate for peers cannot be read again: the earlier one is shown for a minute at most"
+                    );
+                }
+                self.problem = Some(error);
+                self.again = Some(now + AFTER_FAILURE_MS);
+            }
+        }
     }
 }
 
@@ -187,16 +216,13 @@ fn read_all(of: &Weak<PeerCertificates>, tls: &ClientTls, wanted: &Receiver<Cert
     while let Ok(files) = wanted.recv() {
         let pair = ClientCertificate::new(files.certificate.clone(), files.key.clone());
         let result = tls.read(&pair).map_err(|error| error.to_string());
-        let valid = match &result {
-            Ok(_) => VALID_MS,
-            Err(_) => AFTER_FAILURE_MS,
-        };
         let Some(of) = of.upgrade() else {
             return;
         };
-        let until = crate::clock::Clock::shared_now() + valid;
-        let over = Reading::Over { result, until };
-        of.locked().read.insert(files, over);
+        let now = crate::clock::Clock::shared_now();
+        if let Some(reading) = of.locked().read.get_mut(&files) {
+            reading.is_over(result, now);
+        }
     }
 }
 
@@ -238,6 +264,50 @@ mod tests {
         );
         let later = now + 10 * AFTER_FAILURE_MS;
         assert!(matches!(get(later), KnownCertificate::Awaited));
+    }
+
+    #[test]
+    fn a_certificate_is_shown_while_it_is_read_again_and_a_while_after_a_failure() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let arguments = "req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 2 -subj /CN=a -keyout a.key -out a.pem";
+        let mut command = std::process::Command::new("openssl");
+        command
+            .args(arguments.split(' '))
+            .current_dir(folder.path());
+        let output = command.output().expect("openssl is installed");
+        assert!(output.status.success(), "{output:?}");
+        let files = CertificateFiles {
+            certificate: folder.path().join("a.pem"),
+            key: folder.path().join("a.key"),
+        };
+        let (certificates, tls) = (Arc::new(PeerCertificates::default()), tls());
+        let get = |now| certificates.get(&files, &tls, now);
+        let read = || {
+            while certificates.locked().read[&files].again.is_none() {
+                thread::sleep(Duration::from_millis(1));
+            }
+        };
+        let begin = crate::clock::Clock::shared_now();
+        assert!(matches!(get(begin), KnownCertificate::Awaited));
+        read();
+        let read_at = crate::clock::Clock::shared_now();
+        std::fs::remove_file(&files.key).expect("it is there");
+        // This has it read again.
+        assert!(matches!(
+            get(read_at + VALID_MS),
+            KnownCertificate::Ready(_)
+        ));
+        read();
+        let failed_at = crate::clock::Clock::shared_now();
+        assert!(matches!(get(failed_at), KnownCertificate::Ready(_)));
+        assert!(certificates.locked().read[&files].problem.is_some());
+        assert!(matches!(
+            get(read_at + VALID_MS + KEPT_MS),
+            KnownCertificate::Awaited
+        ));
+        read();
+        let found = certificates.locked().read[&files].known(read_at + VALID_MS + KEPT_MS);
+        assert!(matches!(found, KnownCertificate::Unusable(_)), "{found:?}");
     }
 
     /// A connection of which every variable is this text.
