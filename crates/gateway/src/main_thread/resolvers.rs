@@ -54,7 +54,7 @@ impl Resolvers {
         name: &HostPort,
     ) -> (LookedUp, Duration) {
         let Some(rules) = rules.or_else(|| (name.port == 0).then(system_rules)) else {
-            return look_up_by_system(name).await;
+            return said_by_system(ask_system(name).await);
         };
         let looking = self.ask(&rules, name);
         let said = match tokio::time::timeout(rules.timeout, looking).await {
@@ -84,6 +84,11 @@ impl Resolvers {
             (false, true) => Families::Ipv6,
             (false, false) => return None,
         };
+        let name = host.to_owned();
+        let is_local = tokio::task::spawn_blocking(move || is_local(&name)).await;
+        if is_local.unwrap_or(true) {
+            return None;
+        }
         let resolver = self.ttls()?;
         let looking = look_up_host(&resolver, host, families);
         let answer = tokio::time::timeout(TTL_TIMEOUT, looking)
@@ -94,6 +99,14 @@ impl Resolvers {
         // Of many addresses each answer may have others.
         let ttl = answer.ttl.filter(|_| found.iter().any(is_known))?;
         Some(ttl.clamp(SHORTEST, LONGEST))
+    }
+
+    /// Looks a name up by the system's resolver, as [`look_up`](Self::look_up) does. A name that has no address for certain has vanished.
+    pub(super) async fn look_up_by_system(&self, name: &HostPort) -> (LookedUp, Duration) {
+        match ask_system(name).await {
+            Err(ResolveError::NotFound { .. }) => (LookedUp::Vanished, AFTER_FAILURE),
+            found => said_by_system(found),
+        }
     }
 
     fn ttls(&self) -> Option<HickoryResolver> {
@@ -180,24 +193,41 @@ fn system_rules() -> ResolverRules {
     }
 }
 
-async fn look_up_by_system(name: &HostPort) -> (LookedUp, Duration) {
-    let looked_up = match system().look_up(&name.host, Families::Both) {
+/// What the system's resolver finds, and the time until the next look-up.
+async fn ask_system(name: &HostPort) -> Result<(Vec<Found>, Duration), ResolveError> {
+    let (addresses, ttl) = match system().look_up(&name.host, Families::Both) {
         Lookups::Together(answer) => answer.await.map(|answer| (answer.addresses, answer.ttl)),
         // Those of the system have no time to live.
         apart => apart.all().await.map(|addresses| (addresses, None)),
+    }?;
+    let at = |ip| Found {
+        address: SocketAddr::new(ip, name.port),
+        service: None,
     };
-    match looked_up {
-        Ok((addresses, ttl)) => {
-            let at = |ip| Found {
-                address: SocketAddr::new(ip, name.port),
-                service: None,
-            };
-            let found = addresses.into_iter().map(at).collect();
-            let again = ttl.unwrap_or(TTL).clamp(SHORTEST, LONGEST);
-            (LookedUp::Found(found), again)
-        }
+    let found = addresses.into_iter().map(at).collect();
+    Ok((found, ttl.unwrap_or(TTL).clamp(SHORTEST, LONGEST)))
+}
+
+fn said_by_system(found: Result<(Vec<Found>, Duration), ResolveError>) -> (LookedUp, Duration) {
+    match found {
+        Ok((found, again)) => (LookedUp::Found(found), again),
         Err(error) => (LookedUp::Failed(error.to_string()), AFTER_FAILURE),
     }
+}
+
+/// Whether servers of DNS are not to hear of this name: one without a dot, or one of the hosts file. Blocks on that.
+fn is_local(host: &str) -> bool {
+    let text = || std::fs::read_to_string("/etc/hosts").unwrap_or_default();
+    let host = host.strip_suffix('.').unwrap_or(host);
+    !host.contains('.') || is_in_hosts(host, &text())
+}
+
+fn is_in_hosts(host: &str, text: &str) -> bool {
+    text.lines().any(|line| {
+        let written = line.split_once('#').map_or(line, |(before, _)| before);
+        let mut names = written.split_ascii_whitespace().skip(1);
+        names.any(|name| name.eq_ignore_ascii_case(host))
+    })
 }
 
 /// The addresses of both families that there are. One that cannot be found out now does not hide the other.
@@ -273,5 +303,25 @@ fn found(server: &ServiceServer, first: Option<u16>, ip: IpAddr) -> Found {
     Found {
         address: SocketAddr::new(ip, server.port),
         service: Some((server.weight, is_backup)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_of_the_hosts_file_are_local() {
+        let text = "127.0.0.1 localhost\n10.0.0.1\ta.test  B.test # c.test\n# 10.0.0.2 d.test\n";
+        for (host, is_it) in [
+            ("a.test", true),
+            ("b.test", true),
+            ("c.test", false),
+            ("d.test", false),
+            ("10.0.0.1", false),
+        ] {
+            assert_eq!(is_in_hosts(host, text), is_it, "{host}");
+        }
+        assert!(is_local("db") && is_local("db."));
     }
 }

@@ -7,7 +7,6 @@ use std::time::Duration;
 
 use moorline_config::{Config, TrustedHost};
 use moorline_net::HostPort;
-use moorline_proxy::Found;
 use rustc_hash::FxHashMap;
 use tokio::sync::Notify;
 use tokio::task::{JoinSet, spawn_local};
@@ -18,6 +17,9 @@ use crate::upstreams::LookedUp;
 
 /// How long a start and a reload wait for new names: shorter than what makes this thread silent.
 const FIRST_LOOK: Duration = Duration::from_secs(1);
+
+/// How long addresses stay trusted while their name cannot be looked up: others may have them by then.
+const KEPT: Duration = Duration::from_secs(3600);
 
 /// The names that listeners trust, and their addresses.
 #[derive(Default)]
@@ -33,6 +35,8 @@ pub(super) struct TrustedHosts {
 #[derive(Default)]
 struct KnownHost {
     addresses: Vec<IpAddr>,
+    /// When they were found.
+    since: Option<Instant>,
     /// When it is looked up again. `None`: it is being looked up.
     due: Cell<Option<Instant>>,
     has_failed: bool,
@@ -99,13 +103,11 @@ impl TrustedHosts {
             host: name.clone(),
             port: 1,
         };
-        let (looked_up, again) = self.resolvers.look_up(None, &target).await;
-        let (found, error) = match looked_up {
-            LookedUp::Found(found) => (found, None),
-            LookedUp::Vanished => (Vec::new(), Some("it has no address".to_owned())),
-            LookedUp::Failed(error) => (Vec::new(), Some(error)),
+        let (looked_up, again) = self.resolvers.look_up_by_system(&target).await;
+        self.answered(&name, &looked_up, again);
+        let LookedUp::Found(found) = looked_up else {
+            return;
         };
-        self.answered(&name, &found, error, again);
         if let Some(ttl) = self.resolvers.time_to_live(&name, &found).await {
             let names = self.names.borrow();
             if let Some(known) = names.get(&name).filter(|it| it.due.get().is_some()) {
@@ -115,7 +117,7 @@ impl TrustedHosts {
         }
     }
 
-    fn answered(&self, name: &str, found: &[Found], error: Option<String>, again: Duration) {
+    fn answered(&self, name: &str, looked_up: &LookedUp, again: Duration) {
         let mut names = self.names.borrow_mut();
         // A reload may have removed it.
         let Some(known) = names.get_mut(name) else {
@@ -123,27 +125,75 @@ impl TrustedHosts {
         };
         known.due.set(Some(Instant::now() + again));
         self.changed.notify_one();
-        let had_failed = std::mem::replace(&mut known.has_failed, error.is_some());
-        match error {
-            // What was found before stays.
-            Some(error) if !had_failed => {
-                tracing::warn!(name, %error, "cannot resolve the name of a trusted proxy: its last known addresses stay trusted");
+        let has_failed = !matches!(looked_up, LookedUp::Found(_));
+        let had_failed = std::mem::replace(&mut known.has_failed, has_failed);
+        match looked_up {
+            LookedUp::Found(_) if had_failed => {
+                tracing::info!(name, "a trusted proxy's name can be resolved again");
             }
-            Some(_) => {}
-            None => {
-                if had_failed {
-                    tracing::info!(name, "a trusted proxy's name can be resolved again");
-                }
-                known.addresses = found.iter().map(|it| it.address.ip()).collect();
-                for host in self.hosts.borrow().iter().filter(|it| it.name == name) {
-                    host.set(&known.addresses);
-                }
+            LookedUp::Vanished if !had_failed => {
+                tracing::warn!(name, "a trusted proxy's name has no address");
+            }
+            LookedUp::Failed(error) if !had_failed => {
+                tracing::warn!(
+                    name, %error,
+                    "cannot resolve the name of a trusted proxy: its last known addresses stay trusted for up to an hour"
+                );
+            }
+            _ => {}
+        }
+        if known.learn(looked_up, Instant::now()) {
+            for host in self.hosts.borrow().iter().filter(|it| it.name == name) {
+                host.set(&known.addresses);
             }
         }
+    }
+}
+
+impl KnownHost {
+    /// Takes an answer. True: its addresses are others now, perhaps.
+    fn learn(&mut self, looked_up: &LookedUp, now: Instant) -> bool {
+        match looked_up {
+            LookedUp::Found(found) => {
+                self.addresses = found.iter().map(|it| it.address.ip()).collect();
+                self.since = Some(now);
+            }
+            LookedUp::Failed(_) if self.since.is_some_and(|since| now < since + KEPT) => {
+                return false;
+            }
+            LookedUp::Vanished | LookedUp::Failed(_) => self.addresses.clear(),
+        }
+        true
     }
 }
 
 fn hosts(config: &Config) -> impl Iterator<Item = &TrustedHost> {
     let listeners = config.listeners.iter();
     listeners.flat_map(|it| &it.proxies.hosts)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use moorline_proxy::Found;
+
+    #[test]
+    fn addresses_stay_trusted_for_an_hour_of_failures_and_not_behind_an_answer_without_any() {
+        let now = Instant::now();
+        let address = "10.0.0.1:1".parse().expect("an address");
+        let found = LookedUp::Found(vec![Found {
+            address,
+            service: None,
+        }]);
+        let failed = LookedUp::Failed("no server answers".to_owned());
+        let mut known = KnownHost::default();
+        assert!(known.learn(&found, now));
+        assert!(!known.learn(&failed, now + KEPT - Duration::from_secs(1)));
+        assert_eq!(known.addresses, [address.ip()]);
+        assert!(known.learn(&failed, now + KEPT));
+        assert!(known.addresses.is_empty());
+        assert!(known.learn(&found, now));
+        assert!(known.learn(&LookedUp::Vanished, now));
+        assert!(known.addresses.is_empty());
+    }
 }
