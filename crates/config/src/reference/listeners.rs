@@ -347,7 +347,8 @@ pub(super) const LISTEN: SectionReference = SectionReference {
              client that it names: for the app, the log, `sessions`, `max_sessions_per_address` and `dispatch = \"ip-hash\"`. \
              That is the last address that is none of these, or the last that is readable. `\"unix\"`: the peers of a Unix \
              socket. A name (at most 64) has the addresses that the system finds for it, at the start, at a reload and when its time to live is over. A \
-             start waits up to 1 s for them. A name without an answer is not trusted; if a later look-up fails, the old addresses stay. What others say is ignored.",
+             start waits up to 1 s for them. A name without an answer is not trusted; if later look-ups fail, the old addresses \
+             stay for up to an hour; if the name has no address any more, they go. What others say is ignored.",
         ),
         key(
             "forwarded_header",

@@ -95,8 +95,8 @@ pub(super) const PEER_TLS: SectionReference = SectionReference {
             "The certificate that a peer gets if it asks for one, and those of its issuers. Needs `key`. With variables the gateway \
              reads the files when a connection first needs them, and again after 10 s; it keeps up to 256. An empty text: no \
              certificate. What a connection chooses, also through a map, has no slash in it and leads to no other folder; a text \
-             that a map has may be any path. Files that cannot be used end the connection with status 500, and the log says why. \
-             Checks show none.",
+             that a map has may be any path. Files that cannot be used end the connection with status 500, and the log says why; \
+             if they could be used before, that certificate is shown for up to a minute more. Checks show none.",
         ),
         key(
             "key",
