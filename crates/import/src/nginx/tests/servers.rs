@@ -85,14 +85,16 @@ fn a_default_server_can_reject_all_other_names() {
     assert_eq!(errors(bare), [expected]);
 }
 
+/// A default server that has these directives and a certificate, and in the second line another server without one.
+fn beside_default(host: &str, directives: &str) -> String {
+    format!(
+        "stream {{ server {{ listen 2 ssl; return a; {PAIR} {host} }}
+        server {{ listen 2; server_name b.example; return b;\n{directives}\n}} }}"
+    )
+}
+
 #[test]
 fn a_server_without_certificates_keeps_its_rules_for_certificates_of_clients() {
-    let own = |host: &str, directives: &str| {
-        format!(
-            "stream {{ server {{ listen 2 ssl; return a; {PAIR} {host} }}
-        server {{ listen 2; server_name b.example; return b;\n{directives}\n}} }}"
-        )
-    };
     let asks = "ssl_verify_client optional; ssl_client_certificate a.ca; ssl_crl a.crl; ssl_protocols TLSv1.3;";
     let issuers = |name: &str| format!("client_issuers = \"/etc/nginx/{name}.ca\"");
     let required = "client_certificates = \"required\"";
@@ -128,26 +130,28 @@ fn a_server_without_certificates_keeps_its_rules_for_certificates_of_clients() {
             format!("{FILES}, min_version = \"1.3\""),
         ),
     ] {
-        let toml = super::read(&own(host, directives), &[])
+        let toml = super::read(&beside_default(host, directives), &[])
             .expect("it is right")
             .toml;
         let toml = crate::testing::bare(&toml);
         let expected = format!("return = \"b\"\ntls = {{ {expected} }}");
         assert!(toml.ends_with(&expected), "{expected}:\n{toml}");
     }
-    let same = imported(&own("", ""));
+    let same = imported(&beside_default("", ""));
     assert!(same.ends_with("return = \"b\""), "{same}");
-    let told = remarks(&own(
-        "",
-        "ssl_verify_client on; ssl_client_certificate b.ca;",
-    ));
+}
+
+#[test]
+fn settings_of_tls_are_told_that_are_other_than_with_nginx_or_have_no_effect() {
+    let own = |directives: &str| beside_default("", directives);
+    let told = remarks(&own("ssl_verify_client on; ssl_client_certificate b.ca;"));
     let expected = "nginx.conf:3: this server's own issuers, revocation lists and depth count for its clients: as it has no `ssl_certificate`, nginx takes those of the default server, and asks for no certificate if that one asks for none";
     assert_eq!(told, [expected]);
-    let told = remarks(&own("", "ssl_protocols TLSv1.3;"));
+    let told = remarks(&own("ssl_protocols TLSv1.3;"));
     let expected = "nginx.conf:3: `ssl_protocols` has no effect here, as with nginx: this server has no `ssl_certificate`, so that of the default server counts";
     assert_eq!(told, [expected]);
     let expected = "nginx.conf:3: `ssl_verify_client` needs `ssl_client_certificate`";
-    assert_eq!(errors(&own("", "ssl_verify_client on;")), [expected]);
+    assert_eq!(errors(&own("ssl_verify_client on;")), [expected]);
 }
 
 #[test]
