@@ -10,7 +10,7 @@ pub(super) const SERVER: SectionReference = SectionReference {
     about: "A server behind the listener above it: connections of TLS clients that ask for one of its names go on there. With `tls` \
             the listener ends TLS, else TLS passes through, and the listener reads its first message as with `preread`. All other \
             connections stay with the listener. A key that is missing has its default. Only `tls` is taken from the \
-            listener. A listener has at most 256 servers, with 1000 names each. Proxies, timeouts of handshakes, TCP options and limits of sessions are those of the listener.",
+            listener. A listener has at most 256 servers, with 1000 names each and 1000 patterns in all. Proxies, timeouts of handshakes, TCP options and limits of sessions are those of the listener.",
     keys: &[
         key(
             "names",
@@ -69,8 +69,8 @@ pub(super) const SERVER: SectionReference = SectionReference {
             Words("that of the listener"),
             r#"{ certificate = "cert.pem", key = "key.pem" }"#,
             NewConnections,
-            "Certificates, what clients must show, versions and protocols of this server alone: see [`tls`](#tls). A session that \
-             was begun with one server is not resumed with another that has a `tls` of its own.",
+            "Certificates, what clients must show, versions and protocols of this server alone: see [`tls`](#tls). It is required \
+             where that of the listener has `reject`. A session that was begun with one server is not resumed with another that has a `tls` of its own.",
         ),
         key(
             "access",

@@ -120,8 +120,8 @@ impl ConnectionLimits {
 }
 
 impl Bound {
-    /// Counts one more connection with this key, or says why it is over the limit. `None`: an empty key is not counted, nor is a
-    /// connection that one of these tickets counts already.
+    /// Counts one more connection with this key, or says why it is over the limit. `None`: an empty key is not counted, and a
+    /// connection that one of these tickets counts is not counted again.
     pub(crate) fn take(
         &self,
         key: &[u8],
