@@ -1,7 +1,9 @@
 //! The commands that a running engine answers.
 
+use std::fs;
 use std::io;
-use std::path::PathBuf;
+use std::os::unix::fs::FileTypeExt;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -215,10 +217,41 @@ fn run_dir(paths: &Paths, engine: EngineChoice) -> Result<PathBuf, Failure> {
         Some(run_dir) => Ok(run_dir),
         // Not the whole configuration: it may have been broken since the engine was started.
         None => {
-            let run_dirs =
-                config::run_dirs(&paths.config(engine.config)?).map_err(Failure::usage)?;
-            command::find(run_dirs)
-                .ok_or_else(|| Failure::usage("no folder is known for the engine"))
+            let path = paths.config(engine.config)?;
+            let run_dirs = config::run_dirs(&path).map_err(Failure::usage)?;
+            let found = command::find(run_dirs)
+                .ok_or_else(|| Failure::usage("no folder is known for the engine"))?;
+            refuse_pipe(&path, &found)?;
+            Ok(found)
         }
+    }
+}
+
+/// A pipe that no engine was started with does not say where the engine is.
+fn refuse_pipe(path: &Path, run_dir: &Path) -> Result<(), Failure> {
+    let is_pipe = fs::metadata(path).is_ok_and(|it| it.file_type().is_fifo());
+    if !is_pipe || run_dir.exists() {
+        return Ok(());
+    }
+    Err(Failure::usage(format!(
+        "no engine was started with {}, and a pipe is not read: name its run folder by `--run-dir`",
+        path.display()
+    )))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::fd::AsRawFd;
+
+    #[test]
+    fn a_pipe_that_no_engine_was_started_with_is_refused() {
+        let (reader, _writer) = io::pipe().expect("a pipe");
+        let path = PathBuf::from(format!("/proc/self/fd/{}", reader.as_raw_fd()));
+        let refused = refuse_pipe(&path, Path::new("/nowhere/at/all")).err();
+        let message = refused.map(|it| it.message).unwrap_or_default();
+        assert!(message.contains("a pipe is not read"), "{message:?}");
+        assert!(refuse_pipe(&path, Path::new("/")).is_ok());
+        assert!(refuse_pipe(Path::new("/etc/passwd"), Path::new("/nowhere/at/all")).is_ok());
     }
 }
