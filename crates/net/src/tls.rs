@@ -18,6 +18,8 @@ mod authority;
 #[cfg(feature = "tls")]
 mod certificate;
 #[cfg(feature = "tls")]
+mod chain;
+#[cfg(feature = "tls")]
 pub mod client;
 #[cfg(feature = "tls")]
 mod client_certificate;
@@ -32,6 +34,8 @@ mod encrypted_key;
 mod error;
 #[cfg(feature = "tls")]
 mod facts;
+#[cfg(feature = "tls")]
+mod file_error;
 #[cfg(feature = "tls")]
 mod issuing;
 #[cfg(feature = "tls")]
@@ -50,6 +54,8 @@ mod pem;
 #[cfg(feature = "tls")]
 mod proof;
 #[cfg(feature = "tls")]
+mod purpose;
+#[cfg(feature = "tls")]
 mod records;
 #[cfg(feature = "tls")]
 mod records_error;
@@ -63,6 +69,8 @@ mod roots;
 pub mod server;
 #[cfg(feature = "tls")]
 mod session;
+#[cfg(feature = "tls")]
+mod undecrypted;
 #[cfg(feature = "tls")]
 mod verifier;
 #[cfg(feature = "tls")]
@@ -85,9 +93,9 @@ pub(crate) use error::HandshakeError;
 pub use error::TlsError;
 #[cfg(feature = "tls")]
 pub use facts::CertificateFacts;
-pub use options::{ClientCertificate, Pem, Roots, TlsOptions, Verification};
 #[cfg(feature = "tls")]
-pub use pem::{FileError, FileErrorKind};
+pub use file_error::{FileError, FileErrorKind};
+pub use options::{ClientCertificate, Pem, Roots, TlsOptions, Verification};
 #[cfg(feature = "tls")]
 pub use records::{ClientVerdict, MAX_PLAINTEXT, Opened, TlsRecords};
 #[cfg(feature = "tls")]

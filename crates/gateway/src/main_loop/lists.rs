@@ -16,7 +16,7 @@ const OF_RELAYS: u32 = 1 << 30;
 const OF_DATAGRAMS: u32 = 2 << 30;
 
 /// Some rows, and the place to continue from, unless these were the last of their table.
-type Page = (Vec<SessionRow>, Option<u32>);
+type ListPage = (Vec<SessionRow>, Option<u32>);
 
 impl Loop {
     /// Reports some sessions or relays, from this place on. Each keeps its place as long as it lives.
@@ -49,7 +49,7 @@ impl Loop {
 }
 
 /// Some rows of a table whose places are numbered from `first` on. `at`: the row at a place.
-fn page(from: u32, first: u32, places: usize, at: impl Fn(u32) -> Option<SessionRow>) -> Page {
+fn page(from: u32, first: u32, places: usize, at: impl Fn(u32) -> Option<SessionRow>) -> ListPage {
     let places = u32::try_from(places).unwrap_or(u32::MAX).min(OF_RELAYS);
     let mut rows = Vec::new();
     let mut next = from - first;

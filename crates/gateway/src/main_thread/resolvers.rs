@@ -215,7 +215,7 @@ fn said_by_system(found: Result<(Vec<Found>, Duration), ResolveError>) -> (Looke
     }
 }
 
-/// Whether servers of DNS are not to hear of this name: one without a dot, or one of the hosts file. Blocks on that.
+/// Whether DNS servers are not asked for this name: one without a dot, or one of the hosts file. Blocks on that.
 fn is_local(host: &str) -> bool {
     let text = || std::fs::read_to_string("/etc/hosts").unwrap_or_default();
     let host = host.strip_suffix('.').unwrap_or(host);

@@ -37,7 +37,7 @@ pub(crate) enum HandshakeFault {
 }
 
 /// How a handshake begins.
-enum Beginning {
+enum HandshakeBeginning {
     Begun(PeerHandshake),
     /// The certificate for the peer is being read.
     AwaitsCertificate,
@@ -101,12 +101,12 @@ pub(crate) fn shake_hands(
         return Ok(None);
     };
     match begun {
-        Some(Beginning::Begun(begun)) => {
+        Some(HandshakeBeginning::Begun(begun)) => {
             tools.scratch.prepare_for_tls();
             attempt.handshake = Some(Box::new(begun));
             attempt.awaits_certificate = false;
         }
-        Some(Beginning::AwaitsCertificate) => {
+        Some(HandshakeBeginning::AwaitsCertificate) => {
             if !std::mem::replace(&mut attempt.awaits_certificate, true) {
                 let waited = tools.cx.clock.since(attempt.begun_at).as_millis() as u64;
                 let at = tools.cx.clock.ms + CERTIFICATE_MS.max(waited / 4);
@@ -128,7 +128,7 @@ fn begin(
     (entry, address): (&str, &PeerAddress),
     tls: &PeerTls,
     cx: &Cx,
-) -> Result<Beginning, HandshakeFault> {
+) -> Result<HandshakeBeginning, HandshakeFault> {
     // An address has the settings of another upstream.
     let like = match &cx.listener(relay.listener).destination {
         Some(Destination::Text { like, .. }) => like.as_deref(),
@@ -141,7 +141,7 @@ fn begin(
         None => None,
         Some(chosen) => match chosen_certificate(chosen, tls, relay, cx)? {
             Some(KnownCertificate::Ready(ready)) => Some(ready),
-            Some(KnownCertificate::Awaited) => return Ok(Beginning::AwaitsCertificate),
+            Some(KnownCertificate::Awaited) => return Ok(HandshakeBeginning::AwaitsCertificate),
             Some(KnownCertificate::Unusable(why)) => {
                 return Err(HandshakeFault::NoCertificate(why));
             }
@@ -160,7 +160,7 @@ fn begin(
     let mut unsent = Vec::new();
     tls.open(&mut [], &mut [], &mut unsent)
         .map_err(|error| refused(&error))?;
-    Ok(Beginning::Begun(PeerHandshake {
+    Ok(HandshakeBeginning::Begun(PeerHandshake {
         tls: Box::new(tls),
         unsent,
     }))

@@ -5,12 +5,10 @@ use std::sync::Arc;
 
 use rustls::crypto::WebPkiSupportedAlgorithms;
 use rustls::pki_types::{CertificateDer, UnixTime};
-use webpki::{EndEntityCert, ExpirationPolicy, KeyUsage, RevocationOptionsBuilder, VerifiedPath};
 
 use super::certificate::Certificate;
 use super::error::TlsError;
-use super::old_path::OldPath;
-use super::revocation::{ListIssuer, RevocationList};
+use super::revocation::RevocationList;
 use super::roots::TrustedRoots;
 
 /// Issuers that are trusted, and what they have revoked.
@@ -23,112 +21,7 @@ pub(super) struct Authority {
     pub(super) depth: Option<u8>,
 }
 
-/// A peer sends one or two, and the time that these may cost does not matter.
-const FEW_INTERMEDIATES: usize = 4;
-/// Signatures that are verified to find those of more that are issuers.
-const MOST_SIGNATURES: u32 = 64;
-/// Certificates of one issuer, for its one key, that are looked at: each of another one above it.
-const MOST_ALIKE: usize = 3;
-
-/// What a certificate must be for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Purpose {
-    Server,
-    Client,
-}
-
-impl Purpose {
-    pub(super) fn usage(self) -> KeyUsage {
-        match self {
-            Self::Server => KeyUsage::server_auth(),
-            Self::Client => KeyUsage::client_auth(),
-        }
-    }
-}
-
 impl Authority {
-    /// Looks for a path from a certificate to a root, no longer than allowed.
-    pub(super) fn verify(
-        &self,
-        (der, certificate): (&CertificateDer<'_>, &Certificate<'_>),
-        intermediates: &[CertificateDer<'_>],
-        purpose: Purpose,
-        now: UnixTime,
-    ) -> Result<(), webpki::Error> {
-        let issuers;
-        let intermediates = match intermediates.len() {
-            ..=FEW_INTERMEDIATES => intermediates,
-            _ => {
-                issuers = issuers_of(certificate, intermediates);
-                &issuers
-            }
-        };
-        // A certificate with the name and the key of a root could have other dates and be for other things.
-        let is_root = self.has_root(der);
-        if !is_root && certificate.is_self_signed() {
-            return Err(webpki::Error::UnknownIssuer);
-        }
-        let old = OldPath {
-            authority: self,
-            is_root,
-            intermediates,
-            purpose,
-            now,
-        };
-        if certificate.is_version_1() {
-            return old.find(der, certificate);
-        }
-        let entity = EndEntityCert::try_from(der)?;
-        let crls = RevocationList::for_webpki(&self.crls);
-        let is_good = |path: &VerifiedPath<'_>| match self.depth {
-            Some(most) if path.intermediate_certificates().count() > usize::from(most) => {
-                Err(webpki::Error::MaximumPathDepthExceeded)
-            }
-            _ if crls.is_none() => self.check_lists(path, now),
-            _ => Ok(()),
-        };
-        let revocation = RevocationOptionsBuilder::new(crls.as_deref().unwrap_or_default()).ok();
-        let revocation =
-            revocation.map(|it| it.with_expiration_policy(ExpirationPolicy::Enforce).build());
-        let found = entity.verify_for_usage(
-            self.algorithms.all,
-            self.roots.anchors(),
-            intermediates,
-            now,
-            purpose.usage(),
-            revocation,
-            Some(&is_good),
-        );
-        match found {
-            Err(webpki::Error::CaUsedAsEndEntity) => old.find(der, certificate),
-            found => found.map(drop),
-        }
-    }
-
-    /// Whether lists that webpki does not read say that no certificate of a path is revoked.
-    fn check_lists(&self, path: &VerifiedPath<'_>, now: UnixTime) -> Result<(), webpki::Error> {
-        let issuers = path.intermediate_certificates().map(|it| it.der());
-        let ders: Vec<_> = std::iter::once(path.end_entity().der())
-            .chain(issuers)
-            .collect();
-        let read = |der| Certificate::parse(der).map_err(|_| webpki::Error::BadDer);
-        let certificates: Vec<_> = ders.iter().map(read).collect::<Result<_, _>>()?;
-        for (at, certificate) in certificates.iter().enumerate() {
-            let issuer = match certificates.get(at + 1) {
-                Some(issuer) => ListIssuer {
-                    public_key: issuer.public_key(),
-                    may_sign_lists: issuer.may_sign_lists(),
-                },
-                None => ListIssuer {
-                    public_key: &path.anchor().subject_public_key_info,
-                    may_sign_lists: true,
-                },
-            };
-            RevocationList::check(&self.crls, certificate, &issuer, now)?;
-        }
-        Ok(())
-    }
-
     /// Whether no root limits the names of those that it has issued.
     pub(super) fn is_free(&self) -> bool {
         let mut roots = self.roots.anchors().iter();
@@ -139,55 +32,6 @@ impl Authority {
     pub(super) fn has_root(&self, der: &CertificateDer<'_>) -> bool {
         self.roots.has(der)
     }
-}
-
-/// Those of these certificates that are issuers of this one, or of each other above it. A path that does not exist is looked for
-/// among all orders of certificates with one name, so a peer's must be few.
-fn issuers_of<'a>(
-    leaf: &Certificate<'_>,
-    intermediates: &[CertificateDer<'a>],
-) -> Vec<CertificateDer<'a>> {
-    let read = |der| Certificate::parse(der).ok();
-    let read: Vec<_> = intermediates.iter().map(read).collect();
-    let (mut kept, mut at, mut signatures) = (Vec::new(), 0, 0);
-    let mut child = Some(leaf);
-    while let Some(of) = child {
-        for (place, issuer) in read.iter().enumerate() {
-            let Some(issuer) = issuer else { continue };
-            if kept.contains(&place) || issuer.subject().0 != of.issuer() {
-                continue;
-            }
-            let is_same = |other: &&usize| {
-                let other = read[**other].as_ref();
-                other.is_some_and(|other| other.has_name_and_key_of(issuer))
-            };
-            signatures += 1;
-            if signatures > MOST_SIGNATURES {
-                break;
-            }
-            if kept.iter().filter(is_same).count() < MOST_ALIKE
-                && of.is_signed_by(issuer.public_key())
-            {
-                kept.push(place);
-            }
-        }
-        child = kept.get(at).and_then(|place| read[*place].as_ref());
-        at += 1;
-    }
-    kept.iter()
-        .map(|place| intermediates[*place].clone())
-        .collect()
-}
-
-/// Whether there is no path to a root. One that is trusted itself needs none, but must be good otherwise.
-pub(super) fn has_no_path(error: &webpki::Error) -> bool {
-    matches!(
-        error,
-        webpki::Error::UnknownIssuer
-            | webpki::Error::InvalidSignatureForPublicKey
-            | webpki::Error::CaUsedAsEndEntity
-            | webpki::Error::UnsupportedCertVersion
-    )
 }
 
 /// Whether a certificate holds now.

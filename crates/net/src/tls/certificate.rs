@@ -10,13 +10,13 @@ use rustls::crypto::aws_lc_rs;
 use rustls::pki_types::{CertificateDer, SignatureVerificationAlgorithm, UnixTime};
 use serde::{Serialize, Serializer};
 
-use super::authority::Purpose;
 use super::der::{
     BIT_STRING, BOOLEAN, GENERALIZED_TIME, INTEGER, Malformed, OBJECT_IDENTIFIER, OCTET_STRING,
     Reader, SEQUENCE, UTC_TIME,
 };
 use super::distinguished_name::DistinguishedName;
 use super::error::TlsError;
+use super::purpose::Purpose;
 
 /// The SHA-256 of a certificate's DER form, as `openssl x509 -fingerprint -sha256` shows it.
 ///

@@ -5,13 +5,13 @@ use std::num::NonZeroU32;
 use std::sync::{Mutex, PoisonError};
 
 use ::aws_lc_rs::pbkdf2;
-use data_encoding::BASE64;
 use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
 
 use super::certificate::Fingerprint;
-use super::der::{INTEGER, Malformed, OBJECT_IDENTIFIER, OCTET_STRING, Reader, SEQUENCE};
+use super::der::{INTEGER, OBJECT_IDENTIFIER, OCTET_STRING, Reader, SEQUENCE};
 use super::key_cipher::KeyCipher;
-use super::old_key::OldKey;
+use super::old_key::{OldKey, base64};
+use super::undecrypted::Undecrypted;
 
 const BEGIN: &[u8] = b"-----BEGIN ENCRYPTED PRIVATE KEY-----";
 const END: &[u8] = b"-----END ENCRYPTED PRIVATE KEY-----";
@@ -54,23 +54,6 @@ const MOST_REMEMBERED: usize = 64;
 static REMEMBERED: Mutex<VecDeque<(Fingerprint, PrivateKeyDer<'static>)>> =
     Mutex::new(VecDeque::new());
 
-/// Why a key cannot be decrypted.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Undecrypted {
-    /// No password fits.
-    WrongPassword,
-    /// It is encrypted in a way that is not known here.
-    UnknownWay,
-    /// To try all passwords would take too long.
-    TooLong,
-}
-
-impl From<Malformed> for Undecrypted {
-    fn from(_: Malformed) -> Self {
-        Self::UnknownWay
-    }
-}
-
 /// The first encrypted key in PEM, decrypted with the first password that fits.
 pub(super) fn decrypt(
     pem: &[u8],
@@ -103,13 +86,6 @@ fn body(pem: &[u8]) -> Option<Vec<u8>> {
     let start = memchr::memmem::find(pem, BEGIN)? + BEGIN.len();
     let length = memchr::memmem::find(&pem[start..], END)?;
     base64(&pem[start..start + length])
-}
-
-/// The bytes of a text with white space.
-pub(super) fn base64(text: &[u8]) -> Option<Vec<u8>> {
-    let text = text.iter().copied();
-    let text: Vec<u8> = text.filter(|byte| !byte.is_ascii_whitespace()).collect();
-    BASE64.decode(&text).ok()
 }
 
 struct EncryptedKey<'a> {

@@ -8,9 +8,10 @@ use serde::{Deserialize, Serialize};
 
 use super::certificate::Certificate;
 use super::error::TlsError;
+use super::file_error::{self, FileError, FileErrorKind, PemSource};
 use super::options::Pem;
 use super::passwords::Passwords;
-use super::pem::{self, FileError, FileErrorKind, PemSource};
+use super::pem;
 
 /// A chain and its key, in DER.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -66,7 +67,7 @@ impl KeyPair {
         files: KeyPairFiles<'_>,
         provider: &CryptoProvider,
     ) -> Result<CertifiedKey, FileError> {
-        let unusable = |problem: &dyn std::fmt::Display| pem::unusable(files.key, problem);
+        let unusable = |problem: &dyn std::fmt::Display| file_error::unusable(files.key, problem);
         let key = PrivateKeyDer::try_from(self.key.clone()).map_err(|error| unusable(&error))?;
         let key = provider.key_provider.load_private_key(key);
         let key = key.map_err(|error| unusable(&error))?;
@@ -106,7 +107,7 @@ fn check_dates(source: &Pem, chain: &[CertificateDer<'_>]) -> Result<(), FileErr
             _ => format!("certificate {} of its chain", at + 1),
         };
         let certificate = Certificate::parse(der)
-            .map_err(|_| pem::unusable(source, format!("{whose} cannot be read")))?;
+            .map_err(|_| file_error::unusable(source, format!("{whose} cannot be read")))?;
         let [from, until] = certificate.dates();
         let problem = match certificate.check_dates(now) {
             Err(TlsError::Expired) => format!("{whose} has expired: it was valid until {until}"),

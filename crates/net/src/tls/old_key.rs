@@ -1,11 +1,11 @@
 //! Private keys in the old encryption of PEM (RFC 1421 §4.6.1.3), as `openssl rsa -traditional -aes256` and old programs write them.
 
-use data_encoding::HEXUPPER_PERMISSIVE;
+use data_encoding::{BASE64, HEXUPPER_PERMISSIVE};
 use md5::{Digest, Md5};
 use rustls::pki_types::{PrivateKeyDer, PrivatePkcs1KeyDer, PrivateSec1KeyDer};
 
-use super::encrypted_key::{Undecrypted, base64};
 use super::key_cipher::KeyCipher;
+use super::undecrypted::Undecrypted;
 
 /// A private key in the old encryption of PEM.
 pub(super) struct OldKey {
@@ -78,6 +78,13 @@ impl OldKey {
             OldKind::Ec => PrivateSec1KeyDer::from(opened).into(),
         })
     }
+}
+
+/// The bytes of a text with white space.
+pub(super) fn base64(text: &[u8]) -> Option<Vec<u8>> {
+    let text = text.iter().copied();
+    let text: Vec<u8> = text.filter(|byte| !byte.is_ascii_whitespace()).collect();
+    BASE64.decode(&text).ok()
 }
 
 /// A key of this number of bytes, by one round of MD5 for each 16 of them, as OpenSSL has it.

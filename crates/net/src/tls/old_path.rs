@@ -4,8 +4,9 @@
 use rustls::pki_types::{CertificateDer, TrustAnchor, UnixTime};
 use webpki::{EndEntityCert, Error};
 
-use super::authority::{Authority, Purpose, check_dates};
+use super::authority::{Authority, check_dates};
 use super::certificate::Certificate;
+use super::purpose::Purpose;
 use super::revocation::{ListIssuer, RevocationList};
 
 /// The most certificates between the peer's and a root, as webpki has it.

@@ -12,7 +12,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::OFlags;
 use rustix::io::Errno;
 
-use super::pem::{FileError, unusable};
+use super::file_error::{FileError, unusable};
 
 /// The largest file that is read, in bytes.
 const MOST: usize = 64 * 1024;

@@ -10,8 +10,9 @@ use rustls::{DistinguishedName, RootCertStore};
 
 use super::certificate::Fingerprint;
 use super::error::TlsError;
+use super::file_error::{self, FileError, PemSource};
 use super::options::Roots;
-use super::pem::{self, FileError, PemSource};
+use super::pem;
 
 /// The most files of a folder that are read: Debian's has 300.
 const MAX_FOLDER_FILES: usize = 4096;
@@ -113,14 +114,14 @@ fn store(
     for certificate in certificates {
         roots
             .add(certificate)
-            .map_err(|error| pem::unusable(from, error))?;
+            .map_err(|error| file_error::unusable(from, error))?;
     }
     Ok(Arc::new(roots))
 }
 
 /// Every certificate in the files of a folder, each file once: `openssl rehash` links them several times.
 fn folder(path: &Path) -> Result<Vec<CertificateDer<'static>>, FileError> {
-    let wrong = |error| pem::unusable(path, error);
+    let wrong = |error| file_error::unusable(path, error);
     let mut seen = HashSet::new();
     let mut certificates = Vec::new();
     for entry in std::fs::read_dir(path).map_err(wrong)? {
@@ -133,12 +134,18 @@ fn folder(path: &Path) -> Result<Vec<CertificateDer<'static>>, FileError> {
             continue;
         }
         if seen.len() > MAX_FOLDER_FILES {
-            return Err(pem::unusable(path, "there are more than 4096 files in it"));
+            return Err(file_error::unusable(
+                path,
+                "there are more than 4096 files in it",
+            ));
         }
         certificates.extend(pem::all_certificates(file.as_path())?);
     }
     match certificates.is_empty() {
-        true => Err(pem::unusable(path, "there is no certificate in its files")),
+        true => Err(file_error::unusable(
+            path,
+            "there is no certificate in its files",
+        )),
         false => Ok(certificates),
     }
 }

@@ -9,11 +9,13 @@ use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::{CertificateError, DigitallySignedStruct, OtherError, SignatureScheme};
 use webpki::EndEntityCert;
 
-use super::authority::{Authority, Purpose, has_no_path};
+use super::authority::Authority;
 use super::certificate::{Certificate, Fingerprint};
+use super::chain::has_no_path;
 use super::error::TlsError;
 use super::options::Verification;
 use super::proof;
+use super::purpose::Purpose;
 
 /// Decides whether a server is the right one, and says which check refused it.
 #[derive(Debug)]

@@ -428,6 +428,8 @@ fn await_readable(fd: BorrowedFd<'_>) {
 #[expect(clippy::too_many_lines, reason = "one line for each field")]
 pub(super) fn config(name: &str) -> Config {
     let listener = Listener {
+        names: Vec::new(),
+        host: None,
         name: "main".into(),
         address: Address::Tcp(HostPort {
             host: "127.0.0.1".into(),

@@ -13,8 +13,8 @@ use super::super::authority::Authority;
 use super::super::client_certificate::ShownCertificate;
 use super::super::connector::{TlsConnector, protocols, server_name};
 use super::super::error::TlsError;
+use super::super::file_error::{self, FileError};
 use super::super::options::{ClientCertificate, Roots, Verification};
-use super::super::pem::{self, FileError};
 use super::super::records::TlsRecords;
 use super::super::revocation::RevocationList;
 use super::super::roots::{self, TrustedRoots};
@@ -164,7 +164,7 @@ fn trusted(
     for der in ders {
         let added = store.add(CertificateDer::from(der.as_slice()));
         added.map_err(|error| match &options.roots {
-            Roots::File(path) | Roots::Folder(path) => pem::unusable(path, error).into(),
+            Roots::File(path) | Roots::Folder(path) => file_error::unusable(path, error).into(),
             _ => TlsError::Options(error.to_string()),
         })?;
     }

@@ -3,10 +3,11 @@
 use rustls::crypto::aws_lc_rs;
 
 use super::super::error::TlsError;
+use super::super::file_error::FileError;
 use super::super::key_pair::KeyPair;
 use super::super::options::Roots;
 use super::super::passwords;
-use super::super::pem::{self, FileError};
+use super::super::pem;
 use super::super::roots;
 use super::config::ClientTls;
 use super::credentials::ClientCredentials;

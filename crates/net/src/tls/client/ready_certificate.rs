@@ -6,10 +6,10 @@ use std::sync::Arc;
 use rustls::crypto::aws_lc_rs;
 use rustls::sign::CertifiedKey;
 
+use super::super::file_error::FileError;
 use super::super::key_pair::{KeyPair, KeyPairFiles};
 use super::super::options::ClientCertificate;
 use super::super::passwords::Passwords;
-use super::super::pem::FileError;
 
 /// A certificate and its key, read by [`ClientTls::read`](super::ClientTls::read). Clones are cheap. `Debug` shows neither.
 #[derive(Clone)]

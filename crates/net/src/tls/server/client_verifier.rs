@@ -8,10 +8,12 @@ use rustls::{
 };
 use std::sync::Arc;
 
-use super::super::authority::{Authority, Purpose, check_dates, has_no_path};
+use super::super::authority::{Authority, check_dates};
 use super::super::certificate::Certificate;
+use super::super::chain::has_no_path;
 use super::super::error::TlsError;
 use super::super::proof;
+use super::super::purpose::Purpose;
 use super::super::verifier::VERSION_1;
 
 /// Decides whether a client may connect, by the certificate that it shows.

@@ -10,7 +10,7 @@ use rustls::server::NoServerSessionStorage;
 
 use super::super::authority::Authority;
 use super::super::error::TlsError;
-use super::super::pem;
+use super::super::file_error;
 use super::super::revocation::RevocationList;
 use super::super::roots::TrustedRoots;
 use super::client_verifier::{ClientVerifier, Demand};
@@ -90,12 +90,12 @@ fn verifier(
         for issuer in &credentials.issuers {
             roots
                 .add(CertificateDer::from(issuer.as_slice()))
-                .map_err(|error| pem::unusable(issuers, error))?;
+                .map_err(|error| file_error::unusable(issuers, error))?;
         }
     }
     let crls = RevocationList::read_all(&credentials.crls);
     let crls = crls.map_err(|error| match &options.client_crl {
-        Some(crl) => pem::unusable(crl, error).into(),
+        Some(crl) => file_error::unusable(crl, error).into(),
         None => TlsError::Options(error),
     })?;
     Ok(Some(Arc::new(ClientVerifier {

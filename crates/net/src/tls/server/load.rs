@@ -3,8 +3,9 @@
 use rustls::crypto::aws_lc_rs;
 
 use super::super::error::TlsError;
+use super::super::file_error::FileError;
 use super::super::key_pair::KeyPair;
-use super::super::pem::{self, FileError};
+use super::super::pem;
 use super::config::ServerTls;
 use super::credentials::ServerCredentials;
 use super::options::{ClientCertificates, ServerOptions};

@@ -11,10 +11,11 @@ use rustls::pki_types::{CertificateDer, UnixTime};
 use rustls::server::danger::ClientCertVerifier;
 
 use super::Folder;
-use crate::tls::authority::{Authority, Purpose};
+use crate::tls::authority::Authority;
 use crate::tls::certificate::Certificate;
 use crate::tls::options::Pem;
 use crate::tls::pem;
+use crate::tls::purpose::Purpose;
 use crate::tls::revocation::RevocationList;
 use crate::tls::roots::TrustedRoots;
 use crate::tls::server::{
@@ -125,36 +126,59 @@ impl Folder {
             "{leaf} below {others:?}, {depth:?}, {crl:?}: {found:?}"
         );
     }
+
+    /// Issuers below it that may issue others or not.
+    fn sign_issuers(&self) {
+        self.sign("int", "root", 2, ISSUES);
+        self.sign("int2", "int", 2, ISSUES);
+        self.sign(
+            "short",
+            "root",
+            2,
+            "basicConstraints=critical,CA:TRUE,pathlen:0",
+        );
+        self.sign("below", "short", 2, ISSUES);
+        self.sign("none", "root", 2, "basicConstraints=CA:FALSE");
+        self.sign(
+            "unsigning",
+            "root",
+            2,
+            &format!("{ISSUES};keyUsage=cRLSign"),
+        );
+        self.sign("expired", "root", -1, ISSUES);
+        self.sign(
+            "servers",
+            "root",
+            2,
+            &format!("{ISSUES};extendedKeyUsage=serverAuth"),
+        );
+        self.sign("old_issuer", "root", 2, "");
+    }
+
+    /// What `openssl ca` needs to make lists of revoked certificates of both issuers, in both versions.
+    fn prepare_lists(&self) {
+        for issuer in ["root", "int"] {
+            fs::write(self.path(&format!("{issuer}.index")), "").expect("a file");
+            fs::write(self.path(&format!("{issuer}.number")), "01").expect("a file");
+            // Without the number of the list they are of version 1.
+            for (version, number) in [
+                (1, String::new()),
+                (2, format!("crlnumber = {issuer}.number\n")),
+            ] {
+                let config = format!(
+                    "[ca]\ndefault_ca = c\n[c]\ndatabase = {issuer}.index\ndefault_md = sha256\n{number}"
+                );
+                fs::write(self.path(&format!("{issuer}{version}.conf")), config).expect("a file");
+            }
+        }
+    }
 }
 
 #[test]
 fn certificates_of_version_1_and_of_issuers_are_judged_as_openssl_judges_them() {
     let folder = Folder::new();
     folder.self_signed("root", "/CN=root", &format!(" -addext {ISSUES}"));
-    folder.sign("int", "root", 2, ISSUES);
-    folder.sign("int2", "int", 2, ISSUES);
-    folder.sign(
-        "short",
-        "root",
-        2,
-        "basicConstraints=critical,CA:TRUE,pathlen:0",
-    );
-    folder.sign("below", "short", 2, ISSUES);
-    folder.sign("none", "root", 2, "basicConstraints=CA:FALSE");
-    folder.sign(
-        "unsigning",
-        "root",
-        2,
-        &format!("{ISSUES};keyUsage=cRLSign"),
-    );
-    folder.sign("expired", "root", -1, ISSUES);
-    folder.sign(
-        "servers",
-        "root",
-        2,
-        &format!("{ISSUES};extendedKeyUsage=serverAuth"),
-    );
-    folder.sign("old_issuer", "root", 2, "");
+    folder.sign_issuers();
     for (issuer, others, is_good) in [
         ("root", &[][..], true),
         ("int", &["int"], true),
@@ -291,20 +315,7 @@ fn lists_of_revoked_certificates_are_judged_as_openssl_judges_them() {
     ] {
         folder.sign(name, "int", 2, extensions);
     }
-    for issuer in ["root", "int"] {
-        fs::write(folder.path(&format!("{issuer}.index")), "").expect("a file");
-        fs::write(folder.path(&format!("{issuer}.number")), "01").expect("a file");
-        // Without the number of the list they are of version 1.
-        for (version, number) in [
-            (1, String::new()),
-            (2, format!("crlnumber = {issuer}.number\n")),
-        ] {
-            let config = format!(
-                "[ca]\ndefault_ca = c\n[c]\ndatabase = {issuer}.index\ndefault_md = sha256\n{number}"
-            );
-            fs::write(folder.path(&format!("{issuer}{version}.conf")), config).expect("a file");
-        }
-    }
+    folder.prepare_lists();
     let list = |issuer: &str, version: u8, times: &str, to: &str| {
         folder.openssl(&format!(
             "ca -config {issuer}{version}.conf -cert {issuer}.pem -keyfile {issuer}.key -gencrl {times} -out {to}"
