@@ -113,6 +113,12 @@ impl System {
         self.shared.launch(options, None, on_port(make))
     }
 
+    /// Gives a service a name. False if another one has it, or the service has ended. A name ends with its service. Messages to
+    /// it wait in its mailbox until it has started.
+    pub fn give_name(&self, name: &str, to: ServiceId) -> bool {
+        self.shared.table.place(to).is_some() && self.shared.names.give(name, to)
+    }
+
     /// Sends a request from outside of all services. It is lost if the service is gone.
     pub fn send<S: Service>(&self, to: Address<S>, request: S::Request) {
         let Some(place) = self.shared.table.place(to.id()) else {

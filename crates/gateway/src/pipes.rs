@@ -15,11 +15,8 @@ use rustix::pipe::{
 use slab::Slab;
 
 use crate::ids::{RelayRef, Side};
+use moorline_process::relay_pipes::{BYTES, MOST};
 
-/// Pipes of one loop.
-const MOST: usize = 64;
-/// The capacity of one in bytes, if the kernel allows it.
-const WANTED: usize = 256 * 1024;
 /// A pipe with less room than this, in bytes, moves less than the loop's buffer.
 const LEAST: usize = 64 * 1024;
 /// A sink that takes nothing for this long has stopped reading, in milliseconds: longer than most round trips.
@@ -117,7 +114,7 @@ impl Pipe {
     fn new(lent: &Rc<RefCell<Slab<Option<Borrower>>>>) -> Result<Self, Errno> {
         let (read, write) = pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK)?;
         // Without rights, and above the limit, it stays as it is.
-        let _ = fcntl_setpipe_size(&write, WANTED);
+        let _ = fcntl_setpipe_size(&write, BYTES);
         let room = fcntl_getpipe_size(&write)?;
         let at = lent.borrow_mut().insert(None);
         let lent = lent.clone();

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use moorline_actor::{LaunchOptions, System, SystemOptions};
+use moorline_actor::{LaunchOptions, ServiceId, System, SystemOptions};
 
 use crate::output;
 use crate::process::Process;
@@ -79,8 +79,11 @@ pub fn run(options: &RunOptions) -> io::Result<Ended> {
         line: line.join(" "),
         is_first: true,
     };
-    launch(&system, &process, Program::Launcher, true)?;
-    launch(&system, &process, Program::Unique, true)?;
+    // Their names are there before the first script is, on whatever loop they start.
+    let launcher = launch(&system, &process, Program::Launcher, true)?;
+    system.give_name(".launcher", launcher);
+    let unique = launch(&system, &process, Program::Unique, true)?;
+    system.give_name(".service", unique);
     launch(&system, &process, first, false)?;
     system.wait();
     system.end_within(LAST_TURN);
@@ -95,7 +98,7 @@ fn launch(
     process: &Arc<Process>,
     program: Program,
     is_daemon: bool,
-) -> io::Result<()> {
+) -> io::Result<ServiceId> {
     let process = process.clone();
     let options = LaunchOptions {
         is_daemon,
@@ -104,5 +107,5 @@ fn launch(
     let launched = system.launch_actor(options, move |port| {
         LuaService::start(port, process, &program)
     });
-    launched.map(drop).map_err(io::Error::other)
+    launched.map_err(io::Error::other)
 }

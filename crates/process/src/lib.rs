@@ -3,6 +3,7 @@
 //! - [`log`]: where its log lines go
 //! - [`rights`]: how it gives up rights
 //! - [`open_files`]: how many files it may have open, and needs
+//! - [`relay_pipes`]: how much of pipes its relays may have
 //! - [`signals`], [`orphan`]: what ends it and what does not
 //! - [`affinity`]: on which CPU it stays
 //! - [`credentials`]: certificates and keys on their way from supervisor to gateway
@@ -18,5 +19,6 @@ pub mod disk_file;
 pub mod log;
 pub mod open_files;
 pub mod orphan;
+pub mod relay_pipes;
 pub mod rights;
 pub mod signals;

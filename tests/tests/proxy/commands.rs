@@ -25,6 +25,19 @@ fn peers(engine: &Engine) -> Vec<Value> {
 }
 
 #[test]
+fn check_tells_what_pipes_relays_may_use() {
+    let peer = PeerServer::echo();
+    let engine = Engine::start("moorline", &config("", "", &[peer.address]));
+    let said = engine.run(&["check"]).expect_success();
+    let said = said.stdout + &said.stderr;
+    let expected = "relays that move much use up to 128 pipes of 8192 pages; the kernel allows ";
+    assert!(said.contains(expected), "{said}");
+    engine.configure("[[listen]]\naddress = \"tcp://127.0.0.1:0\"\nreturn = \"x\"\n");
+    let said = engine.run(&["check"]).expect_success();
+    assert!(!(said.stdout + &said.stderr).contains("pipes"));
+}
+
+#[test]
 fn peers_are_shown_with_what_they_did() {
     let servers = [PeerServer::echo(), PeerServer::echo()];
     let addresses = [servers[0].address, servers[1].address];

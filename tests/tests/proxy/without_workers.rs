@@ -83,7 +83,7 @@ fn workers_come_and_go_with_a_reload() {
     assert!(
         refused
             .stderr
-            .contains("`workers.count` is 0, and 1 open connections need a worker"),
+            .contains("`workers.count` is 0, but 1 open connections need a worker"),
         "{refused:?}"
     );
     assert_eq!(client.ask("slot"), "0");

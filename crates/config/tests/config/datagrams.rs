@@ -76,9 +76,9 @@ peers = ["tcp://10.0.0.1:53"]
   hint: remove it
 /c/a.toml:12:1: `receive_timeout` has no effect with `upstream`: bytes are relayed as they come
   hint: remove it
-/c/a.toml:15:1: `requests` belongs to udp:// listeners with `upstream`
+/c/a.toml:15:1: `requests` belongs to udp:// listeners with `upstream` or `return`
   hint: remove it
-/c/a.toml:19:1: `responses` belongs to udp:// listeners with `upstream`
+/c/a.toml:19:1: `responses` belongs to udp:// listeners with `upstream` or `return`
   hint: remove it"#,
     ),
     (

@@ -88,7 +88,7 @@ const WRONG: &[(&str, &str)] = &[
     ),
     (
         "names = [\"a\"]\nupstream = \"up\"\ntls = {}",
-        "has no effect: its listener does not end TLS",
+        "has no effect without `tls` of the listener: write that, too",
     ),
     (
         "names = [\"a\"]\nupstream = \"up\"\nname = \"front\"",

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use moorline_engine::config::{self, Config, Loaded};
 use moorline_engine::supervisor;
-use moorline_engine::{Descriptors, may_use_other_addresses};
+use moorline_engine::{Descriptors, RelayPipes, may_use_other_addresses};
 
 use super::output::tell;
 use super::{Failure, Paths, Served, finish};
@@ -35,6 +35,12 @@ pub(super) fn check(paths: &Paths, config: Option<PathBuf>) -> ExitCode {
         tell(descriptors);
         if descriptors.left() == 0 {
             tell("warning: no connection is accepted with so few: raise the hard limit");
+        }
+        if let Some(pipes) = RelayPipes::of(&loaded.config) {
+            tell(pipes);
+            if !pipes.fit() {
+                tell("warning: relays beyond that copy: raise fs.pipe-user-pages-soft, or lower `gateway_loops`");
+            }
         }
         if let Some(upstream) = loaded.config.transparent_upstream()
             && !may_use_other_addresses()
