@@ -15,6 +15,8 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 use tungstenite::{Message, WebSocket};
 
+use crate::eventually;
+
 /// How long one answer may take, page loads and the browser's own start included.
 const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -130,6 +132,22 @@ impl Browser {
         answer["result"]["value"].clone()
     }
 
+    /// Loads the page again, and waits until that is done.
+    #[track_caller]
+    pub fn reload(&mut self, tab: &Tab) {
+        self.evaluate(tab, "window.isEarlier = true");
+        self.command(Some(tab), "Page.reload", json!({}));
+        let parameters = json!({
+            "expression": "!window.isEarlier && document.readyState === 'complete'",
+            "returnByValue": true,
+        });
+        eventually("the page is loaded again", || {
+            // The page may go while it is asked.
+            let answer = self.try_command(Some(tab), "Runtime.evaluate", parameters.clone());
+            answer.is_ok_and(|it| it["result"]["value"] == true)
+        });
+    }
+
     /// What a person reads in the first element that this selector finds; empty if there is none yet.
     #[track_caller]
     pub fn text(&mut self, tab: &Tab, selector: &str) -> String {
@@ -220,6 +238,18 @@ impl Browser {
     /// Sends a command, to the browser or to a tab, and waits for its result.
     #[track_caller]
     fn command(&mut self, tab: Option<&Tab>, method: &str, parameters: Value) -> Value {
+        let result = self.try_command(tab, method, parameters);
+        result.unwrap_or_else(|error| panic!("{method}: {error}"))
+    }
+
+    /// The same for a command that may fail.
+    #[track_caller]
+    fn try_command(
+        &mut self,
+        tab: Option<&Tab>,
+        method: &str,
+        parameters: Value,
+    ) -> Result<Value, Value> {
         self.last_id += 1;
         let id = self.last_id;
         let mut request = json!({ "id": id, "method": method, "params": parameters });
@@ -238,8 +268,10 @@ impl Browser {
             let mut answer: Value = serde_json::from_str(&answer).expect("DevTools speaks JSON");
             // Events have no id.
             if answer["id"] == id {
-                assert!(answer["error"].is_null(), "{method}: {}", answer["error"]);
-                return answer["result"].take();
+                return match answer["error"].take() {
+                    Value::Null => Ok(answer["result"].take()),
+                    error => Err(error),
+                };
             }
         }
     }

@@ -118,10 +118,12 @@ fn a_room_goes_on_over_a_deploy_and_a_crash() {
     );
 
     // A page that is loaded again reads all, and knows what its tab has said.
-    browser.evaluate(&ada, "location.reload()");
+    browser.reload(&ada);
     sees(&mut browser, &ada, "#lines", "grace still here");
     let own = "document.querySelectorAll('.mine').length";
-    assert_eq!(browser.evaluate(&ada, own), 2);
+    eventually("its own lines are marked", || {
+        browser.evaluate(&ada, own) == 2
+    });
     drop(other);
     eventually("grace is no longer present", || {
         browser.text(&ada, "#present") == "ada"

@@ -144,7 +144,7 @@ fn a_reload_does_not_wait_for_pipes_that_the_file_is_or_includes() {
         let refused = site.command(&["reload", "nginx.conf"]).finish();
         let is_told = refused
             .stderr
-            .contains("it is a pipe, which the engine has read at its start");
+            .contains("is a pipe, which can be read only once");
         assert!(!refused.status.success() && is_told, "{refused:#?}");
         assert_eq!(exchange(port, Ipv4Addr::LOCALHOST, b""), b"a");
         drop(engine);

@@ -37,7 +37,7 @@ impl SystemFiles {
         match file.metadata()?.is_file() {
             true => Ok(file),
             false => Err(io::Error::other(
-                "it is a pipe, which the engine has read at its start: restart the engine to read it again",
+                "it is a pipe, which can be read only once: restart the engine to read it again",
             )),
         }
     }
