@@ -24,7 +24,7 @@ pub(crate) enum Letter<L> {
     Launch(L),
     /// A service to end.
     Kill(ServiceId),
-    /// A service is to be told when another one is gone.
+    /// A service wants to know when another one ends.
     Watch {
         service: ServiceId,
         watcher: ServiceId,

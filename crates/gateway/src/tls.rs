@@ -101,8 +101,7 @@ pub(crate) enum Handshake {
     Failed(String),
 }
 
-/// One step of a handshake with a peer whose certificate has at most this number of bytes; what is to be sent for it goes into
-/// `answer`.
+/// Does one step of a handshake. `most`: the most bytes that the peer's certificate may have. The bytes to send go into `answer`.
 pub(crate) fn handshake_step(
     transport: &mut Transport,
     most: usize,

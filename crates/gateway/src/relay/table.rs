@@ -10,7 +10,7 @@ use crate::cx::Cx;
 use crate::entry::Newcomer;
 use crate::ids::{ListenerId, RelayKey, RelayRef, RelayTag};
 use crate::relay::{Relay, number};
-use crate::upstreams::Targets;
+use crate::upstreams::{PeerKey, Targets};
 use crate::wheel::Wheel;
 use moorline_protocol::wire::Peer;
 
@@ -21,8 +21,8 @@ pub(crate) struct Relays {
     last_serial: u64,
     /// Those that go on in the next turn.
     pub(crate) work: VecDeque<RelayRef>,
-    /// Those that leave their peer, a share in each turn: at most all relays.
-    pub(crate) leaving: VecDeque<RelayRef>,
+    /// Those that leave this peer, a share in each turn: at most all relays.
+    pub(crate) leaving: VecDeque<(RelayRef, PeerKey)>,
     /// When each is looked at: whether it was idle for too long, or its end takes too long.
     pub(crate) looks: Wheel<RelayKey>,
     /// What new connections are relayed to.

@@ -35,7 +35,8 @@ impl Loop {
                 && Arc::ptr_eq(&relay.upstream, upstream)
                 && relay.is_untouched()
         };
-        let leaving = self.relays.iter().filter(has_it).map(|it| it.name);
+        let leaving = self.relays.iter().filter(has_it);
+        let leaving = leaving.map(|it| (it.name, peer));
         let leaving: Vec<_> = leaving.collect();
         self.relays.leaving.extend(leaving);
     }
@@ -43,12 +44,15 @@ impl Loop {
     /// A turn's share of those that leave their peer.
     pub(super) fn leave_peers(&mut self) {
         for _ in 0..self.relays.leaving.len().min(LEAVING_PER_TURN) {
-            let Some(name) = self.relays.leaving.pop_front() else {
+            let Some((name, peer)) = self.relays.leaving.pop_front() else {
                 return;
             };
-            if let Some(relay) = self.relays.named_mut(name)
-                && relay.is_untouched()
-            {
+            // It may have left by itself.
+            let has_it = |relay: &&Relay| {
+                matches!(&relay.stage, RelayStage::Joined(joined) if joined.peer == peer)
+                    && relay.is_untouched()
+            };
+            if self.relays.named(name).filter(has_it).is_some() {
                 // What it has sent by now is read first.
                 self.go_on_relaying(name.key);
                 self.leave_present_peer(name.key);

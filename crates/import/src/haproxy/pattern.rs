@@ -26,7 +26,7 @@ pub(super) struct Written {
     pub(super) patterns: Vec<String>,
 }
 
-/// The keys of a map that has all patterns. `is_lower`: what is compared is in lower case.
+/// The keys of a map, one for each pattern. `is_lower`: the compared text is in lower case.
 pub(super) fn keys(
     line: &Line,
     keys: PatternKind<'_>,
