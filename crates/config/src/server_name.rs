@@ -56,6 +56,8 @@ fn name(field: &Field<'_>) -> Result<TextKey, Reported> {
         return self::pattern(field, pattern);
     }
     let name = text.to_ascii_lowercase();
+    // The dot of the root, which a client does not write.
+    let name = name.strip_suffix('.').unwrap_or(&name);
     let (key, bare): (fn(String) -> TextKey, &str) = if let Some(name) = name.strip_prefix("*.") {
         (TextKey::Below, name)
     } else if let Some(name) = name.strip_prefix('.') {
@@ -63,10 +65,11 @@ fn name(field: &Field<'_>) -> Result<TextKey, Reported> {
     } else if let Some(name) = name.strip_suffix(".*") {
         (TextKey::Begin, name)
     } else {
-        (TextKey::Exact, name.strip_suffix('.').unwrap_or(&name))
+        (TextKey::Exact, name)
     };
     let is_host = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
-    match !bare.is_empty() && bare.chars().all(is_host) && !bare.contains("..") {
+    let has_labels = !bare.is_empty() && !bare.starts_with('.') && !bare.contains("..");
+    match has_labels && bare.chars().all(is_host) {
         true => Ok(key(bare.to_owned())),
         false => {
             let message = format!("`names`: {text:?} is no host, and no pattern of hosts");

@@ -35,6 +35,14 @@ const WRONG: &[(&str, &str)] = &[
         "`names`: \"a..b\" is no host",
     ),
     (
+        "names = [\"*..a\"]\nupstream = \"up\"",
+        "`names`: \"*..a\" is no host",
+    ),
+    (
+        "names = [\"*.a\", \"*.a.\"]\nupstream = \"up\"",
+        "is written twice for one address",
+    ),
+    (
         "names = [\"~(\"]\nupstream = \"up\"",
         "`names`: \"(\" is no pattern: unclosed group",
     ),

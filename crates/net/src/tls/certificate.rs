@@ -3,10 +3,11 @@
 use std::fmt;
 use std::net::{Ipv4Addr, Ipv6Addr};
 use std::str::FromStr;
+use std::sync::LazyLock;
 
 use ::aws_lc_rs::digest::{SHA256, digest};
 use ::aws_lc_rs::signature::{RSA_PKCS1_2048_8192_SHA1_FOR_LEGACY_USE_ONLY, UnparsedPublicKey};
-use rustls::crypto::aws_lc_rs;
+use rustls::crypto::{WebPkiSupportedAlgorithms, aws_lc_rs};
 use rustls::pki_types::{CertificateDer, SignatureVerificationAlgorithm, UnixTime};
 use serde::{Serialize, Serializer};
 
@@ -379,6 +380,10 @@ fn unreadable() -> TlsError {
     TlsError::Certificate("it cannot be read".into())
 }
 
+/// Made once: a chain may need many signatures.
+static ALGORITHMS: LazyLock<WebPkiSupportedAlgorithms> =
+    LazyLock::new(|| aws_lc_rs::default_provider().signature_verification_algorithms);
+
 impl Signed<'_> {
     /// Whether that is by way of SHA-1, for which other bytes can be made.
     pub(super) fn is_weak(&self) -> bool {
@@ -397,8 +402,7 @@ impl Signed<'_> {
             let key = UnparsedPublicKey::new(&RSA_PKCS1_2048_8192_SHA1_FOR_LEGACY_USE_ONLY, key);
             return Ok(key.verify(self.bytes, self.signature).is_ok());
         }
-        let algorithms = aws_lc_rs::default_provider().signature_verification_algorithms;
-        Ok(algorithms.all.iter().any(|algorithm| {
+        Ok(ALGORITHMS.all.iter().any(|algorithm| {
             algorithm.signature_alg_id().as_ref() == self.algorithm
                 && algorithm.public_key_alg_id().as_ref() == kind
                 && algorithm

@@ -144,7 +144,6 @@ pub(super) fn has_no_path(error: &webpki::Error) -> bool {
         error,
         webpki::Error::UnknownIssuer
             | webpki::Error::InvalidSignatureForPublicKey
-            | webpki::Error::CaUsedAsEndEntity
             | webpki::Error::UnsupportedCertVersion
     )
 }

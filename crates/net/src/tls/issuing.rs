@@ -2,12 +2,15 @@
 
 use super::certificate::Certificate;
 use super::der::{BIT_STRING, BOOLEAN, INTEGER, Malformed, Reader, SEQUENCE};
+use super::purpose::Purpose;
 
 /// 2.5.29.15.
 const KEY_USAGE: &[u8] = &[0x55, 0x1d, 0x0f];
 /// 2.5.29.19.
 const BASIC_CONSTRAINTS: &[u8] = &[0x55, 0x1d, 0x13];
-/// Bits of the first byte of the key usage.
+/// Bits of the first byte of the key usage: signatures, keys for keys, and key agreement, one of which TLS needs.
+const SERVES: u8 = 0x80 | 0x20 | 0x08;
+const ASKS: u8 = 0x80 | 0x08;
 const SIGNS_CERTIFICATES: u8 = 0x04;
 const SIGNS_LISTS: u8 = 0x02;
 
@@ -16,6 +19,14 @@ impl Certificate<'_> {
     pub(super) fn may_issue(&self, issuers_below: usize) -> bool {
         let most = self.most_issuers_below().unwrap_or(None);
         most.is_some_and(|most| issuers_below <= most) && self.may(SIGNS_CERTIFICATES)
+    }
+
+    /// Whether it may be a peer's own in TLS, as OpenSSL judges that by the key usage.
+    pub(super) fn may_be_shown_by(&self, purpose: Purpose) -> bool {
+        self.may(match purpose {
+            Purpose::Server => SERVES,
+            Purpose::Client => ASKS,
+        })
     }
 
     /// Whether it may sign lists of revoked certificates.
@@ -40,7 +51,7 @@ impl Certificate<'_> {
         }
     }
 
-    /// Whether its key may be used so. One that does not say is for everything.
+    /// Whether its key may be used in one of these ways. One that does not say is for everything.
     fn may(&self, usage: u8) -> bool {
         let Ok(usages) = self.extension(KEY_USAGE) else {
             return false;

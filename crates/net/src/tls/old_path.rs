@@ -37,7 +37,7 @@ impl OldPath<'_> {
         }
         let mut budget = MOST_SIGNATURES;
         self.climb(leaf, 0, &mut budget)?;
-        if leaf.is_for(self.purpose) != Ok(true) {
+        if leaf.is_for(self.purpose) != Ok(true) || !leaf.may_be_shown_by(self.purpose) {
             return Err(Error::RequiredEkuNotFoundContext(
                 webpki::RequiredEkuNotFoundContext {
                     required: self.purpose.usage(),
@@ -55,7 +55,8 @@ impl OldPath<'_> {
             false => Error::UnknownIssuer,
         };
         for root in self.authority.roots.anchors() {
-            let is_root = of.is(root) && (self.is_root || below > 0);
+            // Only the peer's, whole: others with the name and the key of a root could lack its limits.
+            let is_root = below == 0 && self.is_root && of.is(root);
             if is_root || self.is_by_root(of, root, budget)? {
                 let issuer = ListIssuer {
                     public_key: &root.subject_public_key_info,
@@ -63,8 +64,6 @@ impl OldPath<'_> {
                 };
                 match RevocationList::check(&self.authority.crls, of, &issuer, self.now) {
                     Ok(()) => return Ok(()),
-                    // Of a root itself no list need tell, unless it is the peer's.
-                    Err(Error::UnknownRevocationStatus) if is_root && below > 0 => return Ok(()),
                     Err(error) => problem = error,
                 }
             }

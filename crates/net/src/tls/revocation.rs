@@ -122,17 +122,24 @@ impl RevocationList {
             return Ok(());
         }
         let is_of = |list: &&Self| {
-            !list.is_partial
-                && *list.issuer == *certificate.issuer()
-                && list.is_signed_by(issuer.public_key)
+            *list.issuer == *certificate.issuer() && list.is_signed_by(issuer.public_key)
         };
-        let Some(list) = lists.iter().find(is_of) else {
+        let of_issuer: Vec<_> = lists.iter().filter(is_of).collect();
+        if of_issuer.is_empty() {
             return Err(webpki::Error::UnknownRevocationStatus);
-        };
+        }
         if !issuer.may_sign_lists {
             return Err(webpki::Error::IssuerNotCrlSigner);
         }
-        if list.serials.contains(bare(certificate.serial())) {
+        let is_in = |list: &Self| list.serials.contains(bare(certificate.serial()));
+        // A partial list may say that a certificate is revoked, and not that it is good.
+        if of_issuer.iter().any(|list| list.is_partial && is_in(list)) {
+            return Err(webpki::Error::CertRevoked);
+        }
+        let Some(list) = of_issuer.into_iter().find(|list| !list.is_partial) else {
+            return Err(webpki::Error::UnknownRevocationStatus);
+        };
+        if is_in(list) {
             return Err(webpki::Error::CertRevoked);
         }
         let seconds = i64::try_from(now.as_secs()).unwrap_or(i64::MAX);

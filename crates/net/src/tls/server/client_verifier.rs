@@ -139,8 +139,9 @@ fn refusal(error: &webpki::Error) -> CertificateError {
         webpki::Error::CrlExpired { .. } => CertificateError::ExpiredRevocationList,
         webpki::Error::UnknownIssuer
         | webpki::Error::InvalidSignatureForPublicKey
-        | webpki::Error::UnsupportedSignatureAlgorithmForPublicKeyContext(_)
-        | webpki::Error::CaUsedAsEndEntity => CertificateError::UnknownIssuer,
+        | webpki::Error::UnsupportedSignatureAlgorithmForPublicKeyContext(_) => {
+            CertificateError::UnknownIssuer
+        }
         webpki::Error::RequiredEkuNotFoundContext(_) => CertificateError::InvalidPurpose,
         webpki::Error::UnsupportedCertVersion => {
             let error = TlsError::Certificate(VERSION_1.into());

@@ -226,6 +226,48 @@ fn certificates_of_version_1_and_of_issuers_are_judged_as_openssl_judges_them() 
 }
 
 #[test]
+fn the_limits_of_a_root_hold_although_its_key_has_another_certificate() {
+    let folder = Folder::new();
+    let limited = "nameConstraints=critical,permitted;DNS:.good.example";
+    folder.self_signed(
+        "root",
+        "/CN=root",
+        &format!(" -addext {ISSUES} -addext {limited}"),
+    );
+    folder.openssl(&format!(
+        "req -x509 -new -key root.key -config plain.conf -subj /CN=root -days 2 -addext {ISSUES} -out other.pem"
+    ));
+    folder.sign("old", "root", 2, "");
+    folder.sign(
+        "able",
+        "root",
+        2,
+        &format!("{ISSUES};subjectAltName=DNS:bad.example"),
+    );
+    for leaf in ["old", "able"] {
+        for others in [&[][..], &["other"]] {
+            let (found, _) = folder.judge(leaf, others, None, None);
+            assert!(found.is_err(), "{leaf} beside {others:?}");
+        }
+    }
+}
+
+#[test]
+fn issuers_are_peers_only_if_their_keys_may_be_used_so() {
+    let folder = Folder::new();
+    folder.self_signed("root", "/CN=root", &format!(" -addext {ISSUES}"));
+    for (usage, is_good) in [
+        ("keyCertSign,cRLSign", false),
+        ("keyCertSign,keyEncipherment", false),
+        ("keyCertSign,digitalSignature", true),
+        ("keyCertSign,keyAgreement", true),
+    ] {
+        folder.sign("able", "root", 2, &format!("{ISSUES};keyUsage={usage}"));
+        folder.agree("able", &[], None, None, is_good);
+    }
+}
+
+#[test]
 fn many_certificates_with_one_name_cost_little_and_hide_no_path() {
     let folder = Folder::new();
     folder.self_signed("root", "/CN=root", &format!(" -addext {ISSUES}"));
