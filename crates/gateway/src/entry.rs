@@ -157,20 +157,8 @@ pub(crate) fn take_tickets(
     Ok((tickets, status))
 }
 
-/// Keeps them with the connection that they count.
+/// Keeps them with the connection that they count, beside those that it has.
 pub(crate) fn note_tickets(
-    notes: &mut Option<Box<Notes>>,
-    (tickets, status): (Vec<LimitTicket>, LimitStatus),
-) {
-    if status != LimitStatus::Uncounted {
-        let notes = notes.get_or_insert_default();
-        notes.tickets = tickets;
-        notes.limit_status = status;
-    }
-}
-
-/// The same beside those that it has.
-pub(crate) fn add_tickets(
     notes: &mut Option<Box<Notes>>,
     (tickets, status): (Vec<LimitTicket>, LimitStatus),
 ) {

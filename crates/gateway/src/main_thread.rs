@@ -365,10 +365,13 @@ impl Gateway {
         self.keep_descriptors_for(&config);
         let change = Change::new(generation, config, sockets, folders, descriptors);
         let change = change.and_then(|change| change.ready(&self.credentials, &self.tls));
+        if let Ok(change) = &change {
+            self.trusted_hosts.prepare(&change.config).await;
+        }
+        // As late as it can be refused.
         let change = change.and_then(|change| self.leaves_nobody(&change.config).map(|()| change));
         let failure = match change {
             Ok(change) => {
-                self.trusted_hosts.prepare(&change.config).await;
                 self.change = Some(change);
                 None
             }

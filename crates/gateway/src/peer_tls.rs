@@ -44,9 +44,11 @@ impl PeerTls {
         if let Some(tls) = by_peer.get(&place) {
             return tls.clone();
         }
-        if by_peer.len() >= MOST_PEERS {
+        if by_peer.len() >= MOST_PEERS
+            && let Some(another) = by_peer.keys().next().cloned()
+        {
             // Addresses of names come and go.
-            by_peer.clear();
+            by_peer.remove(&another);
         }
         let tls = match shown {
             Some(shown) => self.made.showing(shown),

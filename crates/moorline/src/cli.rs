@@ -171,8 +171,8 @@ pub(crate) fn run(default_config: Option<PathBuf>, served: Served) -> ExitCode {
     match cli.command {
         None if paths.default.is_some() => serve::serve(&paths, None),
         None => {
-            eprintln!(
-                "error: no command given; `serve` runs the engine, `--help` tells what else there is"
+            output::warn(
+                "error: no command given; `serve` runs the engine, `--help` tells what else there is",
             );
             ExitCode::from(USAGE)
         }

@@ -18,7 +18,7 @@ const LIMIT: &str = "/proc/sys/fs/pipe-user-pages-soft";
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RelayPipes {
     pipes: usize,
-    /// None: any number, or it is not known.
+    /// 0: any number. `None`: it is not known.
     allowed: Option<usize>,
 }
 
@@ -31,7 +31,7 @@ impl RelayPipes {
             .filter(|listener| !matches!(listener.address, Address::Udp(_)))
             .any(|it| !matches!(it.destination, None | Some(Destination::Return(_))));
         let text = std::fs::read_to_string(LIMIT).unwrap_or_default();
-        let allowed = text.trim().parse().ok().filter(|pages| *pages > 0);
+        let allowed = text.trim().parse().ok();
         relays.then_some(Self {
             pipes: usize::from(config.engine.gateway_loops) * MOST,
             allowed,
@@ -44,7 +44,8 @@ impl RelayPipes {
 
     /// Whether the kernel allows as much as the pipes may take.
     pub fn fit(&self) -> bool {
-        self.allowed.is_none_or(|pages| self.pages() <= pages)
+        self.allowed
+            .is_none_or(|pages| pages == 0 || self.pages() <= pages)
     }
 }
 
@@ -56,11 +57,12 @@ impl fmt::Display for RelayPipes {
             "relays that move much use up to {pipes} pipes of {pages} pages"
         )?;
         match self.allowed {
+            Some(0) => f.write_str("; the kernel allows any number"),
             Some(allowed) => write!(
                 f,
                 "; the kernel allows a user {allowed} (fs.pipe-user-pages-soft), root any number"
             ),
-            None => f.write_str("; the kernel allows any number"),
+            None => f.write_str("; how many the kernel allows is not known"),
         }
     }
 }
@@ -78,7 +80,7 @@ mod tests {
         assert!(of(4).fit());
         assert!(!of(5).fit());
         let any = RelayPipes {
-            allowed: None,
+            allowed: Some(0),
             ..of(64)
         };
         assert!(any.fit());

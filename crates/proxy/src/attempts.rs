@@ -6,6 +6,8 @@ pub struct Attempts {
     /// When the first one began, in milliseconds.
     pub(crate) began: u64,
     pub(crate) made: u32,
+    /// Those before it began anew.
+    earlier: u32,
     pub(crate) tried: Tried,
     /// No primary was left: it stays with the backups.
     pub(crate) is_with_backups: bool,
@@ -31,6 +33,7 @@ impl Attempts {
         Self {
             began: now,
             made: 0,
+            earlier: 0,
             tried: Tried::default(),
             is_with_backups: false,
             hash: HashWay::default(),
@@ -40,7 +43,15 @@ impl Attempts {
 
     /// How many peers it was given.
     pub fn made(&self) -> u32 {
-        self.made
+        self.earlier + self.made
+    }
+
+    /// Begins anew, with all peers and the whole time, since the peer that it got is gone later.
+    pub fn renew(&mut self, now: u64) {
+        *self = Self {
+            earlier: self.made(),
+            ..Self::new(now)
+        };
     }
 }
 

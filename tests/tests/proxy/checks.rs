@@ -80,6 +80,30 @@ fn a_frozen_peer_costs_nothing_once_its_checks_get_no_answer() {
 }
 
 #[test]
+fn a_client_leaves_a_peer_that_is_taken_out_also_after_the_time_for_attempts() {
+    let frozen = PeerProcess::start("127.0.0.1:0");
+    let peer = PeerProcess::start("127.0.0.1:0");
+    let pid = Pid::from_raw(frozen.child.id().cast_signed());
+    kill(pid, Signal::SIGSTOP).expect("it is ours");
+    let keys = "next = { timeout = \"300ms\" }\n\
+                check = { kind = \"expect\", send = \"x\", expect = \"hix\", interval = \"1s\", timeout = \"200ms\", fall = 2 }";
+    let addresses = [frozen.address, peer.address];
+    let engine = Engine::start("moorline", &config("", keys, &addresses));
+    let begun = Instant::now();
+    let mut clients = [connect(&engine), connect(&engine)];
+    for client in &mut clients {
+        client.read_exact(&mut [0; 2]).expect("the other greets");
+    }
+    let waited = begun.elapsed();
+    assert!(waited > Duration::from_millis(300), "{waited:?}");
+    engine.logged(&[
+        "peer taken out: its checks fail",
+        &frozen.address.to_string(),
+    ]);
+    kill(pid, Signal::SIGCONT).expect("it is ours");
+}
+
+#[test]
 fn a_peer_that_answers_something_else_is_taken_out() {
     let wrong = PeerServer::new(|mut stream| {
         if stream.read_exact(&mut [0]).is_ok() {

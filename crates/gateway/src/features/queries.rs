@@ -17,9 +17,9 @@ use moorline_protocol::wire::{Answer, Question, ToProcess};
 /// The longest question in bytes: a number, and perhaps a name.
 const LONGEST_QUESTION: usize = 512;
 /// Sessions in one answer. With their keys that is a few records, and it takes at most 0.1 ms.
-const ROWS: usize = 64;
+pub(crate) const ROWS: usize = 64;
 /// Places of the table that one answer looks at: few of them may be taken. That takes at most 0.1 ms.
-const PLACES: usize = 1024;
+pub(crate) const PLACES: usize = 1024;
 
 /// A process asks something.
 ///

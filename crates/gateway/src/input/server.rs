@@ -5,7 +5,7 @@ use rustix::io::Errno;
 use rustix::net::RecvFlags;
 
 use crate::client_hello::{self, ClientHello, FirstBytes};
-use crate::entry::{EntryRefused, add_tickets, is_allowed, newcomer, note_denied, take_tickets};
+use crate::entry::{EntryRefused, is_allowed, newcomer, note_denied, note_tickets, take_tickets};
 use crate::ids::ListenerId;
 use crate::input::failed_handshake::refused;
 use crate::session::{End, Session};
@@ -86,6 +86,15 @@ pub(crate) fn go_to_server(
     let has_tls = settings.tls.is_some();
     tools.cx.shared.admissions[server.index()].join();
     session.listener = server;
+    let known = newcomer(session);
+    if !is_allowed(tools.cx.listener(server), &session.peer) {
+        note_denied(&known, tools);
+        return Err(End::Now(CloseReason::Handshake));
+    }
+    match take_tickets(&known, tools) {
+        Ok(tickets) => note_tickets(&mut session.notes, tickets),
+        Err(EntryRefused) => return Err(End::Now(CloseReason::Limit)),
+    }
     if has_tls && session.transport.tls.is_some() {
         let shown = tools.cx.tls.get(server.index()).and_then(Option::as_ref);
         let begun = shown.map(TlsRecords::server);
@@ -94,15 +103,6 @@ pub(crate) fn go_to_server(
             Some(Err(error)) => return Err(refused(session, &error.to_string(), tools)),
             None => return Err(refused(session, "its server has no certificate", tools)),
         }
-    }
-    let known = newcomer(session);
-    if !is_allowed(tools.cx.listener(server), &session.peer) {
-        note_denied(&known, tools);
-        return Err(End::Now(CloseReason::Handshake));
-    }
-    match take_tickets(&known, tools) {
-        Ok(tickets) => add_tickets(&mut session.notes, tickets),
-        Err(EntryRefused) => return Err(End::Now(CloseReason::Limit)),
     }
     Ok(())
 }

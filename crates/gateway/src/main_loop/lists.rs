@@ -4,13 +4,10 @@ use crate::commands::Report;
 use crate::cx::unix_ms;
 use crate::event_loop::Loop;
 use crate::facts::row;
+use crate::features::queries::{PLACES, ROWS};
 use crate::ids::{RelayKey, UdpRelayKey};
 use moorline_protocol::control::SessionRow;
 
-/// Rows in one answer.
-const ROWS: usize = 64;
-/// Places of a table that one answer looks at: few of them may be taken. That takes at most 0.1 ms.
-const PLACES: usize = 1024;
 /// The places of sessions come first, then those of relays, then those of relayed datagrams.
 const OF_RELAYS: u32 = 1 << 30;
 const OF_DATAGRAMS: u32 = 2 << 30;

@@ -18,6 +18,9 @@ use crate::upstreams::LookedUp;
 /// How long a start and a reload wait for new names: shorter than what makes this thread silent.
 const FIRST_LOOK: Duration = Duration::from_secs(1);
 
+/// How long the system may take to answer, and when it is asked again.
+const LONGEST_LOOK: Duration = Duration::from_secs(60);
+
 /// How long addresses stay trusted while their name cannot be looked up: others may have them by then.
 const KEPT: Duration = Duration::from_secs(3600);
 
@@ -103,7 +106,11 @@ impl TrustedHosts {
             host: name.clone(),
             port: 1,
         };
-        let (looked_up, again) = self.resolvers.look_up_by_system(&target).await;
+        let look_up = timeout(LONGEST_LOOK, self.resolvers.look_up_by_system(&target));
+        let (looked_up, again) = look_up.await.unwrap_or_else(|_| {
+            let problem = "the system does not answer".to_owned();
+            (LookedUp::Failed(problem), LONGEST_LOOK)
+        });
         self.answered(&name, &looked_up, again);
         let LookedUp::Found(found) = looked_up else {
             return;

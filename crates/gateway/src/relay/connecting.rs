@@ -460,6 +460,10 @@ pub(crate) fn ask_another(relay: &mut Relay, fault: Fault, tools: &mut Tools) ->
     let Some(mut tried) = joined.retry.take() else {
         return false;
     };
+    if fault.cause == Cause::TakenOut {
+        // Its client may have waited for longer than attempts may take.
+        tried.renew(tools.cx.clock.shared_ms());
+    }
     let Ok(choice) = choose(&relay.upstream, key.as_bytes(), &mut tried, tools) else {
         joined.retry = Some(tried);
         return false;

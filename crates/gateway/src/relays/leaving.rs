@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::event_loop::Loop;
-use crate::ids::{RelayKey, Side};
+use crate::ids::{RelayKey, RelayRef, Side};
 use crate::relay::connecting::{Reached, ask_another, connect};
 use crate::relay::pace::set_rates;
 use crate::relay::{Cause, Fault, Relay, RelayStage};
@@ -30,11 +30,8 @@ impl Loop {
     /// The checks of a peer have failed: relays for which nothing has passed so far go to another peer, some in each turn. The
     /// others stay, since it may come back.
     pub(crate) fn leave_peer(&mut self, upstream: &Arc<SharedUpstream>, peer: PeerKey) {
-        let has_it = |relay: &&Relay| {
-            matches!(&relay.stage, RelayStage::Joined(joined) if joined.peer == peer)
-                && Arc::ptr_eq(&relay.upstream, upstream)
-                && relay.is_untouched()
-        };
+        let has_it =
+            |relay: &&Relay| Arc::ptr_eq(&relay.upstream, upstream) && has(Some(relay), peer);
         let leaving = self.relays.iter().filter(has_it);
         let leaving = leaving.map(|it| (it.name, peer));
         let leaving: Vec<_> = leaving.collect();
@@ -47,29 +44,34 @@ impl Loop {
             let Some((name, peer)) = self.relays.leaving.pop_front() else {
                 return;
             };
-            // It may have left by itself.
-            let has_it = |relay: &&Relay| {
-                matches!(&relay.stage, RelayStage::Joined(joined) if joined.peer == peer)
-                    && relay.is_untouched()
-            };
-            if self.relays.named(name).filter(has_it).is_some() {
+            if has(self.relays.named(name), peer) {
                 // What it has sent by now is read first.
                 self.go_on_relaying(name.key);
-                self.leave_present_peer(name.key);
+                self.leave_present_peer(name, peer);
             }
         }
     }
 
-    fn leave_present_peer(&mut self, key: RelayKey) {
-        let Some(relay) = self.relays.at_mut(key) else {
+    fn leave_present_peer(&mut self, name: RelayRef, peer: PeerKey) {
+        // It may have left by itself.
+        if !has(self.relays.named(name), peer) {
             return;
-        };
+        }
+        let relay = &mut self.relays[name.key];
         let fault = Fault {
             side: Side::Upstream,
             cause: Cause::TakenOut,
         };
         if ask_another(relay, fault, &mut self.tools) {
-            self.go_to_next_peer(key);
+            self.go_to_next_peer(name.key);
         }
     }
+}
+
+/// Whether a relay has this peer, and could leave it.
+fn has(relay: Option<&Relay>, peer: PeerKey) -> bool {
+    relay.is_some_and(|relay| {
+        let is_it = matches!(&relay.stage, RelayStage::Joined(joined) if joined.peer == peer);
+        is_it && relay.is_untouched()
+    })
 }

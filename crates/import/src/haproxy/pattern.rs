@@ -109,7 +109,10 @@ fn text(text: &str, way: &str, case: &str, is_lower: bool) -> Result<String, Str
         "beg" => format!("{case}^{plain}"),
         "sub" => format!("{case}{plain}"),
         // Whole labels of a name.
-        "dom" => format!("{case}(^|\\.){}(\\.|$)", plain.trim_matches('.')),
+        "dom" => {
+            let labels = regex::escape(text.trim_matches('.'));
+            format!("{case}(^|\\.){labels}(\\.|$)")
+        }
         "reg" if regex::bytes::Regex::new(text).is_ok() => format!("{case}{text}"),
         _ => return Err(format!("has a wrong `-m {way}`")),
     })

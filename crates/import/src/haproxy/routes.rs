@@ -71,7 +71,8 @@ pub(super) fn routes(
     let default_name = default.map_or("", |(backend, _)| backend);
     let by_text = by_text(rules, default_name, acls);
     // Without a default a client without a hello goes nowhere anyway.
-    let only_hellos = contents.only_hellos(acls) && default.is_none() && by_text.is_some();
+    let by_hello = by_text.is_some() && rules.iter().all(|it| it.condition.asks_hello(acls));
+    let only_hellos = contents.only_hellos(acls) && default.is_none() && by_hello;
     let refuses = contents.rejects() && !only_hellos;
     if rules.iter().all(|it| it.condition.0.is_empty()) && !refuses {
         let Some((backend, place)) = default else {

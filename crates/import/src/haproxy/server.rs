@@ -170,7 +170,7 @@ fn remark_addresses(line: &Line, host: &str, report: &mut Report) -> Result<(), 
             let range = line.word(2);
             let (first, last) = range.split_once('-').unwrap_or(("1", range));
             match (number(first), number(last)) {
-                (Some(first), Some(last)) if first <= last => last - first + 1,
+                (Some(first), Some(last)) if first <= last => (last - first).saturating_add(1),
                 _ => return Err(line.refuse(report, format!("has a wrong number {range:?}"))),
             }
         }

@@ -72,7 +72,7 @@ pub(super) fn server(
     let parts = listens.iter().map(|it| (it, addresses.part(number, it)));
     let parts: Vec<_> = parts.collect();
     let is_host = |it: &Part| matches!(it, Part::Host(_));
-    if !parts.is_empty() && !parts.iter().any(|(_, part)| is_host(part)) {
+    if parts.iter().any(|(_, part)| !is_host(part)) {
         remark_on_early(scope.inner, cx);
     }
     let shows = |(listen, part): &(&Listen, Part)| listen.ssl && is_host(part);
@@ -173,8 +173,8 @@ const EARLY: &[&str] = &[
 fn remark_on_early(inner: &[Directive], cx: &mut Context<'_>) {
     for directive in inner.iter().filter(|it| EARLY.contains(&&it.name[..])) {
         let text = format!(
-            "`{}` has no effect here, as with nginx: it counts before the name is known that a client asks for, so only that of the \
-             default server counts",
+            "`{}` has no effect where another server is the default one, as with nginx: it counts before the name is known that a client \
+             asks for, so only that of the default server counts",
             directive.name
         );
         cx.report.remark(&directive.place, text);

@@ -6,6 +6,8 @@ use std::process::ExitCode;
 use clap::Args;
 use moorline_lua::{Ended, RunOptions};
 
+use super::output::warn;
+
 /// Run a Lua script and the services that it launches, in this process, until they end.
 #[derive(Debug, Args)]
 pub(crate) struct RunArgs {
@@ -33,7 +35,10 @@ pub(crate) fn run(args: RunArgs) -> ExitCode {
         Ok(Ended::Well) => ExitCode::SUCCESS,
         Ok(Ended::NotStarted) => ExitCode::FAILURE,
         Err(error) => {
-            eprintln!("error: cannot run {}: {error}", options.script.display());
+            warn(format_args!(
+                "error: cannot run {}: {error}",
+                options.script.display()
+            ));
             ExitCode::FAILURE
         }
     }

@@ -61,7 +61,7 @@ fn a_name_in_a_hello_chooses_a_server_where_tls_passes_through() {
     ] {
         assert!(found.contains(part), "{found}");
     }
-    let expected = "nginx.conf:3: `allow` has no effect here, as with nginx: it counts before the name is known that a client asks for, so only that of the default server counts";
+    let expected = "nginx.conf:3: `allow` has no effect where another server is the default one, as with nginx: it counts before the name is known that a client asks for, so only that of the default server counts";
     assert_eq!(remarks(text), [expected]);
 }
 
