@@ -91,6 +91,17 @@ fn what_contents_refuse_goes_nowhere() {
 }
 
 #[test]
+fn dots_around_labels_do_not_count() {
+    for written in ["a.test", ".a.test", "a.test.", ".a.test."] {
+        let found = maps(&format!(
+            "use_backend c if {{ req.ssl_sni -m dom {written} }}"
+        ));
+        let expected = "[\"~(^|\\\\.)a\\\\.test(\\\\.|$)\", \"c\"]";
+        assert!(found[0].contains(expected), "{}", found[0]);
+    }
+}
+
+#[test]
 fn a_client_without_a_name_has_none_that_a_pattern_takes() {
     let found = maps("use_backend c if { req.ssl_sni,lower -m reg .* }");
     let expected = "[map.f] from = \"${sni}\" default = \"b\" values = [   [\"~^$\", \"b\"],   [\"~*.*\", \"c\"] ]";
@@ -191,6 +202,10 @@ fn the_time_for_a_hello_is_that_of_preread() {
     let with_default = format!("{text} default_backend b\n tcp-request content reject\n{backend}");
     let found = imported(&with_default);
     assert!(found.contains("preread = { timeout = \"5s\" }"), "{found}");
+    assert!(found.contains("from = \"${hello.version}\""), "{found}");
+    // A map by ports sends clients without TLS somewhere, too.
+    let by_port = reject.replace("req.ssl_sni a", "dst_port 443");
+    let found = imported(&by_port);
     assert!(found.contains("from = \"${hello.version}\""), "{found}");
     let remark =
         "haproxy.cfg:3: `tcp-request inspect-delay` has no effect: no rule asks for a hello";
