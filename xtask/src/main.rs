@@ -53,7 +53,7 @@ enum Chore {
     Test,
     /// Check formatting and lints and run the unit tests, of the packages that have changed since `main`
     Check(check::CheckArgs),
-    /// Write the configuration reference from its table
+    /// Write the references of the configuration and of Lua's names from their tables
     Docs,
     /// Name the words that house style replaces
     Words,

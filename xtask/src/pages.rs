@@ -1,4 +1,4 @@
-//! The pages: the configuration reference is written from its table, links and paths lead somewhere, and the README is short.
+//! The pages: the references are written from tables, links and paths lead somewhere, and the README is short.
 
 use std::path::{Component, Path, PathBuf};
 
@@ -8,9 +8,13 @@ use crate::steps::{Failure, cargo};
 /// The most bytes of the README.
 const README_BYTES: usize = 8 * 1024;
 
-/// Writes `docs/reference/configuration.md`.
+/// Writes `docs/reference/configuration.md` and, with what a script finds in the program, `docs/reference/lua.md`.
 pub(crate) fn write() -> Result<(), Failure> {
-    cargo("run --quiet --package moorline-config --example reference --locked").run()
+    cargo("run --quiet --package moorline-config --example reference --locked").run()?;
+    cargo("build --quiet --package moorline --bins --locked").run()?;
+    cargo("test --quiet --package moorline-tests --test services --locked coverage::")
+        .env("MOORLINE_WRITE_PAGES", "1")
+        .run()
 }
 
 /// Fails with every link of a page that leads to no file, or to no heading of a page.

@@ -1,8 +1,10 @@
 //! Lua services that `moorline run` runs: what is documented of each function, and services that harm others.
 
+mod coverage;
 mod hostile;
 mod launching;
 mod messages;
 mod modules;
+mod names;
 mod script;
 mod waiting;
