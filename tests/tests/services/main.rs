@@ -1,6 +1,7 @@
 //! Lua services that `moorline run` runs: what is documented of each function, and services that harm others.
 
 mod coverage;
+mod crypt;
 mod hostile;
 mod launching;
 mod messages;
