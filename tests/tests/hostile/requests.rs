@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::Instant;
 
-use moorline_tests::{Client, Engine, PATIENCE, Wire, eventually};
+use moorline_tests::{Client, Engine, PATIENCE, Stopwatch, Wire, eventually};
 
 use super::worker::{CONFIG, ORDINARY, Others, Scene};
 
@@ -80,11 +80,11 @@ impl Visitors {
         let mut client = ask(engine, honest, "/app/x?do=echo", "hello");
         let until = over.clone();
         let busy = thread::spawn(move || {
-            let mut asked = Instant::now();
+            let mut asked = Stopwatch::start();
             while !until.load(Ordering::Relaxed) {
                 assert_eq!(answer(&mut client), "http/1.1 200 ok hello");
                 assert!(asked.elapsed() < ORDINARY, "{:?}", asked.elapsed());
-                asked = Instant::now();
+                asked = Stopwatch::start();
                 write_request(&mut client, "/app/x?do=wait:2&do=echo", "hello", "");
             }
         });

@@ -10,7 +10,7 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use moorline_tests::{
-    Client, Engine, PATIENCE, Process, Site, Wire, eventually, happens_within, kill,
+    Client, Engine, PATIENCE, Process, Site, Stopwatch, Wire, eventually, happens_within, kill,
 };
 use nix::sys::signal::Signal;
 
@@ -116,6 +116,18 @@ impl Scene {
     /// Has the worker in slot 1 do this for a while, kills it, and sees that everything serves again with the next one, which
     /// is hostile too.
     pub(super) fn suffer(&mut self, plan: &str, others: Others) {
+        // What the machine does to an answer it does once. What the hostile worker does it does each time.
+        let mut longest = Duration::MAX;
+        for _ in 0..3 {
+            longest = longest.min(self.longest_answer_during(plan, others));
+            if longest < ORDINARY {
+                return;
+            }
+        }
+        panic!("{plan}: an answer took {longest:?}, three times");
+    }
+
+    fn longest_answer_during(&mut self, plan: &str, others: Others) -> Duration {
         println!("{plan}");
         self.engine.write("hostile", "");
         let hostile = self.engine.worker(1).pid;
@@ -136,9 +148,9 @@ impl Scene {
             answers > 20,
             "{plan}: the honest worker's sessions got {answers} answers"
         );
-        assert!(longest < ORDINARY, "{plan}: an answer took {longest:?}");
         drop(orders);
         self.serves_again(plan, hostile, others);
+        longest
     }
 
     fn look_at_sizes(&self, plan: &str) {
@@ -171,7 +183,7 @@ impl Scene {
                 .map_or(hostile, |worker| worker.pid);
             next != hostile
         });
-        let ready = Instant::now();
+        let ready = Stopwatch::start();
         let mut waits = Vec::new();
         self.others.retain_mut(|client| {
             let answer = client
@@ -238,7 +250,7 @@ fn go_on(
 ) -> Client {
     let id = client.ask("id");
     while !over.load(Ordering::Relaxed) {
-        let asked = Instant::now();
+        let asked = Stopwatch::start();
         assert_eq!(client.ask("id"), id);
         longest.fetch_max(asked.elapsed().as_micros() as u64, Ordering::Relaxed);
         answers.fetch_add(1, Ordering::Relaxed);

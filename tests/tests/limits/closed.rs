@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use moorline_tests::{Client, Engine, LENGTH_LISTENER, Wire, eventually};
+use moorline_tests::{Client, Engine, LENGTH_LISTENER, Stopwatch, Wire, eventually};
 
 fn probe(limits: &str) -> Engine {
     let config = format!(
@@ -45,7 +45,7 @@ fn a_closed_session_makes_room_for_another_one_at_once() {
         for _ in 0..3 {
             let mut client = Client::connect(&engine, 0, Wire::LENGTH);
             let id = client.ask("id");
-            let begun = Instant::now();
+            let begun = Stopwatch::start();
             client.send("close");
             engine.journaled(&format!("close {id} server"));
             assert!(begun.elapsed() < Duration::from_secs(1));

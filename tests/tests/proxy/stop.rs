@@ -4,7 +4,7 @@ use std::io::{Read, Write};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use moorline_tests::{Engine, PeerServer, kill};
+use moorline_tests::{Engine, PeerServer, Stopwatch, kill};
 use nix::sys::signal::Signal;
 
 use super::{config, connect};
@@ -26,7 +26,7 @@ fn a_stop_closes_quiet_relays_and_waits_for_an_answer() {
     quiet.read_exact(&mut [0]).expect("an answer comes");
     waiting.write_all(&[15]).expect("it is open");
     thread::sleep(Duration::from_millis(300));
-    let begun = Instant::now();
+    let begun = Stopwatch::start();
     kill(engine.supervisor(), Signal::SIGTERM);
     assert_eq!(quiet.read(&mut [0]).expect("it is closed"), 0);
     assert!(begun.elapsed() < Duration::from_millis(900));

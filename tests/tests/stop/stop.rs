@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use moorline_tests::{Client, Engine, LENGTH_LISTENER, Site, Wire, eventually, kill};
+use moorline_tests::{Client, Engine, LENGTH_LISTENER, Site, Stopwatch, Wire, eventually, kill};
 use nix::sys::signal::Signal;
 
 fn probe(max_wait: &str) -> String {
@@ -30,7 +30,7 @@ fn stop_answers_messages_in_progress_and_closes_idle_sessions_at_once() {
         has_message_in_progress(&engine)
     });
 
-    let since = Instant::now();
+    let since = Stopwatch::start();
     std::thread::scope(|scope| {
         let site = engine.site();
         let stop = scope.spawn(move || site.run(&["stop"]).expect_success());

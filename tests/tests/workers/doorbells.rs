@@ -1,8 +1,8 @@
 //! Doorbells: whatever a worker does to its ends, the gateway serves the others.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use moorline_tests::{Client, Engine, LENGTH_LISTENER, Process, Wire, eventually};
+use moorline_tests::{Client, Engine, LENGTH_LISTENER, Process, Stopwatch, Wire, eventually};
 use nix::sys::signal::Signal;
 
 /// Far more than an answer takes, and far less than a loop that is blocked or not woken.
@@ -37,7 +37,7 @@ fn expect_served(engine: &Engine, victims: &mut [Client], other: &mut Client) {
         for victim in &mut *victims {
             victim.send("id");
         }
-        let asked = Instant::now();
+        let asked = Stopwatch::start();
         assert_eq!(other.ask("build"), "first");
         assert!(
             asked.elapsed() < AT_ONCE,

@@ -1,8 +1,8 @@
 //! Task workers: every way to give out a task, and its outcome. Timers, which every role has.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use moorline_tests::{Client, Engine, LENGTH_LISTENER, Process, Wire, eventually};
+use moorline_tests::{Client, Engine, LENGTH_LISTENER, Process, Stopwatch, Wire, eventually};
 use nix::sys::signal::Signal;
 
 fn probe(tasks: u16) -> Engine {
@@ -18,7 +18,7 @@ fn a_task_is_given_out_and_forgotten() {
     let engine = probe(1);
     let mut client = Client::connect(&engine, 0, Wire::LENGTH);
     // The second waits behind the first, which blocks; the worker waits for neither.
-    let begun = Instant::now();
+    let begun = Stopwatch::start();
     assert_eq!(client.ask("task-detach block 500"), "detached");
     assert_eq!(client.ask("task-detach note forgotten"), "detached");
     assert!(begun.elapsed() < Duration::from_millis(400));
@@ -35,7 +35,7 @@ fn a_task_is_given_out_and_forgotten() {
 fn several_tasks_run_at_once_until_their_deadline() {
     let engine = probe(3);
     let mut client = Client::connect(&engine, 0, Wire::LENGTH);
-    let begun = Instant::now();
+    let begun = Stopwatch::start();
     assert_eq!(
         client.ask("tasks 10000 block 600, block 600, block 600"),
         "blocked, blocked, blocked"
@@ -45,7 +45,7 @@ fn several_tasks_run_at_once_until_their_deadline() {
         "they ran one after another: {:?}",
         begun.elapsed()
     );
-    let begun = Instant::now();
+    let begun = Stopwatch::start();
     assert_eq!(
         client.ask("tasks 500 fast, block 2000, fail"),
         "FAST, Timeout, Failed(\"asked to fail\")"
@@ -75,7 +75,7 @@ fn a_task_goes_to_the_slot_that_was_chosen() {
     // One that is waited for by nobody else holds up none: slot 0 works while slot 1 is busy.
     let mut other = Client::connect(&engine, 0, Wire::LENGTH);
     other.send("task-to 1 block 1000");
-    let begun = Instant::now();
+    let begun = Stopwatch::start();
     assert_eq!(client.ask("task-to 0 slot"), "0");
     assert!(begun.elapsed() < Duration::from_millis(800));
     assert_eq!(other.receive(), b"blocked");
@@ -235,7 +235,7 @@ fn blocking_code_is_fine_in_task_workers() {
     let mut busy = Client::connect(&engine, 0, Wire::LENGTH);
     let mut client = Client::connect(&engine, 0, Wire::LENGTH);
     busy.send("task block 1500");
-    let begun = Instant::now();
+    let begun = Stopwatch::start();
     for number in 0..100 {
         assert_eq!(client.ask(number.to_string()), number.to_string());
     }
@@ -271,13 +271,13 @@ fn usr2_reloads_task_workers_alone() {
 fn timers_run_in_every_role() {
     let engine = probe(1);
     let mut client = Client::connect(&engine, 0, Wire::LENGTH);
-    let begun = Instant::now();
+    let begun = Stopwatch::start();
     client.send("timer 300");
     assert_eq!(client.receive(), b"after");
     assert!(begun.elapsed() >= Duration::from_millis(300));
     client.send("timer-cleared 100");
     assert!(client.is_quiet_for(Duration::from_millis(500)));
-    let begun = Instant::now();
+    let begun = Stopwatch::start();
     assert_eq!(client.ask("timer-every 50"), "3 ticks");
     assert!(begun.elapsed() >= Duration::from_millis(150));
     assert_eq!(client.ask("task every 50"), "3 ticks");
