@@ -33,11 +33,7 @@ impl Stopwatch {
     /// Never more than the time on the clock.
     pub fn elapsed(&self) -> Duration {
         let elapsed = self.begun.elapsed();
-        let lost = Machine::this().lost().saturating_sub(self.lost);
-        if lost > ORDINARY_ROUND {
-            println!("of {elapsed:?} the machine lost {lost:?}");
-        }
-        elapsed.saturating_sub(lost)
+        elapsed.saturating_sub(Machine::this().lost().saturating_sub(self.lost))
     }
 }
 

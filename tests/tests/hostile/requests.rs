@@ -1,9 +1,9 @@
 //! A worker that misuses plain requests and the histories of groups harms only itself and those whose request it has.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::{self, JoinHandle};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use moorline_tests::{Client, Engine, PATIENCE, Stopwatch, Wire, eventually};
 
@@ -64,6 +64,8 @@ fn is_for_hostile(engine: &Engine, from: u8) -> bool {
 struct Visitors {
     busy: JoinHandle<()>,
     over: Arc<AtomicBool>,
+    /// The longest that an answer took, in microseconds.
+    longest: Arc<AtomicU64>,
     /// Their address.
     hostile: u8,
 }
@@ -77,13 +79,14 @@ impl Visitors {
         };
         let (hostile, honest) = (find(true), find(false));
         let over = Arc::new(AtomicBool::new(false));
+        let longest = Arc::new(AtomicU64::new(0));
         let mut client = ask(engine, honest, "/app/x?do=echo", "hello");
-        let until = over.clone();
+        let (until, slowest) = (over.clone(), longest.clone());
         let busy = thread::spawn(move || {
             let mut asked = Stopwatch::start();
             while !until.load(Ordering::Relaxed) {
                 assert_eq!(answer(&mut client), "http/1.1 200 ok hello");
-                assert!(asked.elapsed() < ORDINARY, "{:?}", asked.elapsed());
+                slowest.fetch_max(asked.elapsed().as_micros() as u64, Ordering::Relaxed);
                 asked = Stopwatch::start();
                 write_request(&mut client, "/app/x?do=wait:2&do=echo", "hello", "");
             }
@@ -91,8 +94,14 @@ impl Visitors {
         Visitors {
             busy,
             over,
+            longest,
             hostile,
         }
+    }
+
+    /// The longest that an answer took since it was asked before.
+    fn longest(&self) -> Duration {
+        Duration::from_micros(self.longest.swap(0, Ordering::Relaxed))
     }
 
     /// Requests that the hostile worker has, and does not answer.
@@ -110,24 +119,37 @@ impl Visitors {
     }
 }
 
+fn suffer(scene: &mut Scene, visitors: &Visitors, plan: &str) {
+    let held = visitors.held(&scene.engine);
+    scene.suffer(plan, Others::Stay);
+    for mut client in held {
+        // An answer, a part of one, or the end of the connection; but no silence, and no second answer.
+        let begun = Instant::now();
+        let said = client.receive_bytes_to_end();
+        assert!(
+            begun.elapsed() < PATIENCE,
+            "{plan}: a client was told nothing"
+        );
+        let text = String::from_utf8_lossy(&said);
+        let heads = text.matches("HTTP/1.1 ").count();
+        assert!(heads <= 1, "{plan}: {heads} answers to one request");
+    }
+}
+
 /// Has a worker do all this with its requests, one after the other.
 fn suffer_all(plans: &[&str]) {
     let mut scene = Scene::set(&CONFIG.replace("[app]", &format!("{WEB_LISTENER}[app]")));
     let visitors = Visitors::come(&scene.engine);
     for plan in plans {
-        let held = visitors.held(&scene.engine);
-        scene.suffer(plan, Others::Stay);
-        for mut client in held {
-            // An answer, a part of one, or the end of the connection; but no silence, and no second answer.
-            let begun = Instant::now();
-            let said = client.receive_bytes_to_end();
+        // As for sessions: harm is done each time.
+        let mut waits = Vec::new();
+        while waits.last().is_none_or(|wait| *wait >= ORDINARY) {
             assert!(
-                begun.elapsed() < PATIENCE,
-                "{plan}: a client was told nothing"
+                waits.len() < 3,
+                "{plan}: three times an answer took {waits:?}"
             );
-            let text = String::from_utf8_lossy(&said);
-            let heads = text.matches("HTTP/1.1 ").count();
-            assert!(heads <= 1, "{plan}: {heads} answers to one request");
+            suffer(&mut scene, &visitors, plan);
+            waits.push(visitors.longest());
         }
     }
     visitors.over.store(true, Ordering::Relaxed);

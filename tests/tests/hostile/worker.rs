@@ -132,6 +132,10 @@ impl Scene {
     fn waits_during(&mut self, plan: &str, others: Others) -> (Duration, Duration) {
         println!("{plan}");
         self.engine.write("hostile", "");
+        // A hostile worker that has nothing to do gives no sign of life.
+        for other in &mut self.others {
+            other.ask("id");
+        }
         let hostile = self.engine.worker(1).pid;
         self.longest.store(0, Ordering::Relaxed);
         let before = self.answers.load(Ordering::Relaxed);
