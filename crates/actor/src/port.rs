@@ -119,7 +119,9 @@ impl Port {
 
     /// Sets a timer: a message of kind [`Kind::RESPONSE`] with this session and without a source.
     pub fn after(&self, delay: Duration, session: Session) {
-        let mut timers = self.0.local.timers.borrow_mut();
+        let local = &self.0.local;
+        let mut timers = local.timers.borrow_mut();
+        timers.sweep(|service| local.shared.table.place(service).is_some());
         timers.set(Instant::now() + delay, self.0.id, session);
     }
 
@@ -209,7 +211,7 @@ impl Port {
         self.0.local.names.find(&self.0.local.shared.names, name)
     }
 
-    /// Gives a service a name. False if another one has it. A name ends with its service.
+    /// Gives a service a name. False if another one has it, or the service has 65,536. A name ends with its service.
     pub fn give_name(&self, name: &str, to: ServiceId) -> bool {
         self.is_alive(to) && self.0.local.shared.names.give(name, to)
     }

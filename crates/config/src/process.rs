@@ -1,5 +1,6 @@
 //! `[engine]`, `[workers]`, `[tasks]` and `[[helpers]]`: the processes.
 
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -573,9 +574,9 @@ fn argument(word: &Field<'_>) -> Result<String, Reported> {
     Ok(text.to_owned())
 }
 
-/// Names that must differ, and the lines they were first used on.
+/// Names that must differ, and where in the text they were first used.
 #[derive(Default)]
-pub(super) struct TakenNames(Vec<(String, usize)>);
+pub(super) struct TakenNames(HashMap<String, usize>);
 
 impl TakenNames {
     /// Takes a name, or reports the listener that has it.
@@ -586,11 +587,12 @@ impl TakenNames {
         noun: &str,
         name: &str,
     ) -> Result<(), Reported> {
-        if let Some((_, line)) = self.0.iter().find(|(taken, _)| taken == name) {
+        if let Some(at) = self.0.get(name) {
+            let line = report.line(*at);
             let message = format!("the {noun} {name:?} is already on line {line}");
             return Err(report.error(span, message, format!("give each {noun} a name of its own")));
         }
-        self.0.push((name.to_owned(), report.line(span.start)));
+        self.0.insert(name.to_owned(), span.start);
         Ok(())
     }
 }

@@ -66,7 +66,7 @@ function COMMAND.LINK()
 end
 
 local debug_protocol = {
-	name = "debug", id = skynet.PTYPE_DEBUG, pack = core.pack, unpack = core.unpack, fast = true,
+	name = "debug", id = skynet.PTYPE_DEBUG, pack = skynet.pack, unpack = skynet.unpack, fast = true,
 	dispatch = function(_, _, command, ...)
 		local f = COMMAND[command]
 		if not f then

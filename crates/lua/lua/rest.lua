@@ -37,35 +37,54 @@ function inner.forgot(job)
 	core.log(string.format("Maybe forgot response session %s from %s", job.session, skynet.address(job.source)))
 end
 
+-- An error may be a value that cannot be shown.
+local function text_of(err)
+	local ok, text = pcall(tostring, err)
+	return ok and text or "an error that has no text"
+end
+
 function inner.failed(job, err)
-	-- Without memory there is no traceback. What the coroutine held is free when it is closed.
-	local ok, text = pcall(traceback, job.co, tostring(err))
-	if not ok then
-		text = err
-	end
-	local session, source = job.session, job.source
-	coroutine.close(job.co)
+	local text, session, source = text_of(err), job.session, job.source
+	job.session = nil
+	-- Before what the coroutine closes: that may fail, too, or never end.
 	if session and session ~= 0 then
 		core.fail(source, session)
 	end
-	core.log_failure(source or 0, session or 0, tostring(text))
+	-- Without memory there is no traceback. What the coroutine held is free when it is closed.
+	local ok, trace = pcall(traceback, job.co, text)
+	coroutine.close(job.co)
+	core.log_failure(source or 0, session or 0, ok and trace or text)
+end
+
+-- What takes the answers of `skynet.request`, by session. Their sessions are `false` in `waiting`.
+local collecting = {}
+
+local function collected(session, ...)
+	local collect = collecting[session]
+	collecting[session] = nil
+	if waiting[session] == false then
+		waiting[session] = nil
+	end
+	if collect then
+		collect(session, ...)
+	end
 end
 
 function inner.no_job(session, source, ...)
 	if waiting[session] == false then
-		waiting[session] = nil
+		collected(session, true, ...)
 	else
 		inner.unknown_response(session, source, ...)
 	end
 end
 
 function inner.unknown_response(session, source, msg)
-	core.log(string.format("Response message : %s", msg and type(msg) == "userdata" and core.tostring(msg) or msg))
+	core.log(string.format("Response message : %s", msg and type(msg) == "userdata" and skynet.tostring(msg) or msg))
 	core.log(string.format("Unknown session : %d from %x", session, source))
 end
 
 function inner.unknown_request(session, source, msg, size, name)
-	core.log(string.format("Unknown request (%s): %s", name, msg and core.tostring(msg, size) or ""))
+	core.log(string.format("Unknown request (%s): %s", name, msg and skynet.tostring(msg, size) or ""))
 	error(string.format("Unknown session : %d from %x", session, source))
 end
 
@@ -74,6 +93,8 @@ local function error_message(session, reason)
 	if job then
 		waiting[session] = nil
 		run(job, false, reason)
+	elseif job == false then
+		collected(session, false)
 	end
 end
 
@@ -92,7 +113,7 @@ function inner.other(kind, session, source, ...)
 	if not p or not p.dispatch then
 		local msg, size = ...
 		if not is_raw then
-			msg, size = core.pack(...)
+			msg, size = skynet.pack(...)
 		end
 		local unknown = inner.unknown_request
 		run(job, unknown, session, source, msg, size, p and p.name or id)
@@ -103,10 +124,10 @@ function inner.other(kind, session, source, ...)
 	end
 end
 
--- Nobody waits for this session any more. The timer of a sleep comes nevertheless.
+-- Nobody waits for this session any more. The timer of a sleep and the answer to a call come nevertheless.
 local function forget(session, job)
 	waiting[session] = nil
-	if sleeping[job] == "timer" then
+	if sleeping[job] ~= "wait" then
 		waiting[session] = false
 	end
 end
@@ -157,11 +178,20 @@ function skynet.rawcall(addr, typename, msg, sz)
 end
 
 function skynet.rawsend(addr, typename, msg, sz)
-	return (core.rawsend(addr, proto[typename].id, msg, sz))
+	local sent, err = core.rawsend(addr, proto[typename].id, msg, sz)
+	if err then
+		error(err, 2)
+	end
+	return sent
 end
 
 function skynet.redirect(dest, source, typename, ...)
-	return (core.redirect(dest, source, type(typename) == "number" and typename or proto[typename].id, ...))
+	local id = type(typename) == "number" and typename or proto[typename].id
+	local sent, err = core.redirect(dest, source, id, ...)
+	if err then
+		error(err, 2)
+	end
+	return sent
 end
 
 function skynet.ret(msg, sz)
@@ -170,14 +200,17 @@ function skynet.ret(msg, sz)
 	if not session then
 		error("No session", 2)
 	end
-	job.session = nil
 	if session == 0 then
-		if sz then
-			core.trash(msg, sz)
-		end
+		job.session = nil
+		core.trash(msg, sz)
 		return false
 	end
-	return (core.respond(job.source, session, msg or "", sz))
+	local sent, err = core.respond(job.source, session, msg or "", sz)
+	if err then
+		error(err, 2)
+	end
+	job.session = nil
+	return sent
 end
 
 function skynet.ignoreret()
@@ -190,7 +223,7 @@ function skynet.context()
 end
 
 function skynet.response(pack)
-	pack = pack or core.pack
+	pack = pack or skynet.pack
 	local job = current()
 	local session, source = job.session, job.source
 	if not session then
@@ -201,17 +234,20 @@ function skynet.response(pack)
 		return function() end
 	end
 	return function(ok, ...)
+		if ok == "TEST" then
+			return pack ~= nil and core.is_alive(source)
+		end
 		if not pack then
 			error("Can't response more than once", 2)
 		end
-		if ok == "TEST" then
-			return core.is_alive(source)
-		end
-		local sent
+		local sent, err
 		if ok then
-			sent = core.respond(source, session, pack(...))
+			sent, err = core.respond(source, session, pack(...))
+			if err then
+				error(err, 2)
+			end
 		else
-			sent = core.fail(source, session, ...)
+			sent = core.fail(source, session)
 		end
 		pack = nil
 		return sent
@@ -222,7 +258,8 @@ function skynet.register_protocol(class)
 	local name, id = class.name, class.id
 	assert(not proto[name] and not proto[id])
 	assert(type(name) == "string" and type(id) == "number" and id >= 0 and id <= 255)
-	class.fast = class.pack == core.pack and class.unpack == core.unpack
+	assert(id < 253, "the ids from 253 on are taken")
+	class.fast = class.pack == skynet.pack and class.unpack == skynet.unpack
 	core.unpacks(id, class.fast)
 	proto[name], proto[id] = class, class
 end
@@ -233,8 +270,8 @@ proto.error = { name = "error", id = 7, pack = function(...) return ... end, unp
 proto[7] = proto.error
 
 -- A protocol that was asked for before this part was loaded, or that nobody has registered.
-function inner.protocol(name)
-	return proto[name] or error("no protocol " .. tostring(name), 3)
+function inner.protocol(name, may_miss)
+	return proto[name] or not may_miss and error("no protocol " .. tostring(name), 3)
 end
 
 -- Every service answers it; only those that are asked have the code for it.
@@ -244,14 +281,14 @@ function inner.load_debug()
 		proto.debug, proto[skynet.PTYPE_DEBUG] = loaded, loaded
 	end
 end
-proto.debug = { name = "debug", id = skynet.PTYPE_DEBUG, pack = core.pack, unpack = core.unpack, fast = true }
+proto.debug = { name = "debug", id = skynet.PTYPE_DEBUG, pack = skynet.pack, unpack = skynet.unpack, fast = true }
 proto[skynet.PTYPE_DEBUG] = proto.debug
 core.unpacks(skynet.PTYPE_DEBUG, true)
 
 -- Waiting
 
 local function suspend(token, session, kind)
-	assert(not sleeping[token], "already waits for this token")
+	assert(not sleeping[token], "token duplicative")
 	local job = current()
 	sleeping[token] = session
 	sleeping[job] = kind
@@ -282,8 +319,11 @@ function skynet.wakeup(token)
 	end
 end
 
+-- Returns what `skynet.killthread` takes.
 function skynet.timeout(ti, func)
-	timers[core.timeout(ti)] = func
+	local session = core.timeout(ti)
+	timers[session] = func
+	return session
 end
 
 function skynet.fork(func, ...)
@@ -305,6 +345,10 @@ function skynet.killthread(thread)
 			return job.co
 		end
 	end
+	if timers[thread] then
+		timers[thread], waiting[thread] = nil, false
+		return thread
+	end
 	for session, job in pairs(waiting) do
 		if job and matches(job) then
 			forget(session, job)
@@ -323,60 +367,94 @@ function skynet.killthread(thread)
 	end
 end
 
+-- Calls that are sent together: `skynet.request`
 local requests = {}
 requests.__index = requests
-requests.__call = requests.__index
 requests.__name = "requests"
 
 function requests:add(request)
 	assert(type(request) == "table", "a request is a table")
+	assert(not self.asked, "requests are selected already")
 	self[#self + 1] = request
 	return self
 end
+requests.__call = requests.add
 
-function requests:close() end
+-- Gives the sessions back that are not answered. Their answers are dropped.
+function requests:close()
+	local asked = self.asked
+	for session in pairs(asked and asked.sessions or {}) do
+		collecting[session] = nil
+	end
+	if asked then
+		asked.sessions, asked.left = {}, 0
+	end
+	if asked and asked.timer and timers[asked.timer] then
+		skynet.killthread(asked.timer)
+	end
+end
+requests.__close = requests.close
 
-local function ask(request)
-	local addr, typename = request[1], request[2]
-	return table.pack(skynet.call(addr, typename, table.unpack(request, 3, request.n)))
+local function ask(self, request)
+	local asked = self.asked
+	local p = proto[request[2]] or inner.protocol(request[2])
+	local session = core.rawcall(request[1], p.id, p.pack(table.unpack(request, 3, request.n)))
+	if not session then
+		asked.unsent[#asked.unsent + 1] = request
+		return
+	end
+	asked.sessions[session], asked.left = true, asked.left + 1
+	waiting[session] = false
+	collecting[session] = function(_, ok, ...)
+		asked.sessions[session], asked.left = nil, asked.left - 1
+		local answer = ok and table.pack(pcall(p.unpack, ...))
+		if answer and answer[1] then
+			answer = table.pack(table.unpack(answer, 2, answer.n))
+		else
+			answer = false
+		end
+		asked.answers[#asked.answers + 1] = { request, answer }
+		skynet.wakeup(self)
+	end
+end
+
+-- For each answer the request and its results, `false` if it has failed, `nil` if there is nobody to ask.
+local function next_answer(self)
+	local asked = self.asked
+	while true do
+		local unsent = table.remove(asked.unsent)
+		if unsent then
+			return unsent
+		end
+		local found = table.remove(asked.answers, 1)
+		if found then
+			return found[1], found[2]
+		end
+		if asked.left == 0 or self.timeout then
+			return
+		end
+		skynet.wait(self)
+	end
 end
 
 function requests:select(timeout)
-	local answers, left, waiter = {}, #self, nil
-	local is_over = false
+	assert(not self.asked, "requests are selected already")
+	self.asked = { sessions = {}, answers = {}, unsent = {}, left = 0 }
 	for _, request in ipairs(self) do
-		skynet.fork(function()
-			local ok, result = pcall(ask, request)
-			if is_over then
-				return
-			end
-			left = left - 1
-			answers[#answers + 1] = { request, ok and result or nil }
-			if waiter then
-				skynet.wakeup(waiter)
-			end
-		end)
+		local ok, err = pcall(ask, self, request)
+		if not ok then
+			self:close()
+			error(err, 0)
+		end
 	end
 	if timeout then
-		skynet.timeout(timeout, function()
-			is_over = true
-			if waiter then
-				skynet.wakeup(waiter)
-			end
+		self.asked.timer = skynet.timeout(timeout, function()
+			self.timeout = true
+			self:close()
+			skynet.wakeup(self)
 		end)
 	end
-	return function()
-		while #answers == 0 do
-			if left == 0 or is_over then
-				return
-			end
-			waiter = {}
-			skynet.wait(waiter)
-			waiter = nil
-		end
-		local found = table.remove(answers, 1)
-		return found[1], found[2]
-	end
+	return function() return next_answer(self) end, nil, nil, self
 end
 
 function skynet.request(first)
@@ -455,9 +533,17 @@ end
 -- The process
 
 skynet.now, skynet.hpc, skynet.genid = core.now, core.hpc, core.genid
-skynet.tostring, skynet.trash, skynet.packstring = core.tostring, core.trash, core.packstring
+skynet.trash = core.trash
 skynet.getenv, skynet.mqlen = core.getenv, core.mqlen
 skynet.pcall = pcall
+
+function skynet.packstring(...)
+	return answer(core.packstring(...))
+end
+
+function skynet.tostring(msg, sz)
+	return answer(core.tostring(msg, sz))
+end
 
 function skynet.setenv(key, value)
 	if not core.setenv(key, tostring(value)) then

@@ -12,7 +12,6 @@ local RESPONSE <const>, ERROR <const>, LUA <const>, RAW <const> = 1, 7, 10, 256
 local skynet = {
 	PTYPE_TEXT = 0, PTYPE_RESPONSE = 1, PTYPE_MULTICAST = 2, PTYPE_CLIENT = 3, PTYPE_SYSTEM = 4, PTYPE_HARBOR = 5,
 	PTYPE_SOCKET = 6, PTYPE_ERROR = 7, PTYPE_QUEUE = 8, PTYPE_DEBUG = 9, PTYPE_LUA = 10, PTYPE_SNAX = 11, PTYPE_TRACE = 12,
-	pack = core.pack, unpack = core.unpack,
 }
 
 local proto = {}
@@ -121,7 +120,15 @@ local function wait_for(session)
 end
 inner.wait_for = wait_for
 
-local lua = { name = "lua", id = LUA, pack = core.pack, unpack = core.unpack, fast = true }
+function skynet.pack(...)
+	return answer(core.pack(...))
+end
+
+function skynet.unpack(msg, sz)
+	return answer(core.unpack(msg, sz))
+end
+
+local lua = { name = "lua", id = LUA, pack = skynet.pack, unpack = skynet.unpack, fast = true }
 proto.lua, proto[LUA] = lua, lua
 
 function skynet.call(addr, typename, ...)
@@ -167,8 +174,8 @@ function skynet.retpack(...)
 end
 
 function skynet.dispatch(typename, func)
-	local p = proto[typename] or inner.protocol(typename)
-	local before = p.dispatch
+	local p = proto[typename] or inner.protocol(typename, not func)
+	local before = p and p.dispatch
 	if func then
 		p.dispatch = func
 	end

@@ -5,13 +5,14 @@
 use std::rc::Rc;
 use std::time::Duration;
 
-use mlua::{Function, IntoLua, Lua, MultiValue, Table, Value};
-use moorline_actor::{Kind, LaunchOptions, Payload, SendError, ServiceId};
+use mlua::{Function, IntoLua, IntoLuaMulti, Lua, MultiValue, Table, Value};
+use moorline_actor::{Kind, LaunchOptions, Payload, ServiceId};
 
 use crate::builtin::is_missing;
-use crate::native;
+use crate::held::Held;
 use crate::output;
 use crate::pack::{PackError, pack, unpack};
+use crate::sending::{accepted, address, refused, sending};
 use crate::state::{Program, ServiceState};
 
 /// Makes `require "skynet"` and `print` work.
@@ -54,12 +55,6 @@ fn searcher(lua: &Lua, state: &Rc<ServiceState>, core: Table) -> mlua::Result<Fu
         }
         if let Some(module) = builtins.module(&name) {
             return module.load(lua)?.into_lua(lua);
-        }
-        if let Some(module) = native::module(lua, &name) {
-            let module = module?;
-            return lua
-                .create_function(move |_, ()| Ok(module.clone()))?
-                .into_lua(lua);
         }
         match is_missing(&name) {
             true => format!("no module '{name}' in this version of Moorline").into_lua(lua),
@@ -107,197 +102,56 @@ fn function(lua: &Lua, state: &Rc<ServiceState>, name: &str) -> mlua::Result<Opt
     function.map(Some)
 }
 
-/// A value; or `nil` and a reason, which `skynet.lua` raises where the script called it.
-type Outcome = (Value, Option<String>);
+const TOO_MANY_HELD: &str =
+    "not enough memory for packed messages: send what was packed, or drop it with skynet.trash";
 
-fn refused(why: impl ToString) -> Outcome {
-    (Value::Nil, Some(why.to_string()))
-}
-
-fn accepted(value: Value) -> Outcome {
-    (value, None)
-}
-
-fn unsent(error: SendError) -> Outcome {
-    match error {
-        SendError::Gone(to) => refused(format!("call to invalid address {to}")),
-        SendError::Full(to) => refused(format!("the mailbox of {to} is full")),
-    }
-}
-
-/// The service that a script names.
-fn address(state: &ServiceState, value: &Value) -> Option<ServiceId> {
-    match value {
-        Value::Integer(number) => u32::try_from(*number).ok().map(ServiceId::from_number),
-        Value::Number(number) if number.fract() == 0.0 && *number >= 0.0 => {
-            Some(ServiceId::from_number(*number as u32))
+/// `true` and values; or `false` and a reason, which `skynet.lua` raises where the script called it.
+fn outcome(lua: &Lua, values: Result<impl IntoLuaMulti, String>) -> mlua::Result<MultiValue> {
+    match values {
+        Ok(values) => {
+            let mut values = values.into_lua_multi(lua)?;
+            values.push_front(Value::Boolean(true));
+            Ok(values)
         }
-        Value::String(name) => {
-            let name = name.to_str().ok()?;
-            match name.strip_prefix(':') {
-                Some(number) => u32::from_str_radix(number, 16)
-                    .ok()
-                    .map(ServiceId::from_number),
-                None => state.port.find(&name),
-            }
-        }
-        _ => None,
-    }
-}
-
-fn no_address(value: &Value) -> Outcome {
-    let text = value.to_string().unwrap_or_default();
-    refused(format!("call to invalid address {text}"))
-}
-
-fn sending(lua: &Lua, state: Rc<ServiceState>, name: &str) -> mlua::Result<Function> {
-    match name {
-        "call" => lua.create_function(move |_, (to, kind, values)| {
-            let session = state.port.next_session();
-            Ok(packed(&state, &to, kind, session, &values))
-        }),
-        "send" => lua.create_function(move |_, (to, kind, values)| {
-            Ok(packed(&state, &to, kind, 0, &values))
-        }),
-        "reply" => lua.create_function(move |_, (to, session, values): (_, _, MultiValue)| {
-            let to = ServiceId::from_number(to);
-            Ok(match pack(&values) {
-                Ok(bytes) => answered(&state, to, session, Payload::Bytes(bytes)),
-                Err(error) => refused(error),
-            })
-        }),
-        "respond" => lua.create_function(
-            move |_, (to, session, message, _): (_, _, Value, Option<i64>)| {
-                let to = ServiceId::from_number(to);
-                let payload = state.held.borrow_mut().take(&message);
-                Ok(match payload {
-                    Some(payload) => answered(&state, to, session, payload),
-                    None => refused(SENT_BEFORE),
-                })
-            },
-        ),
-        "fail" => lua.create_function(
-            move |_, (source, session, why): (u32, u32, Option<mlua::LuaString>)| {
-                let why = why.map(|why| why.to_string_lossy().into());
-                let payload = why.map_or(Payload::Empty, Payload::Failure);
-                let to = ServiceId::from_number(source);
-                Ok(state.port.send(to, Kind::ERROR, session, payload).is_ok())
-            },
-        ),
-        _ => sending_raw(lua, state, name),
-    }
-}
-
-/// Why a message is not sent.
-const SENT_BEFORE: &str = "the message was sent or dropped before";
-
-/// Sends what is packed already.
-fn sending_raw(lua: &Lua, state: Rc<ServiceState>, name: &str) -> mlua::Result<Function> {
-    match name {
-        "rawcall" => {
-            lua.create_function(move |_, (to, kind, message, _): (_, _, _, Option<i64>)| {
-                let session = state.port.next_session();
-                let outcome = held(&state, &to, kind, session, &message);
-                if !outcome.0.is_nil() {
-                    state.raw_calls.borrow_mut().insert(session);
-                }
-                Ok(outcome)
-            })
-        }
-        "rawsend" => {
-            lua.create_function(move |_, (to, kind, message, _): (_, _, _, Option<i64>)| {
-                Ok(held(&state, &to, kind, 0, &message))
-            })
-        }
-        _ => lua.create_function(move |_, message: Redirected| Ok(redirect(&state, message))),
-    }
-}
-
-/// Receiver, sender, kind, session, message, size.
-type Redirected = (Value, Value, u8, Option<u32>, Value, Option<i64>);
-
-fn redirect(state: &ServiceState, (to, source, kind, session, message, _): Redirected) -> Outcome {
-    let Some(to) = address(state, &to) else {
-        return no_address(&to);
-    };
-    let source = address(state, &source).unwrap_or(ServiceId::NONE);
-    let Some(payload) = state.held.borrow_mut().take(&message) else {
-        return refused(SENT_BEFORE);
-    };
-    let session = session.unwrap_or(0);
-    let sent = state.port.forward(to, source, Kind(kind), session, payload);
-    match sent {
-        Ok(()) => accepted(Value::Integer(session.into())),
-        Err(_) => accepted(Value::Nil),
-    }
-}
-
-fn answered(state: &ServiceState, to: ServiceId, session: u32, payload: Payload) -> Outcome {
-    let sent = state.port.send(to, Kind::RESPONSE, session, payload);
-    accepted(Value::Boolean(sent.is_ok()))
-}
-
-/// Packs values and sends them. Returns the session of a call, `true` for what is only sent.
-fn packed(
-    state: &ServiceState,
-    to: &Value,
-    kind: u8,
-    session: u32,
-    values: &MultiValue,
-) -> Outcome {
-    match (address(state, to), pack(values)) {
-        (_, Err(error)) => refused(error),
-        (Some(to), Ok(bytes)) => sent(state, to, kind, session, Payload::Bytes(bytes)),
-        // As with a service that is gone: what is only sent is dropped.
-        (None, _) if session == 0 => accepted(Value::Nil),
-        (None, _) => no_address(to),
-    }
-}
-
-fn held(state: &ServiceState, to: &Value, kind: u8, session: u32, message: &Value) -> Outcome {
-    let payload = state.held.borrow_mut().take(message);
-    match (address(state, to), payload) {
-        (_, None) => refused(SENT_BEFORE),
-        (Some(to), Some(payload)) => sent(state, to, kind, session, payload),
-        (None, _) if session == 0 => accepted(Value::Nil),
-        (None, _) => no_address(to),
-    }
-}
-
-fn sent(state: &ServiceState, to: ServiceId, kind: u8, session: u32, payload: Payload) -> Outcome {
-    match state.port.send(to, Kind(kind), session, payload) {
-        Ok(()) if session == 0 => accepted(Value::Boolean(true)),
-        Ok(()) => accepted(Value::Integer(session.into())),
-        Err(SendError::Gone(_)) if session == 0 => accepted(Value::Nil),
-        Err(error) => unsent(error),
+        Err(why) => (false, why).into_lua_multi(lua),
     }
 }
 
 fn messages(lua: &Lua, state: Rc<ServiceState>, name: &str) -> mlua::Result<Function> {
-    let raised = |error: PackError| mlua::Error::RuntimeError(error.to_string());
+    let packed = |values: MultiValue| pack(&values).map_err(|error| error.to_string());
     match name {
-        "pack" => lua.create_function(move |_, values: MultiValue| {
-            let bytes = pack(&values).map_err(raised)?;
-            Ok(state.held.borrow_mut().hold(Payload::Bytes(bytes)))
+        "pack" => lua.create_function(move |lua, values: MultiValue| {
+            let held = packed(values).and_then(|bytes| {
+                let mut held = state.held.borrow_mut();
+                let held = held.hold_within(state.process.memory_limit, Payload::Bytes(bytes));
+                held.ok_or_else(|| TOO_MANY_HELD.to_owned())
+            });
+            outcome(lua, held)
         }),
         "packstring" => lua.create_function(move |lua, values: MultiValue| {
-            lua.create_string(pack(&values).map_err(raised)?)
-        }),
-        "unpack" => lua.create_function(move |lua, (message, _): (Value, Option<i64>)| {
-            let held = state.held.borrow();
-            match held.with_bytes(&message, |bytes| unpack(lua, bytes)) {
-                Some(values) => values.map_err(raised),
-                None => Err(raised(PackError::Malformed)),
-            }
-        }),
-        "tostring" => lua.create_function(move |lua, (message, size): (Value, Option<usize>)| {
-            let held = state.held.borrow();
-            let text = held.with_bytes(&message, |bytes| {
-                lua.create_string(&bytes[..size.unwrap_or(bytes.len()).min(bytes.len())])
+            let text = packed(values).and_then(|bytes| {
+                let text = lua.create_string(bytes);
+                text.map_err(|error| error.to_string())
             });
-            text.transpose()
+            outcome(lua, text)
         }),
-        "trash" => lua.create_function(move |_, (message, _): (Value, Option<i64>)| {
+        "unpack" => lua.create_function(move |lua, (message, _): (Value, Value)| {
+            let values = Held::read(&state.held, &message, |bytes| unpack(lua, bytes));
+            let values = values.unwrap_or(Err(PackError::Malformed));
+            outcome(lua, values.map_err(|error| error.to_string()))
+        }),
+        "tostring" => lua.create_function(move |lua, (message, size): (Value, Value)| {
+            let size = size.as_usize().unwrap_or(usize::MAX);
+            let text = Held::read(&state.held, &message, |bytes| {
+                lua.create_string(&bytes[..size.min(bytes.len())])
+            });
+            let text = text.ok_or_else(|| "the message was sent or dropped before".to_owned());
+            outcome(
+                lua,
+                text.and_then(|text| text.map_err(|error| error.to_string())),
+            )
+        }),
+        "trash" => lua.create_function(move |_, (message, _): (Value, Value)| {
             state.held.borrow_mut().release(&message);
             Ok(())
         }),

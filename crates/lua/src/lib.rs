@@ -24,10 +24,7 @@
 //! - `host`: runs the services of a process
 //! - `service`: a Lua state, and how it gets messages
 //! - `core`: the functions that the Lua modules stand on
-//! - `native`: the modules that are written in Rust
-//! - `crypt`: `skynet.crypt`
-//! - `md5`: `md5`
-//! - `module`: a table of functions of Rust
+//! - `sending`: those of them that send
 //! - `state`: what those functions share
 //! - `process`: what the services of a process share
 //! - `builtin`: the modules that come with the program
@@ -40,15 +37,12 @@
 
 mod builtin;
 mod core;
-mod crypt;
 mod held;
 mod host;
-mod md5;
-mod module;
-mod native;
 mod output;
 mod pack;
 mod process;
+mod sending;
 mod service;
 mod state;
 mod sys;

@@ -4,7 +4,7 @@
 
 use std::fmt;
 
-use mlua::{LightUserData, Lua, MultiValue, Table, Value};
+use mlua::{Function, LightUserData, Lua, MultiValue, Table, Value};
 
 /// How deep tables may lie in tables. What is deeper has a circle more often than not.
 const DEEPEST: usize = 32;
@@ -22,6 +22,9 @@ const TABLE: u8 = 8;
 const END: u8 = 9;
 const POINTER: u8 = 10;
 
+/// The most bytes of one message: as many as a mailbox takes in all.
+const LARGEST: usize = 1 << 30;
+
 /// Why values are not packed or unpacked.
 #[derive(Debug)]
 pub(crate) enum PackError {
@@ -29,8 +32,8 @@ pub(crate) enum PackError {
     Type(&'static str),
     /// Tables in tables in tables.
     Depth,
-    /// A string of 4 GiB or more.
-    Length,
+    /// More than a mailbox takes.
+    Size,
     /// The bytes are not what `pack` makes.
     Malformed,
     /// Lua has no memory.
@@ -42,7 +45,9 @@ impl fmt::Display for PackError {
         match self {
             Self::Type(name) => write!(f, "Unsupport type {name} to serialize"),
             Self::Depth => f.write_str("serialize can't pack too depth table"),
-            Self::Length => f.write_str("a string is too long to serialize"),
+            Self::Size => {
+                f.write_str("the values are too large to serialize, send them in parts below 1 GiB")
+            }
             Self::Malformed => f.write_str("Invalid serialize stream"),
             Self::Lua(error) => error.fmt(f),
         }
@@ -65,6 +70,9 @@ pub(crate) fn pack(values: &MultiValue) -> Result<Vec<u8>, PackError> {
 }
 
 fn write(value: &Value, bytes: &mut Vec<u8>, depth: usize) -> Result<(), PackError> {
+    if bytes.len() > LARGEST {
+        return Err(PackError::Size);
+    }
     match value {
         Value::Nil => bytes.push(NIL),
         Value::Boolean(false) => bytes.push(FALSE),
@@ -79,7 +87,10 @@ fn write(value: &Value, bytes: &mut Vec<u8>, depth: usize) -> Result<(), PackErr
             match u8::try_from(text.len()) {
                 Ok(length) => bytes.extend([SHORT, length]),
                 Err(_) => {
-                    let length = u32::try_from(text.len()).map_err(|_| PackError::Length)?;
+                    let length = u32::try_from(text.len()).unwrap_or(u32::MAX);
+                    if length as usize > LARGEST - bytes.len() {
+                        return Err(PackError::Size);
+                    }
                     tagged(LONG, &length.to_le_bytes(), bytes);
                 }
             }
@@ -104,6 +115,14 @@ fn write_table(table: &Table, bytes: &mut Vec<u8>, depth: usize) -> Result<(), P
         return Err(PackError::Depth);
     }
     bytes.push(TABLE);
+    if let Some(metatable) = table.metatable()
+        && let Value::Function(pairs) = metatable.raw_get("__pairs")?
+    {
+        bytes.push(END);
+        write_pairs(&pairs, table, bytes, depth)?;
+        bytes.push(END);
+        return Ok(());
+    }
     let (mut next, mut refused) = (1, None);
     let mut pair = |key: Value, value: Value| -> Result<(), PackError> {
         // Lua walks through the elements in order, then through the rest.
@@ -131,6 +150,25 @@ fn write_table(table: &Table, bytes: &mut Vec<u8>, depth: usize) -> Result<(), P
     }
     bytes.push(END);
     Ok(())
+}
+
+/// A table that says itself what its pairs are.
+fn write_pairs(
+    pairs: &Function,
+    table: &Table,
+    bytes: &mut Vec<u8>,
+    depth: usize,
+) -> Result<(), PackError> {
+    let (next, state, mut key): (Function, Value, Value) = pairs.call(table)?;
+    loop {
+        let value: Value;
+        (key, value) = next.call((&state, key))?;
+        if key.is_nil() {
+            return Ok(());
+        }
+        write(&key, bytes, depth + 1)?;
+        write(&value, bytes, depth + 1)?;
+    }
 }
 
 /// Room for what most messages carry.
@@ -251,6 +289,32 @@ mod tests {
         lua.globals().set("t", table[0].clone()).expect("it is set");
         let check = "return t[1] == 1 and t[2] == nil and t[3] == 3 and t.x.y[1] == 'z' and t[10] == 'ten' and t[1.5]";
         assert!(lua.load(check).eval::<bool>().expect("it is Lua"));
+    }
+
+    #[test]
+    fn a_table_that_makes_its_pairs_itself_is_packed_with_them() {
+        let lua = Lua::new();
+        let table = back(
+            &lua,
+            "setmetatable({}, {__pairs = function(t) return next, {10, x = 'y'}, nil end})",
+        );
+        lua.globals().set("t", table[0].clone()).expect("it is set");
+        let check = "return t[1] == 10 and t.x == 'y' and next(t, next(t, next(t))) == nil";
+        assert!(lua.load(check).eval::<bool>().expect("it is Lua"));
+        let raised = lua.load("setmetatable({}, {__pairs = function() error 'no pairs' end})");
+        let refused = pack(&raised.eval().expect("it is Lua")).expect_err("it raises");
+        assert!(refused.to_string().contains("no pairs"));
+    }
+
+    #[test]
+    fn pairs_without_end_are_refused() {
+        let lua = Lua::new();
+        let values = "(function() local x = ('x'):rep(1 << 20)
+            return setmetatable({}, {__pairs = function(t)
+                return function(_, n) return (n or 0) + 1, x end, t end}) end)()";
+        let values: MultiValue = lua.load(values).eval().expect("it is Lua");
+        let refused = pack(&values).expect_err("it is too large");
+        assert!(refused.to_string().contains("too large to serialize"));
     }
 
     #[test]

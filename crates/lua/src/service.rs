@@ -16,6 +16,8 @@ use moorline_actor::{Actor, Kind, Message, Payload, Port, ServiceId};
 
 /// The kind of messages between Lua services.
 pub(crate) const LUA: u8 = 10;
+/// What `skynet.monitor`'s service gets from each service that ends.
+const CLIENT: Kind = Kind(3);
 /// Added to a kind whose message is not unpacked.
 const RAW: i64 = 256;
 
@@ -99,19 +101,30 @@ impl LuaService {
 
     fn is_unpacked(&self, kind: Kind, session: u32) -> bool {
         match kind {
-            Kind::ERROR => true,
-            Kind::RESPONSE => {
-                let mut raw_calls = self.state.raw_calls.borrow_mut();
-                raw_calls.is_empty() || !raw_calls.remove(&session)
+            Kind::ERROR => {
+                // Nobody waits for its answer any more.
+                let _ = self.is_raw(session);
+                true
             }
+            Kind::RESPONSE => !self.is_raw(session),
             Kind(kind) => self.state.unpacked.borrow()[usize::from(kind)],
         }
+    }
+
+    /// Whether an answer is one to a call whose answer the script unpacks itself. The call is over then.
+    fn is_raw(&self, session: u32) -> bool {
+        let mut raw_calls = self.state.raw_calls.borrow_mut();
+        !raw_calls.is_empty() && raw_calls.remove(&session)
     }
 }
 
 impl Drop for LuaService {
     fn drop(&mut self) {
-        self.state.process.services.remove(self.state.port.id());
+        let port = &self.state.port;
+        self.state.process.services.remove(port.id());
+        if let Some(monitor) = port.find(".monitor") {
+            let _ = port.forward(monitor, port.id(), CLIENT, 0, Payload::Empty);
+        }
     }
 }
 

@@ -1,7 +1,7 @@
 //! Lua services that `moorline run` runs: what is documented of each function, and services that harm others.
 
+mod answers;
 mod coverage;
-mod crypt;
 mod hostile;
 mod launching;
 mod messages;

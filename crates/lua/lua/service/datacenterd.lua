@@ -1,6 +1,7 @@
 -- Keeps the tree of `skynet.datacenter`.
 
 local skynet = require "skynet"
+local core = require "moorline.core"
 
 local root = {}
 local waiting = {} -- responses by path
@@ -20,15 +21,16 @@ local function path_of(...)
 	return skynet.packstring(...)
 end
 
-function COMMAND.QUERY(response, ...)
-	response(true, find(root, ...))
+function COMMAND.QUERY(...)
+	skynet.retpack(find(root, ...))
 end
 
-function COMMAND.WAIT(response, ...)
+function COMMAND.WAIT(...)
 	local value = find(root, ...)
 	if value ~= nil then
-		return response(true, value)
+		return skynet.retpack(value)
 	end
+	local response = skynet.response()
 	local path = path_of(...)
 	waiting[path] = waiting[path] or { keys = table.pack(...) }
 	table.insert(waiting[path], response)
@@ -47,10 +49,10 @@ local function wake()
 	end
 end
 
-function COMMAND.UPDATE(response, ...)
+function COMMAND.UPDATE(...)
 	local args = table.pack(...)
 	if args.n < 2 then
-		return response(false)
+		error("set a value under one key at least", 0)
 	end
 	local node = root
 	for i = 1, args.n - 2 do
@@ -60,26 +62,26 @@ function COMMAND.UPDATE(response, ...)
 		end
 		node = node[key]
 		if node == nil then
-			return response(true)
+			return skynet.retpack()
 		elseif type(node) ~= "table" then
-			return response(false, "a value is there already: " .. tostring(key))
+			error("a value is there already: " .. tostring(key), 0)
 		end
 	end
 	local key = args[args.n - 1]
 	local before = node[key]
 	node[key] = args[args.n]
-	response(true, before)
+	skynet.retpack(before)
 	wake()
 end
 
 skynet.start(function()
-	skynet.dispatch("lua", function(session, _, command, ...)
-		local f = COMMAND[command]
-		local response = session ~= 0 and skynet.response() or function() end
-		if f then
-			f(response, ...)
-		else
-			response(false, "no command " .. tostring(command))
+	skynet.dispatch("lua", function(session, source, command, ...)
+		local f = COMMAND[command] or function() error("no command " .. tostring(command), 0) end
+		local ok, why = pcall(f, ...)
+		if not ok and session ~= 0 then
+			-- The caller is told why.
+			skynet.ignoreret()
+			core.fail(source, session, why)
 		end
 	end)
 end)

@@ -69,13 +69,16 @@ end
 COMMAND.LOGLAUNCH = COMMAND.LAUNCH
 
 skynet.start(function()
-	skynet.dispatch("lua", function(session, _, command, ...)
-		local f = COMMAND[command]
-		local response = session ~= 0 and skynet.response() or function() end
-		if not f then
-			return response(false, "no command " .. tostring(command))
+	skynet.dispatch("lua", function(session, source, command, ...)
+		local f = COMMAND[command] or function() error("no command " .. tostring(command), 0) end
+		local result = table.pack(pcall(f, ...))
+		if result[1] then
+			skynet.retpack(table.unpack(result, 2, result.n))
+		elseif session ~= 0 then
+			-- The caller is told why.
+			skynet.ignoreret()
+			core.fail(source, session, result[2])
 		end
-		response(pcall(f, ...))
 	end)
 	skynet.register ".launcher"
 end)

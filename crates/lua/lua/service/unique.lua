@@ -2,6 +2,7 @@
 
 local skynet = require "skynet"
 require "skynet.manager"
+local core = require "moorline.core"
 
 local found = {} -- by name: an address, or a list of those who wait for it
 local COMMAND = {}
@@ -63,17 +64,18 @@ function COMMAND.LIST()
 end
 
 skynet.start(function()
-	skynet.dispatch("lua", function(session, _, command, ...)
-		local f = COMMAND[command]
-		if not f then
-			return skynet.response()(false)
-		end
-		local response = session ~= 0 and skynet.response() or function() end
+	skynet.dispatch("lua", function(session, source, command, ...)
+		local f = COMMAND[command] or function() error("no command " .. tostring(command), 0) end
 		local result = table.pack(pcall(f, ...))
-		if not result[1] then
-			skynet.error(result[2])
+		if result[1] then
+			return skynet.retpack(table.unpack(result, 2, result.n))
 		end
-		response(table.unpack(result, 1, result.n))
+		skynet.error(result[2])
+		if session ~= 0 then
+			-- The caller is told why.
+			skynet.ignoreret()
+			core.fail(source, session, result[2])
+		end
 	end)
 	skynet.register ".service"
 end)
