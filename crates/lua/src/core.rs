@@ -10,6 +10,7 @@ use moorline_actor::{Kind, LaunchOptions, Payload, ServiceId};
 
 use crate::builtin::is_missing;
 use crate::held::Held;
+use crate::native;
 use crate::output;
 use crate::pack::{PackError, pack, unpack};
 use crate::sending::{accepted, address, refused, sending};
@@ -55,6 +56,12 @@ fn searcher(lua: &Lua, state: &Rc<ServiceState>, core: Table) -> mlua::Result<Fu
         }
         if let Some(module) = builtins.module(&name) {
             return module.load(lua)?.into_lua(lua);
+        }
+        if let Some(module) = native::module(lua, &name) {
+            let module = module?;
+            return lua
+                .create_function(move |_, ()| Ok(module.clone()))?
+                .into_lua(lua);
         }
         match is_missing(&name) {
             true => format!("no module '{name}' in this version of Moorline").into_lua(lua),

@@ -25,6 +25,10 @@
 //! - `service`: a Lua state, and how it gets messages
 //! - `core`: the functions that the Lua modules stand on
 //! - `sending`: those of them that send
+//! - `native`: the modules that are written in Rust
+//! - `crypt`: `skynet.crypt`
+//! - `md5`: `md5`
+//! - `module`: a table of functions of Rust
 //! - `state`: what those functions share
 //! - `process`: what the services of a process share
 //! - `builtin`: the modules that come with the program
@@ -37,8 +41,12 @@
 
 mod builtin;
 mod core;
+mod crypt;
 mod held;
 mod host;
+mod md5;
+mod module;
+mod native;
 mod output;
 mod pack;
 mod process;

@@ -2,6 +2,7 @@
 
 mod answers;
 mod coverage;
+mod crypt;
 mod hostile;
 mod launching;
 mod messages;
