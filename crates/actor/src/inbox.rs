@@ -50,6 +50,18 @@ impl<L> Inbox<L> {
         self.wake();
     }
 
+    /// The same, unless this number of letters or more is there. Tells whether it did.
+    pub(crate) fn put_within(&self, letter: Letter<L>, most: usize) -> bool {
+        let mut letters = self.letters.lock().unwrap_or_else(PoisonError::into_inner);
+        if letters.len() >= most {
+            return false;
+        }
+        letters.push(letter);
+        drop(letters);
+        self.wake();
+        true
+    }
+
     /// Hands a batch over with one wake-up, and leaves it empty.
     pub(crate) fn put_all(&self, batch: &mut Vec<Letter<L>>) {
         let mut letters = self.letters.lock().unwrap_or_else(PoisonError::into_inner);

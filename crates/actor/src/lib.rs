@@ -112,5 +112,5 @@ pub use message::{Kind, Message, Payload, SendError, Session};
 pub use port::Port;
 pub use report::Report;
 pub use shared::{LaunchError, LaunchOptions};
-pub use system::{System, SystemOptions};
+pub use system::{MOST_POSTED, System, SystemOptions};
 pub use typed::{Address, Call, CallError, Context, Service};

@@ -62,6 +62,9 @@ pub struct System {
     watchdog: Option<(mpsc::Sender<()>, JoinHandle<()>)>,
 }
 
+/// Messages that wait for a loop to take them, at which [`System::poster`] refuses more. A loop takes all of them each turn.
+pub const MOST_POSTED: usize = 65_536;
+
 /// How often the end of the loops is looked for.
 const END_LOOK: Duration = Duration::from_millis(1);
 
@@ -132,6 +135,19 @@ impl System {
         };
         let inbox = &self.shared.loops[usize::from(place.on)].inbox;
         inbox.put(Letter::Message(to.id(), message));
+    }
+
+    /// What sends messages from outside of all services, also from other threads. False if the receiver is gone, or if its loop has not
+    /// taken [`MOST_POSTED`] messages from outside of it.
+    pub fn poster(&self) -> impl Fn(ServiceId, Message) -> bool + Send + Sync + 'static {
+        let shared = self.shared.clone();
+        move |to, message| {
+            let Some(place) = shared.table.place(to) else {
+                return false;
+            };
+            let inbox = &shared.loops[usize::from(place.on)].inbox;
+            inbox.put_within(Letter::Message(to, message), MOST_POSTED)
+        }
     }
 
     /// Blocks until all services but daemons have ended, or one of them has stopped the system.

@@ -10,6 +10,8 @@ use mlua::{Function, Lua};
 pub(crate) struct Builtin {
     name: &'static str,
     text: &'static str,
+    /// The process ends when only such services are left.
+    is_daemon: bool,
     compiled: OnceLock<Vec<u8>>,
 }
 
@@ -45,10 +47,16 @@ impl Default for Builtins {
                 Builtin::new("skynet.manager", include_str!("../lua/skynet/manager.lua")),
                 Builtin::new("skynet.queue", include_str!("../lua/skynet/queue.lua")),
             ],
-            services: vec![Builtin::new(
-                "datacenterd",
-                include_str!("../lua/service/datacenterd.lua"),
-            )],
+            services: vec![
+                Builtin::new("bootstrap", include_str!("../lua/service/bootstrap.lua")).lasting(),
+                Builtin::new(
+                    "datacenterd",
+                    include_str!("../lua/service/datacenterd.lua"),
+                ),
+                // A bootstrap script of the user's launches these, too.
+                Builtin::new("launcher", include_str!("../lua/service/launcher.lua")),
+                Builtin::new("service_mgr", include_str!("../lua/service/unique.lua")),
+            ],
             unique: Builtin::new(".service", include_str!("../lua/service/unique.lua")),
             launcher: Builtin::new(".launcher", include_str!("../lua/service/launcher.lua")),
         }
@@ -98,8 +106,21 @@ impl Builtin {
         Self {
             name,
             text,
+            is_daemon: true,
             compiled: OnceLock::new(),
         }
+    }
+
+    /// A service that does something of its own: the process runs as long as it does.
+    fn lasting(self) -> Self {
+        Self {
+            is_daemon: false,
+            ..self
+        }
+    }
+
+    pub(crate) fn is_daemon(&self) -> bool {
+        self.is_daemon
     }
 
     /// Its function in a state.

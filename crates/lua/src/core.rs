@@ -13,6 +13,7 @@ use crate::held::Held;
 use crate::native;
 use crate::output;
 use crate::pack::{PackError, pack, unpack};
+use crate::process::ServiceCode;
 use crate::sending::{accepted, address, refused, sending};
 use crate::state::{Program, ServiceState};
 
@@ -242,8 +243,8 @@ fn launch(state: &ServiceState, session: u32, words: &MultiValue) -> Result<Serv
     let (start, process) = (state.start, state.process.clone());
     let name = line.split_ascii_whitespace().next().unwrap_or_default();
     let options = LaunchOptions {
-        // One that came with the program does not keep it running.
-        is_daemon: process.builtins.service(name).is_some() && process.find(name).is_err(),
+        // One that modules stand on does not keep the process running.
+        is_daemon: matches!(process.find(name), Ok(ServiceCode::Builtin(code)) if code.is_daemon()),
         ..LaunchOptions::default()
     };
     let program = Program::Script {

@@ -1,43 +1,20 @@
 //! Runs the services of a process.
 
 use std::io;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use moorline_actor::{LaunchOptions, ServiceId, System, SystemOptions};
+use moorline_actor::{Kind, LaunchOptions, Message, Payload, ServiceId, System, SystemOptions};
 
-use crate::output;
+use crate::hangup;
+use crate::log_file::LogFile;
+use crate::options::{Log, RunOptions};
+use crate::output::{self, LogSink};
+use crate::pid_file::PidFile;
 use crate::process::Process;
 use crate::service::LuaService;
 use crate::state::Program;
-
-/// What runs, and how.
-#[derive(Debug, Clone)]
-#[non_exhaustive]
-pub struct RunOptions {
-    /// The first service's script.
-    pub script: PathBuf,
-    /// Its arguments: words, since a script gets words.
-    pub arguments: Vec<String>,
-    /// Where services and modules are found: patterns with `?`, separated by semicolons. The script's folder is behind them.
-    pub path: Option<String>,
-    /// The event loops.
-    pub loops: u8,
-}
-
-impl RunOptions {
-    /// Runs this script on one loop.
-    pub fn new(script: impl Into<PathBuf>) -> Self {
-        Self {
-            script: script.into(),
-            arguments: Vec::new(),
-            path: None,
-            loops: 1,
-        }
-    }
-}
 
 /// How it ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -51,32 +28,38 @@ pub enum Ended {
 /// How long services have for the message that they handle when the others have ended.
 const LAST_TURN: Duration = Duration::from_secs(1);
 
-/// Runs a script and all that it launches. Blocks until the services have ended, or one has called `skynet.abort`.
+/// Runs a service and all that it launches. Blocks until the services have ended, or one has called `skynet.abort`.
 ///
 /// # Errors
-/// The system gives no threads, or the script's path is no text.
+/// The system gives no threads, the log cannot be opened, or the process cannot leave its terminal.
 pub fn run(options: &RunOptions) -> io::Result<Ended> {
-    let script = options.script.to_str().ok_or_else(|| {
-        let text = format!("{} is no text", options.script.display());
-        io::Error::new(io::ErrorKind::InvalidInput, text)
-    })?;
-    let (folder, file) = script.rsplit_once('/').unwrap_or((".", script));
-    let name = file.strip_suffix(".lua").unwrap_or(file);
-    let own = format!("{folder}/?.lua;{folder}/?/init.lua");
-    let path = match &options.path {
-        Some(path) => format!("{path};{own}"),
-        None => own,
+    // Before there are threads.
+    let _pid_file = match &options.pid_file {
+        Some(path) => Some(PidFile::leave_terminal(path)?),
+        None => None,
     };
-    let process = Arc::new(Process::new(&path));
+    let log_file = match &options.log {
+        Log::File(path) => Some(Arc::new(LogFile::open(path)?)),
+        _ => None,
+    };
+    if let Some(file) = &log_file {
+        output::log_to(LogSink::File(file.clone()));
+    }
+    let process = Arc::new(Process::new(options));
     let system = System::start(SystemOptions {
         loops: options.loops,
         report: Box::new(|report| output::log(report.service(), report.to_string().as_bytes())),
         ..SystemOptions::default()
     })?;
-    let mut line = vec![name.to_owned()];
-    line.extend(options.arguments.iter().cloned());
+    let logger = match &options.log {
+        Log::Service(line) => Some(launch_logger(&system, &process, line)?),
+        _ => None,
+    };
+    if options.is_deployment {
+        hangup::watch(reopen(&system, log_file, logger))?;
+    }
     let first = Program::Script {
-        line: line.join(" "),
+        line: options.first.clone(),
         is_first: true,
     };
     // Their names are there before the first script is, on whatever loop they start.
@@ -90,6 +73,53 @@ pub fn run(options: &RunOptions) -> io::Result<Ended> {
     match process.has_failed.load(Ordering::Acquire) {
         true => Ok(Ended::NotStarted),
         false => Ok(Ended::Well),
+    }
+}
+
+/// Kinds of messages that the service of a log gets: a line, and that it is time to open its file again.
+const TEXT: Kind = Kind(0);
+const SYSTEM: Kind = Kind(4);
+
+/// Launches the service that gets the lines of the log.
+fn launch_logger(system: &System, process: &Arc<Process>, line: &str) -> io::Result<ServiceId> {
+    let program = Program::Script {
+        line: line.to_owned(),
+        is_first: false,
+    };
+    let logger = launch(system, process, program, true)?;
+    system.give_name(".logger", logger);
+    let post = system.poster();
+    let send = move |source, text: &[u8]| {
+        let payload = Payload::Bytes(text.to_vec());
+        post(logger, message(source, TEXT, payload))
+    };
+    output::log_to(LogSink::Service(logger, Arc::new(send)));
+    Ok(logger)
+}
+
+/// What a `SIGHUP` does.
+fn reopen(
+    system: &System,
+    file: Option<Arc<LogFile>>,
+    logger: Option<ServiceId>,
+) -> impl Fn() + Send + 'static {
+    let post = system.poster();
+    move || {
+        if let Some(Err(error)) = file.as_ref().map(|file| file.reopen()) {
+            output::log(ServiceId::NONE, error.to_string().as_bytes());
+        }
+        if let Some(logger) = logger {
+            post(logger, message(ServiceId::NONE, SYSTEM, Payload::Empty));
+        }
+    }
+}
+
+fn message(source: ServiceId, kind: Kind, payload: Payload) -> Message {
+    Message {
+        source,
+        session: 0,
+        kind,
+        payload,
     }
 }
 

@@ -1,6 +1,6 @@
 //! Services in Lua, written for skynet: a Lua state for each, on the event loops of `moorline-actor`.
 //!
-//! [`run`] runs a script and the services that it launches. A service has the module `skynet` with its documented names. Messages are
+//! [`run`] runs a service, which a script or a configuration names, and those that it launches. A service has the module `skynet` with its documented names. Messages are
 //! handed to coroutines of its state, so a call costs no future of Rust, and a service that waits costs a coroutine.
 //!
 //! # How a message gets to a coroutine
@@ -22,6 +22,8 @@
 //! The modules, from top to bottom; none uses one above it:
 //!
 //! - `host`: runs the services of a process
+//! - `hangup`: the signal to open the log again
+//! - `pid_file`: a process that leaves its terminal
 //! - `service`: a Lua state, and how it gets messages
 //! - `core`: the functions that the Lua modules stand on
 //! - `sending`: those of them that send
@@ -32,27 +34,37 @@
 //! - `state`: what those functions share
 //! - `process`: what the services of a process share
 //! - `builtin`: the modules that come with the program
+//! - `options`: what runs, and how
+//! - `configuration`: the files that say so
 //! - `held`: messages that a script holds
 //! - `pack`: values as bytes
 //! - `output`: lines that people read
+//! - `log_file`: the log in a file
 //! - `sys`: what mlua calls unsafe
 
 #![deny(unsafe_code)]
 
 mod builtin;
+mod configuration;
 mod core;
 mod crypt;
+mod hangup;
 mod held;
 mod host;
+mod log_file;
 mod md5;
 mod module;
 mod native;
+mod options;
 mod output;
 mod pack;
+mod pid_file;
 mod process;
 mod sending;
 mod service;
 mod state;
 mod sys;
 
-pub use host::{Ended, RunOptions, run};
+pub use configuration::ConfigurationError;
+pub use host::{Ended, run};
+pub use options::RunOptions;

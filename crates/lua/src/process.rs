@@ -1,7 +1,7 @@
 //! What the Lua services of a process share.
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -9,7 +9,8 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use moorline_actor::ServiceId;
 use rustc_hash::FxHashMap;
 
-use crate::builtin::Builtins;
+use crate::builtin::{Builtin, Builtins};
+use crate::options::RunOptions;
 
 /// One for the process.
 #[derive(Debug)]
@@ -19,6 +20,10 @@ pub(crate) struct Process {
     /// Where `require` looks, as `package.path`.
     pub(crate) lua_path: String,
     pub(crate) lua_cpath: String,
+    /// A file that runs in each service before its own.
+    pub(crate) preload: Option<String>,
+    /// A script of the user's that loads services.
+    pub(crate) loader: Option<String>,
     /// Values of `getenv`.
     environment: Mutex<FxHashMap<String, String>>,
     pub(crate) builtins: Builtins,
@@ -32,18 +37,15 @@ pub(crate) struct Process {
 }
 
 impl Process {
-    pub(crate) fn new(path: &str) -> Self {
+    pub(crate) fn new(options: &RunOptions) -> Self {
         let now = SystemTime::now().duration_since(UNIX_EPOCH);
         Self {
-            service_path: path.to_owned(),
-            lua_path: path.to_owned(),
-            lua_cpath: path
-                .split(';')
-                .filter_map(|pattern| pattern.strip_suffix(".lua"))
-                .map(|pattern| format!("{pattern}.so"))
-                .collect::<Vec<_>>()
-                .join(";"),
-            environment: Mutex::default(),
+            service_path: options.service_path.clone(),
+            lua_path: options.lua_path.clone(),
+            lua_cpath: options.lua_cpath.clone(),
+            preload: options.preload.clone(),
+            loader: options.loader.clone(),
+            environment: Mutex::new(options.environment.clone().into_iter().collect()),
             builtins: Builtins::default(),
             services: Services::default(),
             has_failed: AtomicBool::new(false),
@@ -73,18 +75,43 @@ impl Process {
         true
     }
 
-    /// The file of a service, and the pattern that named it.
-    pub(crate) fn find(&self, name: &str) -> Result<(PathBuf, &str), String> {
+    /// What runs under a service's name.
+    ///
+    /// # Errors
+    /// There is no such service: the error names the files that were tried.
+    pub(crate) fn find(&self, name: &str) -> Result<ServiceCode<'_>, String> {
+        let builtin = self.builtins.service(name);
         let mut tried = String::new();
         for pattern in self.service_path.split(';').filter(|text| !text.is_empty()) {
             let path = PathBuf::from(pattern.replace('?', name));
             if path.is_file() {
-                return Ok((path, pattern));
+                return Ok(match builtin {
+                    Some(builtin) if is_skynets(&path) => ServiceCode::Builtin(builtin),
+                    _ => ServiceCode::File(path, pattern),
+                });
             }
             tried += &format!("\n\tno file '{}'", path.display());
         }
-        Err(format!("cannot find service {name}:{tried}"))
+        match builtin {
+            Some(builtin) => Ok(ServiceCode::Builtin(builtin)),
+            None => Err(format!("cannot find service {name}:{tried}")),
+        }
     }
+}
+
+/// What runs under a service's name.
+pub(crate) enum ServiceCode<'a> {
+    /// A script, and the pattern that named it.
+    File(PathBuf, &'a str),
+    /// What came with the program. A script of the user's with its name comes first, the one of skynet's own tree does not.
+    Builtin(&'a Builtin),
+}
+
+/// Whether a service lies in the folder `service` of skynet's tree: the folder `lualib` beside it has skynet's main module.
+fn is_skynets(service: &Path) -> bool {
+    let folder = service.parent().unwrap_or(Path::new("."));
+    let is_folder = folder.file_name().is_some_and(|name| name == "service");
+    is_folder && folder.join("../lualib/skynet.lua").is_file()
 }
 
 /// The Lua services that live, each with its name and arguments.

@@ -1,6 +1,7 @@
 //! One Lua service: a state, and what dispatches its messages.
 
 use std::cell::{Cell, OnceCell, RefCell};
+use std::path::Path;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -8,10 +9,10 @@ use crate::builtin::Builtin;
 use crate::core;
 use crate::output;
 use crate::pack::{PackError, unpack};
-use crate::process::Process;
+use crate::process::{Process, ServiceCode};
 use crate::state::{Program, ServiceState};
 use crate::sys::new_state;
-use mlua::{IntoLuaMulti, Lua, MultiValue, Value};
+use mlua::{Function, IntoLuaMulti, Lua, MultiValue, Table, Value};
 use moorline_actor::{Actor, Kind, Message, Payload, Port, ServiceId};
 
 /// The kind of messages between Lua services.
@@ -205,24 +206,52 @@ fn run_script(lua: &Lua, state: &ServiceState, line: &str) -> Result<(), NotRun>
         .collect::<mlua::Result<_>>()?;
     let globals = lua.globals();
     globals.set("SERVICE_NAME", name)?;
-    let (path, pattern) = match (
-        state.process.find(name),
-        state.process.builtins.service(name),
-    ) {
-        (Ok(found), _) => found,
-        (Err(_), Some(service)) => return Ok(service.load(lua)?.call::<()>(args)?),
-        (Err(why), None) => return Err(NotRun::Other(why)),
+    let (path, pattern) = match state.process.find(name).map_err(NotRun::Other)? {
+        ServiceCode::File(path, pattern) => (path, pattern),
+        ServiceCode::Builtin(service) => return Ok(service.load(lua)?.call::<()>(args)?),
     };
-    let folder = pattern.split('?').next().unwrap_or_default();
-    let folder = folder.rsplit_once('/').map_or(".", |(folder, _)| folder);
-    globals.set("SERVICE_PATH", format!("{folder}/"))?;
-    let text = std::fs::read(&path)
+    if let Some(loader) = &state.process.loader {
+        return run_loader(lua, state, loader, line);
+    }
+    let folder = folder_of(pattern, name);
+    if pattern.trim_end_matches(|c| c != '/').contains('?') {
+        // A service with a folder of its own finds its modules there.
+        let package: Table = globals.get("package")?;
+        let path: String = package.get("path")?;
+        package.set("path", format!("{folder}?.lua;{path}"))?;
+    }
+    globals.set("SERVICE_PATH", folder)?;
+    if let Some(preload) = &state.process.preload {
+        let mut words = args.clone();
+        words.push_front(Value::String(lua.create_string(name)?));
+        load_file(lua, Path::new(preload))?.call::<()>(words)?;
+    }
+    Ok(load_file(lua, &path)?.call::<()>(args)?)
+}
+
+/// The folder of the service's files, with a slash at its end.
+fn folder_of(pattern: &str, name: &str) -> String {
+    let (folder, _) = pattern.rsplit_once('/').unwrap_or((".", pattern));
+    format!("{}/", folder.replace('?', name))
+}
+
+/// Has the user's own loader find and run a service, by what skynet's loaders get.
+fn run_loader(lua: &Lua, state: &ServiceState, loader: &str, line: &str) -> Result<(), NotRun> {
+    let globals = lua.globals();
+    globals.set("LUA_SERVICE", state.process.service_path.as_str())?;
+    globals.set("LUA_PATH", state.process.lua_path.as_str())?;
+    globals.set("LUA_CPATH", state.process.lua_cpath.as_str())?;
+    globals.set("LUA_PRELOAD", state.process.preload.as_deref())?;
+    Ok(load_file(lua, Path::new(loader))?.call::<()>(line)?)
+}
+
+fn load_file(lua: &Lua, path: &Path) -> Result<Function, NotRun> {
+    let text = std::fs::read(path)
         .map_err(|error| NotRun::Other(format!("cannot read {}: {error}", path.display())))?;
-    let main = lua
-        .load(without_first_comment(&text))
+    let main = lua.load(without_first_comment(&text));
+    Ok(main
         .set_name(format!("@{}", path.display()))
-        .into_function()?;
-    Ok(main.call::<()>(args)?)
+        .into_function()?)
 }
 
 /// A script may begin with `#!`.

@@ -1,8 +1,10 @@
 //! Lua services that `moorline run` runs: what is documented of each function, and services that harm others.
 
 mod answers;
+mod configuration;
 mod coverage;
 mod crypt;
+mod deployment;
 mod hostile;
 mod launching;
 mod messages;

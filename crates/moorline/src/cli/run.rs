@@ -6,14 +6,18 @@ use std::process::ExitCode;
 use clap::Args;
 use moorline_lua::{Ended, RunOptions};
 
+use super::USAGE;
 use super::output::warn;
 
-/// Run a Lua script and the services that it launches, in this process, until they end.
+/// Run a Lua script, or what a configuration of skynet's names, and the services that it launches, in this process, until they end.
 #[derive(Debug, Args)]
 pub(crate) struct RunArgs {
     /// The first service's script.
-    #[arg(value_name = "SCRIPT.lua")]
-    script: PathBuf,
+    #[arg(value_name = "SCRIPT.lua", required_unless_present = "config")]
+    script: Option<PathBuf>,
+    /// A configuration of skynet's: a Lua text that sets `start`, `luaservice`, `thread` and other keys. Paths in it start at the working directory.
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["script", "path", "loops", "arguments"])]
+    config: Option<PathBuf>,
     /// Where services and modules are found, before the script's folder: patterns as in 'service/?.lua;lib/?.lua'.
     #[arg(long, value_name = "PATTERNS")]
     path: Option<String>,
@@ -25,20 +29,27 @@ pub(crate) struct RunArgs {
     arguments: Vec<String>,
 }
 
-/// Runs it. The exit code is 1 if the first service does not start.
+/// Runs it. The exit code is 1 if the first service does not start, 2 if the configuration is wrong.
 pub(crate) fn run(args: RunArgs) -> ExitCode {
-    let mut options = RunOptions::new(args.script);
-    options.arguments = args.arguments;
-    options.path = args.path;
-    options.loops = args.loops;
+    let options = match (&args.config, &args.script) {
+        (Some(file), _) => RunOptions::from_configuration(file),
+        (None, Some(script)) => {
+            RunOptions::for_script(script, &args.arguments, args.path.as_deref(), args.loops)
+        }
+        (None, None) => return ExitCode::from(USAGE),
+    };
+    let options = match options {
+        Ok(options) => options,
+        Err(error) => {
+            warn(format_args!("error: {error}"));
+            return ExitCode::from(USAGE);
+        }
+    };
     match moorline_lua::run(&options) {
         Ok(Ended::Well) => ExitCode::SUCCESS,
         Ok(Ended::NotStarted) => ExitCode::FAILURE,
         Err(error) => {
-            warn(format_args!(
-                "error: cannot run {}: {error}",
-                options.script.display()
-            ));
+            warn(format_args!("error: {error}"));
             ExitCode::FAILURE
         }
     }
