@@ -22,6 +22,7 @@
 //! - `error`: a mistake and its place; `near` finds slips, `later` names keys of a later version
 //! - `host`: the machine that defaults come from
 //! - `app`: `[app]`, which only the app understands
+//! - `cpu_affinity`: which CPUs processes stay on; `lua`: services in Lua instead of an app
 //! - `live`: what a reload can change
 //! - [`mod@reference`] lists every key for people
 
@@ -33,6 +34,7 @@ mod balance;
 mod bind;
 mod cache_control;
 mod compression;
+mod cpu_affinity;
 mod datagram_relay;
 mod destination;
 mod error;
@@ -48,6 +50,7 @@ mod listen;
 mod live;
 mod liveness;
 mod load;
+mod lua;
 mod map;
 mod names;
 mod naming;
@@ -103,6 +106,7 @@ pub use limit::{ConnectionLimit, LimitUse};
 pub use live::{live_change, tasks_change};
 pub use liveness::{Liveness, Ping};
 pub use load::{Loaded, load, load_text, resolved, run_dir, run_dirs};
+pub use lua::LuaScript;
 pub use map::{Addresses, Map, MapEntries, MapPattern, Share, TextKey};
 pub use names::NameId;
 pub use peer_check::{Check, CheckKind, Exchange};
@@ -279,6 +283,8 @@ pub struct Workers {
     pub kill_after: Option<Duration>,
     /// Which CPUs workers and gateway loops stay on.
     pub cpu_affinity: CpuAffinity,
+    /// The services in Lua that handle sessions, instead of an app in Rust. For the `moorline` command.
+    pub lua: Option<LuaScript>,
 }
 
 /// Which CPUs workers and gateway loops stay on: worker k and loop k on the same one.

@@ -118,6 +118,7 @@ impl Refused {
             kill_after: _,
             // The gateway's loops stay where they are.
             cpu_affinity,
+            lua: _,
         } = old;
         self.compare("`workers.cpu_affinity`", cpu_affinity, &new.cpu_affinity);
     }

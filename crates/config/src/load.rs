@@ -195,7 +195,7 @@ fn parse(report: &Report<'_>, text: &str, path: &Path, host: &Host) -> Result<Co
     let base = folder(path);
     let root = Section::new(report, "", &tree);
     let engine = process::engine(&root, path, host);
-    let workers = process::workers(&root, host);
+    let workers = process::workers(&root, base, host);
     let tasks = process::tasks(&root);
     let helpers = process::helpers(&root, base);
     let dispatch = workers

@@ -6,8 +6,10 @@ use std::time::Duration;
 
 use moorline_net::MAX_UNIX_PATH_BYTES;
 
+use super::cpu_affinity::cpu_affinity;
 use super::error::{Report, Reported};
 use super::host::Host;
+use super::lua::lua;
 use super::walk::{Field, Section};
 use super::{CpuAffinity, Dispatch, Engine, Helper, Hooks, Log, LogFormat, Tasks, Workers};
 
@@ -405,7 +407,7 @@ fn level(field: &Field<'_>) -> Result<String, Reported> {
     }
 }
 
-pub(super) fn workers(root: &Section<'_>, host: &Host) -> Result<Workers, Reported> {
+pub(super) fn workers(root: &Section<'_>, base: &Path, host: &Host) -> Result<Workers, Reported> {
     let default_count = host.cpus.min(MAX_PROCESSES as u16);
     let section = root.read("workers", |field| {
         field.section("[workers]", "write [workers] and its keys below it")
@@ -422,6 +424,7 @@ pub(super) fn workers(root: &Section<'_>, host: &Host) -> Result<Workers, Report
             wait_after: None,
             kill_after: None,
             cpu_affinity: CpuAffinity::Off,
+            lua: None,
         });
     };
     let count = section.read("count", |field| field.number(0..=MAX_PROCESSES));
@@ -433,6 +436,7 @@ pub(super) fn workers(root: &Section<'_>, host: &Host) -> Result<Workers, Report
     let wait_after = section.read("wait_after", |field| field.duration());
     let kill_after = section.read("kill_after", |field| kill_after(&field));
     let cpu_affinity = section.read("cpu_affinity", |field| cpu_affinity(&field, host));
+    let lua = lua(&section, base);
     section.finish()?;
     Ok(Workers {
         count: count?.unwrap_or(default_count),
@@ -446,32 +450,8 @@ pub(super) fn workers(root: &Section<'_>, host: &Host) -> Result<Workers, Report
         wait_after: wait_after?.filter(|after| !after.is_zero()),
         kill_after: kill_after?.filter(|after| !after.is_zero()),
         cpu_affinity: cpu_affinity?.unwrap_or(CpuAffinity::Off),
+        lua: lua?,
     })
-}
-
-/// `true`, `false`, or a list of numbers.
-fn cpu_affinity(field: &Field<'_>, host: &Host) -> Result<CpuAffinity, Reported> {
-    let hint = "write true, or the numbers of the CPUs to use: [0, 2]";
-    if !field.is_array() {
-        return Ok(match field.flag()? {
-            true => CpuAffinity::Each,
-            false => CpuAffinity::Off,
-        });
-    }
-    let number = |cpu: Field<'_>| {
-        let number = cpu.number(0..=u64::from(u16::MAX))?;
-        if host.allowed_cpus.contains(&number) {
-            return Ok(number);
-        }
-        let allowed = format!("write some of {:?}", host.allowed_cpus);
-        Err(cpu.refuse(format!("CPU {number} is not there to be used"), allowed))
-    };
-    let cpus: Vec<_> = field.array(hint)?.map(number).collect();
-    let cpus = cpus.into_iter().collect::<Result<Vec<u16>, _>>()?;
-    if cpus.is_empty() {
-        return Err(field.refuse("`cpu_affinity` names no CPU", hint));
-    }
-    Ok(CpuAffinity::Only(cpus))
 }
 
 pub(super) fn dispatch(field: &Field<'_>) -> Result<Dispatch, Reported> {

@@ -218,6 +218,7 @@ fn the_sketch_loads() {
             wait_after: None,
             kill_after: None,
             cpu_affinity: CpuAffinity::Off,
+            lua: None,
         },
         tasks: Tasks {
             count: 1,

@@ -20,6 +20,7 @@ fn folder() -> tempfile::TempDir {
     std::fs::write(folder.path().join("crl.pem"), CRL).unwrap();
     std::fs::write(folder.path().join("publish.token"), "0123456789abcdef\n").unwrap();
     std::fs::write(folder.path().join("key.pem"), key).unwrap();
+    std::fs::write(folder.path().join("main.lua"), "").unwrap();
     folder
 }
 
@@ -39,6 +40,9 @@ fn file(title: &str, key: &str, value: Option<&str>) -> String {
     match (title, key) {
         ("[engine]", "group" | "chroot") => {
             format!("[engine]\nuser = \"nobody\"\n{line}\n{with_tcp}")
+        }
+        ("[workers]", "lua_path" | "lua_arguments") => {
+            format!("[workers]\nlua = \"main.lua\"\n{line}\n{with_tcp}")
         }
         ("[engine]" | "[engine.log]" | "[engine.hooks]" | "[workers]" | "[tasks]", _) => {
             format!("{title}\n{line}\n{with_tcp}")

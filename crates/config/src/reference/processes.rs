@@ -386,6 +386,31 @@ pub(super) const WORKERS: SectionReference = SectionReference {
             Restart,
             "Worker k and gateway loop k stay on one CPU: `true` uses all CPUs in turn, a list only these.",
         ),
+        key(
+            "lua",
+            "path",
+            Words("none"),
+            r#""main.lua""#,
+            Yes,
+            "For the `moorline` command: a Lua script whose services handle the sessions, in each worker. A reload reads it again. See \
+             [sessions in Lua](../guide/lua.md).",
+        ),
+        key(
+            "lua_path",
+            "patterns with `?`, separated by semicolons",
+            Words("none"),
+            r#""service/?.lua;lualib/?.lua""#,
+            Yes,
+            "Where the script's services and modules are found, before its own folder.",
+        ),
+        key(
+            "lua_arguments",
+            "list of words",
+            Words("none"),
+            r#"["one", "two"]"#,
+            Yes,
+            "The script's arguments.",
+        ),
     ],
 };
 

@@ -500,6 +500,7 @@ pub(super) fn config(name: &str) -> Config {
             wait_after: None,
             kill_after: None,
             cpu_affinity: CpuAffinity::Off,
+            lua: None,
         },
         tasks: Tasks {
             count: 1,
