@@ -74,23 +74,49 @@ impl System {
     /// # Errors
     /// The system gives no thread or no epoll set.
     pub fn start(options: SystemOptions) -> io::Result<Self> {
-        let loops = options.loops.max(1);
+        let (loops, stall_after) = (options.loops.max(1), options.stall_after);
+        let mut system = Self::new(loops, options);
+        for index in 0..loops {
+            let started = start_loop(index, system.shared.clone())?;
+            system.threads.push(started);
+        }
+        system.watch(stall_after)?;
+        Ok(system)
+    }
+
+    /// Makes a system with one loop on the thread that calls: the future is the loop. It needs the timers of a tokio runtime of this thread
+    /// alone, ends when the system stops, and drops its services with itself.
+    ///
+    /// # Errors
+    /// The system gives no thread.
+    pub fn on_this_thread(
+        options: SystemOptions,
+    ) -> io::Result<(Self, impl Future<Output = ()> + 'static)> {
+        let stall_after = options.stall_after;
+        let mut system = Self::new(1, options);
+        system.watch(stall_after)?;
+        let this_loop = run(Local::new(0, system.shared.clone()));
+        Ok((system, this_loop))
+    }
+
+    fn new(loops: u8, options: SystemOptions) -> Self {
         let reporter: Reporter = options.report;
-        let shared = Arc::new(Shared::new(loops, options.mailbox, reporter));
-        let mut system = Self {
-            shared: shared.clone(),
+        Self {
+            shared: Arc::new(Shared::new(loops, options.mailbox, reporter)),
             threads: Vec::new(),
             watchdog: None,
-        };
-        for index in 0..loops {
-            system.threads.push(start_loop(index, shared.clone())?);
         }
+    }
+
+    /// Starts the thread that looks for services that do not return.
+    fn watch(&mut self, stall_after: Duration) -> io::Result<()> {
         let (end, ended) = mpsc::channel();
+        let shared = self.shared.clone();
         let thread = ThreadBuilder::new()
             .name("watchdog".into())
-            .spawn(move || watch(&shared, options.stall_after, &ended))?;
-        system.watchdog = Some((end, thread));
-        Ok(system)
+            .spawn(move || watch(&shared, stall_after, &ended))?;
+        self.watchdog = Some((end, thread));
+        Ok(())
     }
 
     /// Launches a service of Rust. Never blocks; requests that are sent before it is made wait for it.

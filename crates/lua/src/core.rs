@@ -55,6 +55,14 @@ fn searcher(lua: &Lua, state: &Rc<ServiceState>, core: Table) -> mlua::Result<Fu
             let load = lua.create_function(move |_, ()| main.call::<Value>(&core))?;
             return load.into_lua(lua);
         }
+        let mut foreign = state.process.foreign.iter();
+        if let Some(module) = foreign.find(|module| module.name == name) {
+            return (module.load)(lua)?.into_lua(lua);
+        }
+        if name == "moorline" {
+            let why = "'moorline' is there in workers only: `moorline serve` runs them";
+            return why.into_lua(lua);
+        }
         if let Some(module) = builtins.module(&name) {
             return module.load(lua)?.into_lua(lua);
         }

@@ -62,11 +62,7 @@ pub fn run(options: &RunOptions) -> io::Result<Ended> {
         line: options.first.clone(),
         is_first: true,
     };
-    // Their names are there before the first script is, on whatever loop they start.
-    let launcher = launch(&system, &process, Program::Launcher, true)?;
-    system.give_name(".launcher", launcher);
-    let unique = launch(&system, &process, Program::Unique, true)?;
-    system.give_name(".service", unique);
+    launch_own(&system, &process)?;
     launch(&system, &process, first, false)?;
     system.wait();
     system.end_within(LAST_TURN);
@@ -121,6 +117,16 @@ fn message(source: ServiceId, kind: Kind, payload: Payload) -> Message {
         kind,
         payload,
     }
+}
+
+/// Launches the services that every other one may ask for. Their names are there before the first script is, on whatever loop they
+/// start.
+pub(crate) fn launch_own(system: &System, process: &Arc<Process>) -> io::Result<()> {
+    let launcher = launch(system, process, Program::Launcher, true)?;
+    system.give_name(".launcher", launcher);
+    let unique = launch(system, process, Program::Unique, true)?;
+    system.give_name(".service", unique);
+    Ok(())
 }
 
 fn launch(

@@ -21,7 +21,7 @@
 //!
 //! The modules, from top to bottom; none uses one above it:
 //!
-//! - `host`: runs the services of a process
+//! - `host`: runs the services of a process; `embedded`: on a thread of somebody else's
 //! - `hangup`: the signal to open the log again
 //! - `pid_file`: a process that leaves its terminal
 //! - `service`: a Lua state, and how it gets messages
@@ -37,6 +37,7 @@
 //! - `options`: what runs, and how
 //! - `configuration`: the files that say so
 //! - `held`: messages that a script holds
+//! - `plain`: values that code without a state makes and reads
 //! - `pack`: values as bytes
 //! - `output`: lines that people read
 //! - `log_file`: the log in a file
@@ -48,6 +49,7 @@ mod builtin;
 mod configuration;
 mod core;
 mod crypt;
+mod embedded;
 mod hangup;
 mod held;
 mod host;
@@ -59,6 +61,7 @@ mod options;
 mod output;
 mod pack;
 mod pid_file;
+mod plain;
 mod process;
 mod sending;
 mod service;
@@ -66,5 +69,8 @@ mod state;
 mod sys;
 
 pub use configuration::ConfigurationError;
+pub use embedded::{Embedded, EmbeddedOptions};
 pub use host::{Ended, run};
 pub use options::RunOptions;
+pub use plain::Plain;
+pub use process::ForeignModule;

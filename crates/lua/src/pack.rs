@@ -185,6 +185,45 @@ pub(crate) fn unpack(lua: &Lua, bytes: &[u8]) -> Result<MultiValue, PackError> {
     Ok(values)
 }
 
+/// A value that is no table, in its bytes.
+pub(crate) enum Packed<'a> {
+    Nil,
+    Flag(bool),
+    Integer(i64),
+    Number(f64),
+    Text(&'a [u8]),
+}
+
+/// The next value, if it is no table and no pointer.
+pub(crate) fn packed<'a>(bytes: &mut &'a [u8]) -> Option<Packed<'a>> {
+    let tag = *bytes.split_off_first()?;
+    Some(match tag {
+        NIL => Packed::Nil,
+        FALSE => Packed::Flag(false),
+        TRUE => Packed::Flag(true),
+        BYTE => Packed::Integer((*bytes.split_off_first()?).into()),
+        INTEGER => Packed::Integer(i64::from_le_bytes(eight(bytes)?)),
+        NUMBER => Packed::Number(f64::from_le_bytes(eight(bytes)?)),
+        SHORT => {
+            let length = *bytes.split_off_first()?;
+            Packed::Text(bytes.split_off(..usize::from(length))?)
+        }
+        LONG => {
+            let (length, rest) = bytes.split_first_chunk()?;
+            *bytes = rest;
+            let length = u32::from_le_bytes(*length) as usize;
+            Packed::Text(bytes.split_off(..length)?)
+        }
+        _ => return None,
+    })
+}
+
+fn eight(bytes: &mut &[u8]) -> Option<[u8; 8]> {
+    let (taken, rest) = bytes.split_first_chunk()?;
+    *bytes = rest;
+    Some(*taken)
+}
+
 struct Reader<'a> {
     lua: &'a Lua,
     bytes: &'a [u8],

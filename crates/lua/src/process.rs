@@ -6,11 +6,21 @@ use std::sync::atomic::AtomicBool;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use mlua::{Function, Lua};
 use moorline_actor::ServiceId;
 use rustc_hash::FxHashMap;
 
 use crate::builtin::{Builtin, Builtins};
 use crate::options::RunOptions;
+
+/// A module that comes from the program that embeds the services.
+#[derive(Debug, Clone, Copy)]
+pub struct ForeignModule {
+    /// What `require` calls it.
+    pub name: &'static str,
+    /// Makes the function that `require` calls for its value.
+    pub load: fn(&Lua) -> mlua::Result<Function>,
+}
 
 /// One for the process.
 #[derive(Debug)]
@@ -27,6 +37,8 @@ pub(crate) struct Process {
     /// Values of `getenv`.
     environment: Mutex<FxHashMap<String, String>>,
     pub(crate) builtins: Builtins,
+    /// Modules of the program that embeds the services.
+    pub(crate) foreign: Vec<ForeignModule>,
     pub(crate) services: Services,
     /// The first service did not start.
     pub(crate) has_failed: AtomicBool,
@@ -47,6 +59,7 @@ impl Process {
             loader: options.loader.clone(),
             environment: Mutex::new(options.environment.clone().into_iter().collect()),
             builtins: Builtins::default(),
+            foreign: Vec::new(),
             services: Services::default(),
             has_failed: AtomicBool::new(false),
             start_time: now.map_or(0, |now| now.as_secs()),

@@ -9,6 +9,7 @@ use crate::builtin::Builtin;
 use crate::core;
 use crate::output;
 use crate::pack::{PackError, unpack};
+use crate::plain::Plain;
 use crate::process::{Process, ServiceCode};
 use crate::state::{Program, ServiceState};
 use crate::sys::new_state;
@@ -95,7 +96,10 @@ impl LuaService {
                 Ok(why) => Ok([Value::String(why)].into_iter().collect()),
                 Err(error) => Err(error.into()),
             },
-            Payload::Value(_) => Ok(MultiValue::new()),
+            Payload::Value(values) => match values.downcast_ref::<Vec<Plain>>() {
+                Some(values) => Plain::all_into_lua(values, &self.lua),
+                None => Ok(MultiValue::new()),
+            },
         };
         values.map_err(|_| payload)
     }

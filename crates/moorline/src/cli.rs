@@ -23,7 +23,7 @@ pub(crate) enum Served {
     /// Whatever its app handles, with a check of the app's settings.
     App(CheckApp),
     /// There is no app.
-    StaticOnly,
+    OnlyLua,
 }
 
 /// Checks `[app]` of the configuration at a path as its app reads it.

@@ -101,7 +101,7 @@ where
     Builder {
         start,
         default_config: None,
-        only_static: false,
+        only_lua: false,
     }
 }
 
@@ -110,7 +110,7 @@ where
 pub struct Builder<F> {
     start: F,
     default_config: Option<PathBuf>,
-    only_static: bool,
+    only_lua: bool,
 }
 
 impl<F> Builder<F> {
@@ -121,11 +121,11 @@ impl<F> Builder<F> {
         self
     }
 
-    /// There is no app: requests that only an app can answer are not served. For the `moorline` command.
+    /// There is an app only where the configuration names a script in Lua. For the `moorline` command.
     #[doc(hidden)]
     #[must_use]
-    pub fn only_static(mut self) -> Self {
-        self.only_static = true;
+    pub fn only_lua(mut self) -> Self {
+        self.only_lua = true;
         self
     }
 
@@ -138,8 +138,8 @@ impl<F> Builder<F> {
         if let Some(code) = moorline_engine::role::run_if_role(self.start) {
             return code;
         }
-        let app = match self.only_static {
-            true => cli::Served::StaticOnly,
+        let app = match self.only_lua {
+            true => cli::Served::OnlyLua,
             false => cli::Served::App(config::check_app::<A::Settings>),
         };
         cli::run(self.default_config, app)

@@ -46,6 +46,7 @@ pub use session::Session;
 pub use settings::NoSettings;
 pub use task::Task;
 
+pub use crate::config::LuaScript;
 pub use crate::session_id::{SessionId, SessionIdError};
 pub use crate::wire::{CloseReason, Peer, SessionTls};
 

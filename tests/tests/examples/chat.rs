@@ -33,14 +33,14 @@ fn start(greeting: &str) -> Engine {
 }
 
 #[track_caller]
-fn sees(browser: &mut Browser, tab: &Tab, line: &str) {
+pub(super) fn sees(browser: &mut Browser, tab: &Tab, line: &str) {
     eventually(&format!("the tab shows {line:?}"), || {
         browser.text(tab, "#lines").contains(line)
     });
 }
 
 #[track_caller]
-fn say(browser: &mut Browser, tab: &Tab, text: &str) {
+pub(super) fn say(browser: &mut Browser, tab: &Tab, text: &str) {
     browser.type_into(tab, "#text", text);
     browser.click(tab, "#form button");
 }

@@ -2,6 +2,7 @@
 
 mod chat;
 mod chat_app;
+mod chat_lua;
 mod library;
 mod rooms;
 mod stream_answer;

@@ -11,4 +11,5 @@ mod messages;
 mod modules;
 mod names;
 mod script;
+mod sessions;
 mod waiting;

@@ -12,13 +12,15 @@ use super::{Failure, Paths, Served, finish};
 
 pub(super) fn serve(paths: &Paths, config: Option<PathBuf>) -> ExitCode {
     finish(load(paths, config).and_then(|loaded| {
-        if let Served::StaticOnly = paths.served
+        if let Served::OnlyLua = paths.served
+            && loaded.config.workers.lua.is_none()
             && let Some(name) = needs_app(&loaded.config)
         {
             return Err(Failure::failed(format!(
                 "the listener {name:?} has sessions, and this command has no app to handle them\n  \
-                 hint: write one, whose `main` is `moorline::run(MyApp::start)`; `cargo doc -p moorline --open` \
-                 begins with an example. Its program then serves this configuration"
+                 hint: write `lua = \"main.lua\"` in [workers] and a script that handles them; or an app in Rust, whose `main` \
+                 is `moorline::run(MyApp::start)`: `cargo doc -p moorline --open` begins with an example. Its program then \
+                 serves this configuration"
             )));
         }
         supervisor::serve(loaded).map_err(Failure::failed)
@@ -60,9 +62,15 @@ fn load(paths: &Paths, config: Option<PathBuf>) -> Result<Loaded, Failure> {
     let loaded = config::load(&path);
     let app = match paths.served {
         Served::App(check_app) => check_app(&path),
-        Served::StaticOnly => Ok(()),
+        Served::OnlyLua => Ok(()),
     };
     match (loaded, app) {
+        (Ok(loaded), Ok(())) if has_two_apps(paths, &loaded.config) => {
+            return Err(Failure::usage(
+                "`lua` in [workers] is for the `moorline` command, and this program is an app itself\n  \
+                 hint: remove the key, or serve the file with `moorline`",
+            ));
+        }
         (Ok(loaded), Ok(())) => Ok(loaded),
         (Err(mut errors), Err(more)) if errors != more => {
             errors.0.extend(more.0);
@@ -74,6 +82,10 @@ fn load(paths: &Paths, config: Option<PathBuf>) -> Result<Loaded, Failure> {
         (Err(errors), _) | (_, Err(errors)) => Err(errors),
     }
     .map_err(Failure::usage)
+}
+
+fn has_two_apps(paths: &Paths, config: &Config) -> bool {
+    matches!(paths.served, Served::App(_)) && config.workers.lua.is_some()
 }
 
 /// The name of a listener whose connections an app has to handle.

@@ -13,6 +13,7 @@ use tokio::time::{Instant, sleep_until};
 
 use crate::app::task::WhenFull;
 use crate::app::{PostError, SendError, Session, SessionId, Task, TaskError};
+use crate::config::LuaScript;
 use crate::control::Role;
 use crate::wire::Peer;
 use crate::{Core, TASKS, run_timer};
@@ -75,6 +76,11 @@ impl Context {
     /// The app's name in logs and process titles.
     pub fn name(&self) -> &str {
         &self.0.config.name
+    }
+
+    /// The script of an app in Lua, as the configuration names it.
+    pub fn lua(&self) -> Option<&LuaScript> {
+        self.0.config.workers.lua.as_ref()
     }
 
     /// A handle to any session, whichever process serves it. The session may not exist: then the first send is lost, and later

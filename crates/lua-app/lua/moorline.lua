@@ -1,0 +1,133 @@
+-- The module `moorline`: sessions that live in the gateway. `core` is written in Rust: see `crates/lua-app/src/functions.rs`.
+
+local core = ...
+local skynet = require "skynet"
+
+local moorline = { slot = core.slot, generation = core.generation, workers = core.workers, leader = core.leader }
+
+-- The first byte of what `keep` packs. The next build reads what this one has kept.
+local PACKED <const> = "\1"
+
+local Session = {}
+Session.__index = Session
+
+local sessions = {}
+
+local function handle(number)
+	return sessions[number] or setmetatable({ number = number, id = string.format("%016x", number) }, Session)
+end
+
+local function send(self, data, is_text)
+	local sent, why = core.try_send(self.number, data, is_text)
+	if sent or why then
+		return sent, why
+	end
+	return skynet.call(core.engine, "moorline", "send", self.number, data, is_text)
+end
+
+function Session:send(data) return send(self, data, false) end
+function Session:send_text(text) return send(self, text, true) end
+function Session:push(data) return core.push(self.number, data, false) end
+function Session:push_text(text) return core.push(self.number, text, true) end
+function Session:close(code, text) return core.close(self.number, code, text) end
+function Session:close_now() return core.close_now(self.number) end
+function Session:join(group) return core.join(self.number, group) end
+function Session:leave(group) return core.leave(self.number, group) end
+function Session:set_label(label) return core.label(self.number, label) end
+function Session:pause() return core.pause(self.number, true) end
+function Session:resume() return core.pause(self.number, false) end
+
+function Session:keep(...)
+	if select("#", ...) == 0 then
+		return core.keep(self.number)
+	end
+	return core.keep(self.number, PACKED .. skynet.packstring(...))
+end
+
+function Session:load()
+	local kept = core.kept(self.number)
+	if kept and kept:sub(1, 1) == PACKED then
+		return skynet.unpack(kept:sub(2))
+	end
+	return nil
+end
+
+function Session:__tostring() return "session " .. self.id end
+
+-- Any session of the engine, by the id that logs and commands show.
+function moorline.session(id)
+	local number = math.type(id) == "integer" and id or (#id == 16 and tonumber(id, 16))
+	return handle(number or error("an id has 16 hexadecimal digits: " .. tostring(id), 2))
+end
+
+local Group = {}
+Group.__index = Group
+
+function moorline.group(name)
+	return setmetatable({ name = name }, Group)
+end
+
+function Group:join(session) return session:join(self.name) end
+function Group:leave(session) return session:leave(self.name) end
+function Group:send(data) return skynet.call(core.engine, "moorline", "broadcast", self.name, data, false) end
+function Group:send_text(text) return skynet.call(core.engine, "moorline", "broadcast", self.name, text, true) end
+
+function Group:members()
+	local members = table.pack(skynet.call(core.engine, "moorline", "members", self.name))
+	if members[1] == nil and members[2] then
+		return nil, members[2]
+	end
+	for i = 1, members.n do
+		members[i] = handle(members[i])
+	end
+	members.n = nil
+	return members
+end
+
+function moorline.reload()
+	return skynet.call(core.engine, "moorline", "reload")
+end
+
+local handlers
+local events = {}
+
+function events.open(number, is_adopted, listener, peer)
+	local session = handle(number)
+	session.listener, session.peer = listener, peer
+	sessions[number] = session
+	if handlers.open then
+		handlers.open(session, is_adopted)
+	end
+end
+
+function events.message(number, data, is_text)
+	local session = sessions[number]
+	if session and handlers.message then
+		handlers.message(session, data, is_text)
+	end
+end
+
+function events.close(number, reason)
+	local session = sessions[number]
+	sessions[number] = nil
+	if session and handlers.close then
+		handlers.close(session, reason)
+	end
+end
+
+skynet.register_protocol {
+	name = "moorline", id = core.kind, pack = skynet.pack, unpack = skynet.unpack,
+	dispatch = function(_, _, event, ...)
+		events[event](...)
+		skynet.retpack()
+	end,
+}
+
+-- This service handles sessions: those of the listener `handlers.listener`, or all that no other service names.
+function moorline.serve(new)
+	assert(type(new) == "table", "moorline.serve needs a table of handlers")
+	handlers = new
+	core.serve(skynet.self(), new.listener)
+end
+
+return moorline

@@ -1,0 +1,113 @@
+//! The hooks.
+
+use std::rc::Rc;
+
+use moorline_actor::LaunchOptions;
+use moorline_lua::{Embedded, EmbeddedOptions, RunOptions};
+use moorline_worker::app::{
+    App, CloseReason, Context, LuaScript, Message, Opened, Result, Session,
+};
+use tokio::sync::oneshot;
+use tokio::task::spawn_local;
+
+use crate::bridge::CallError;
+use crate::functions::MODULES;
+use crate::serving::{BridgeService, Serving};
+use crate::settings::LuaSettings;
+
+/// Services in Lua, if the configuration names a script; otherwise nothing.
+#[derive(Debug)]
+pub struct LuaApp(Option<Running>);
+
+#[derive(Debug)]
+struct Running {
+    serving: Rc<Serving>,
+    /// Its services end with it.
+    _services: Embedded,
+}
+
+impl App for LuaApp {
+    type Settings = LuaSettings;
+
+    async fn start(context: Context, settings: LuaSettings) -> Result<Self> {
+        match context.lua() {
+            Some(script) if !context.is_task() => {
+                let script = script.clone();
+                Ok(Self(Some(
+                    Running::start(context, &script, settings).await?,
+                )))
+            }
+            _ => Ok(Self(None)),
+        }
+    }
+
+    async fn open(self: Rc<Self>, session: Session, opened: Opened) -> Result {
+        let Some(running) = &self.0 else {
+            return Ok(());
+        };
+        let is_adopted = opened == Opened::Adopted;
+        running.serving.open(&session, is_adopted).await?;
+        Ok(())
+    }
+
+    async fn message(self: Rc<Self>, session: Session, message: Message) -> Result {
+        let Some(running) = &self.0 else {
+            return Ok(());
+        };
+        let is_text = message.is_text();
+        let bytes = message.into_vec();
+        running.serving.message(&session, bytes, is_text).await
+    }
+
+    async fn close(self: Rc<Self>, session: Session, reason: CloseReason) -> Result {
+        match &self.0 {
+            Some(running) => running.serving.close(&session, reason).await,
+            None => Ok(()),
+        }
+    }
+}
+
+impl Running {
+    /// Runs the script up to the end of its start function.
+    async fn start(context: Context, script: &LuaScript, settings: LuaSettings) -> Result<Self> {
+        let serving = Serving::new(context.clone());
+        let (services, this_loop) = Embedded::start(EmbeddedOptions {
+            run: RunOptions::for_script(
+                &script.script,
+                &script.arguments,
+                script.path.as_deref(),
+                1,
+            )?,
+            variables: settings.into_variables(),
+            modules: MODULES.to_vec(),
+        })?;
+        spawn_local(async move {
+            this_loop.await;
+            // A script that calls `skynet.abort` wants a fresh process.
+            if context.recycle().is_ok() {
+                tracing::warn!("the services in Lua have ended: this worker is replaced");
+            }
+        });
+        let (tell, told) = oneshot::channel();
+        services.launch(move |port| {
+            let serving = Serving::here().ok_or("no hooks are on this thread")?;
+            serving.bridge.set_port(port);
+            let _ = tell.send(());
+            Ok(Box::new(BridgeService(serving)))
+        })?;
+        told.await?;
+        let first = services.first();
+        let launched = serving.bridge.ask(|port, session| {
+            let options = LaunchOptions::default();
+            let launched = port.launch(options, session, first);
+            launched
+                .map(drop)
+                .map_err(|error| CallError::Failed(error.to_string()))
+        });
+        launched.await?;
+        Ok(Self {
+            serving,
+            _services: services,
+        })
+    }
+}

@@ -1,0 +1,161 @@
+//! The functions that the module `moorline` stands on.
+
+use std::rc::Rc;
+
+use mlua::{Function, Lua, LuaString, Table};
+use moorline_actor::ServiceId;
+use moorline_lua::ForeignModule;
+use moorline_worker::app::{SendError, Session};
+
+use crate::bridge::ENGINE;
+use crate::serving::Serving;
+
+/// What scripts can require beside skynet's modules.
+pub(crate) const MODULES: &[ForeignModule] = &[ForeignModule {
+    name: "moorline",
+    load,
+}];
+
+/// `true`; or `nil` and a reason.
+type Outcome = (Option<bool>, Option<String>);
+
+fn outcome(sent: Result<(), SendError>) -> Outcome {
+    match sent {
+        Ok(()) => (Some(true), None),
+        Err(error) => (None, Some(error.to_string())),
+    }
+}
+
+fn load(lua: &Lua) -> mlua::Result<Function> {
+    let chunk = lua.load(include_str!("../lua/moorline.lua"));
+    let module = chunk.set_name("=moorline").into_function()?;
+    lua.create_function(move |lua, ()| {
+        let serving = Serving::here()
+            .ok_or_else(|| mlua::Error::runtime("there is no engine on this thread"))?;
+        let core = lua.create_table()?;
+        sending(lua, &core, &serving)?;
+        keeping(lua, &core, &serving)?;
+        of_the_process(lua, &core, &serving)?;
+        module.call::<Table>(core)
+    })
+}
+
+/// A function about one session.
+fn about<A: mlua::FromLuaMulti + 'static>(
+    lua: &Lua,
+    serving: &Rc<Serving>,
+    act: impl Fn(Session, A) -> Result<(), SendError> + 'static,
+) -> mlua::Result<Function>
+where
+    (i64, A): mlua::FromLuaMulti,
+{
+    let serving = serving.clone();
+    lua.create_function(move |_, (id, more): (i64, A)| {
+        let session = serving.session(id.cast_unsigned());
+        Ok(outcome(act(session, more)))
+    })
+}
+
+/// Data, and whether it is text.
+type Data = (LuaString, Option<bool>);
+
+fn sending(lua: &Lua, core: &Table, serving: &Rc<Serving>) -> mlua::Result<()> {
+    let push = about(lua, serving, |session, data: (LuaString, Option<bool>)| {
+        let (bytes, is_text): Data = data;
+        match is_text {
+            Some(true) => session.push_text(bytes.to_string_lossy()),
+            _ => session.push(bytes.as_bytes()),
+        }
+    })?;
+    core.set("push", push)?;
+    let shared = serving.clone();
+    // `nil` without a reason: there is no room now.
+    let try_send = lua.create_function(
+        move |_, (id, bytes, is_text): (i64, LuaString, Option<bool>)| {
+            let session = shared.session(id.cast_unsigned());
+            let sent = match is_text {
+                Some(true) => session.try_send_text(bytes.to_string_lossy()),
+                _ => session.try_send(bytes.as_bytes()),
+            };
+            Ok(match sent {
+                Err(SendError::Full) => (None, None),
+                sent => outcome(sent),
+            })
+        },
+    )?;
+    core.set("try_send", try_send)?;
+    let close = about(
+        lua,
+        serving,
+        |session, how: (Option<u16>, Option<String>)| match how {
+            (Some(code), Some(text)) => session.close_with_text(code, &text),
+            (Some(code), None) => session.close_with(code),
+            (None, _) => session.close(),
+        },
+    )?;
+    core.set("close", close)?;
+    let close_now = about(lua, serving, |session, (): ()| session.close_now())?;
+    core.set("close_now", close_now)
+}
+
+fn keeping(lua: &Lua, core: &Table, serving: &Rc<Serving>) -> mlua::Result<()> {
+    let keep = about(
+        lua,
+        serving,
+        |session, bytes: Option<LuaString>| match bytes {
+            Some(bytes) => session.keep_bytes(bytes.as_bytes()),
+            None => session.keep_bytes([]),
+        },
+    )?;
+    core.set("keep", keep)?;
+    let shared = serving.clone();
+    let kept = lua.create_function(move |lua, id: i64| {
+        let session = shared.session(id.cast_unsigned());
+        let bytes = session.load_bytes();
+        bytes.map(|bytes| lua.create_string(bytes)).transpose()
+    })?;
+    core.set("kept", kept)?;
+    let label = about(lua, serving, |session, label: LuaString| {
+        session.set_label(label.as_bytes())
+    })?;
+    core.set("label", label)?;
+    let pause = about(lua, serving, |session, is_paused: bool| match is_paused {
+        true => session.pause(),
+        false => session.resume(),
+    })?;
+    core.set("pause", pause)?;
+    for (name, joins) in [("join", true), ("leave", false)] {
+        let context = serving.context.clone();
+        let member = about(lua, serving, move |session, group: LuaString| {
+            let group = context.group(group.as_bytes());
+            match joins {
+                true => group.join(&session),
+                false => group.leave(&session),
+            }
+        })?;
+        core.set(name, member)?;
+    }
+    Ok(())
+}
+
+fn of_the_process(lua: &Lua, core: &Table, serving: &Rc<Serving>) -> mlua::Result<()> {
+    let shared = serving.clone();
+    let serve = lua.create_function(move |_, (service, listener): (u32, Option<String>)| {
+        shared.add(ServiceId::from_number(service), listener);
+        Ok(())
+    })?;
+    core.set("serve", serve)?;
+    core.set("kind", ENGINE.0)?;
+    core.set(
+        "engine",
+        serving.bridge.port().map(|port| port.id().number()),
+    )?;
+    core.set("slot", serving.context.slot())?;
+    core.set("generation", serving.context.generation())?;
+    core.set("workers", serving.context.workers())?;
+    let context = serving.context.clone();
+    core.set(
+        "leader",
+        lua.create_function(move |_, ()| Ok(context.leader()))?,
+    )
+}

@@ -1,0 +1,26 @@
+//! An app whose handlers are services in Lua: what the `moorline` command serves where the configuration names a script.
+//!
+//! Each worker runs the script and the services that it launches, on its own thread beside the hooks. A service that calls
+//! `require("moorline").serve` gets sessions: their hooks become calls to it, and a hook ends when its call does. So a reload waits for what a
+//! service has begun, and an error in Lua is an error of its hook.
+//!
+//! The modules, from top to bottom; none uses one above it:
+//!
+//! - `app`: the hooks
+//! - `functions`: what the module `moorline` stands on
+//! - `serving`: which service has which session
+//! - `asked`: what services ask of the engine
+//! - `bridge`: calls from hooks to services
+//! - `settings`: the `[app]` table
+
+#![forbid(unsafe_code)]
+
+mod app;
+mod asked;
+mod bridge;
+mod functions;
+mod serving;
+mod settings;
+
+pub use app::LuaApp;
+pub use settings::LuaSettings;

@@ -1,0 +1,255 @@
+//! Which service has which session.
+
+use std::cell::{Cell, RefCell};
+use std::rc::{Rc, Weak};
+
+use moorline_actor::{Actor, Kind, Message, Payload, ServiceId};
+use moorline_lua::Plain;
+use moorline_worker::app::{CloseReason, Context, Result, Session, SessionId};
+use rustc_hash::FxHashMap;
+use tokio::task::spawn_local;
+
+use crate::asked::{Answer, Asked};
+use crate::bridge::{Bridge, CallError, ENGINE};
+
+thread_local! {
+    static HERE: RefCell<Weak<Serving>> = const { RefCell::new(Weak::new()) };
+}
+
+/// The sessions of this process and the services that serve them.
+#[derive(Debug)]
+pub(crate) struct Serving {
+    pub(crate) context: Context,
+    pub(crate) bridge: Rc<Bridge>,
+    /// Sessions that were opened in a service, by their ids.
+    sessions: RefCell<FxHashMap<u64, Served>>,
+    services: RefCell<Vec<Server>>,
+    /// Where the search for a service begins.
+    turn: Cell<usize>,
+}
+
+#[derive(Debug, Clone)]
+struct Served {
+    session: Session,
+    service: ServiceId,
+}
+
+/// A service that serves.
+#[derive(Debug)]
+struct Server {
+    service: ServiceId,
+    /// The listener whose sessions it gets; of none: all that no other service names.
+    listener: Option<String>,
+}
+
+/// Why a session is not served.
+#[derive(Debug)]
+struct NobodyServes(String);
+
+impl std::fmt::Display for NobodyServes {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(
+            f,
+            "no service in Lua serves the listener {:?}: one of them has to call require(\"moorline\").serve",
+            self.0
+        )
+    }
+}
+
+impl std::error::Error for NobodyServes {}
+
+impl Serving {
+    pub(crate) fn new(context: Context) -> Rc<Self> {
+        let this = Rc::new(Self {
+            context,
+            bridge: Rc::default(),
+            sessions: RefCell::default(),
+            services: RefCell::default(),
+            turn: Cell::new(0),
+        });
+        HERE.set(Rc::downgrade(&this));
+        this
+    }
+
+    /// The one of this thread.
+    pub(crate) fn here() -> Option<Rc<Self>> {
+        HERE.with_borrow(Weak::upgrade)
+    }
+
+    /// A service wants sessions.
+    pub(crate) fn add(&self, service: ServiceId, listener: Option<String>) {
+        let mut services = self.services.borrow_mut();
+        services.retain(|server| server.service != service || server.listener != listener);
+        services.push(Server { service, listener });
+        if let Some(port) = self.bridge.port() {
+            port.watch(service);
+        }
+    }
+
+    /// A service has ended. Its sessions go to others with their next messages; without others the process is replaced.
+    fn remove(&self, service: ServiceId) {
+        let mut services = self.services.borrow_mut();
+        services.retain(|server| server.service != service);
+        if services.is_empty() && self.context.recycle().is_ok() {
+            tracing::warn!(
+                "the last service in Lua that serves has ended: this worker is replaced"
+            );
+        }
+    }
+
+    /// The service for a new session of a listener.
+    fn choose(&self, listener: &str) -> Option<ServiceId> {
+        let services = self.services.borrow();
+        let named = |server: &&Server| server.listener.as_deref() == Some(listener);
+        let mut fitting: Vec<_> = services.iter().filter(named).collect();
+        if fitting.is_empty() {
+            let all = services.iter();
+            fitting = all.filter(|server| server.listener.is_none()).collect();
+        }
+        let turn = self.turn.get();
+        self.turn.set(turn.wrapping_add(1));
+        let chosen = fitting.get(turn.checked_rem(fitting.len())?)?;
+        Some(chosen.service)
+    }
+
+    pub(crate) async fn open(&self, session: &Session, is_adopted: bool) -> Result<ServiceId> {
+        let listener = session.listener().to_owned();
+        let service = self
+            .choose(&listener)
+            .ok_or_else(|| NobodyServes(listener.clone()))?;
+        let served = Served {
+            session: session.clone(),
+            service,
+        };
+        let id = u64::from(session.id());
+        self.sessions.borrow_mut().insert(id, served);
+        let values = vec![
+            event("open"),
+            number(id),
+            Plain::Flag(is_adopted),
+            Plain::Text(listener.into_bytes()),
+            Plain::Text(session.peer().to_string().into_bytes()),
+        ];
+        self.bridge.call(service, values).await?;
+        Ok(service)
+    }
+
+    pub(crate) async fn message(
+        &self,
+        session: &Session,
+        bytes: Vec<u8>,
+        is_text: bool,
+    ) -> Result<()> {
+        let id = u64::from(session.id());
+        let service = match self.service_of(id) {
+            Some(service) => service,
+            // Its service has ended: another one takes it over.
+            None => self.open(session, true).await?,
+        };
+        let values = vec![
+            event("message"),
+            number(id),
+            Plain::Text(bytes),
+            Plain::Flag(is_text),
+        ];
+        self.bridge.call(service, values).await?;
+        Ok(())
+    }
+
+    pub(crate) async fn close(&self, session: &Session, reason: CloseReason) -> Result<()> {
+        let id = u64::from(session.id());
+        let service = self.service_of(id);
+        let closed = match service {
+            Some(service) => {
+                let reason = Plain::Text(reason.to_string().into_bytes());
+                let values = vec![event("close"), number(id), reason];
+                self.bridge.call(service, values).await
+            }
+            None => Ok(Vec::new()),
+        };
+        self.sessions.borrow_mut().remove(&id);
+        match closed {
+            // A service that has ended needs not be told.
+            Ok(_) | Err(CallError::Gone) => Ok(()),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// The living service that a session was opened in.
+    fn service_of(&self, id: u64) -> Option<ServiceId> {
+        let sessions = self.sessions.borrow();
+        let service = sessions.get(&id)?.service;
+        self.bridge.port()?.is_alive(service).then_some(service)
+    }
+
+    /// A handle to a session: one of this process with what is known of it, or any other.
+    pub(crate) fn session(&self, id: u64) -> Session {
+        let known = self.sessions.borrow().get(&id).cloned();
+        match known {
+            Some(served) => served.session,
+            None => self.context.session(SessionId::from(id)),
+        }
+    }
+}
+
+fn event(name: &str) -> Plain {
+    Plain::Text(name.into())
+}
+
+/// Ids are unsigned, Lua's integers are not: the bits are the same.
+fn number(id: u64) -> Plain {
+    Plain::Integer(id.cast_signed())
+}
+
+/// The bridge's mailbox.
+#[derive(Debug)]
+pub(crate) struct BridgeService(pub(crate) Rc<Serving>);
+
+impl Actor for BridgeService {
+    fn receive(&mut self, message: Message) {
+        let Message {
+            source,
+            session,
+            kind,
+            payload,
+        } = message;
+        match kind {
+            Kind::RESPONSE => self.0.bridge.answer(session, Ok(payload)),
+            Kind::ERROR => {
+                let why = match payload {
+                    Payload::Failure(why) => why.into(),
+                    _ => String::new(),
+                };
+                self.0.bridge.answer(session, Err(CallError::Failed(why)));
+            }
+            Kind::EXITED => self.0.remove(source),
+            ENGINE if session != 0 => {
+                let (serving, asked) = (self.0.clone(), Asked::read(&payload));
+                spawn_local(async move {
+                    let answer = match asked {
+                        Some(asked) => asked.carry_out(&serving.context).await,
+                        None => Err("the request is malformed".to_owned()),
+                    };
+                    serving.reply(source, session, answer);
+                });
+            }
+            _ => {}
+        }
+    }
+}
+
+impl Serving {
+    fn reply(&self, to: ServiceId, session: u32, answer: Answer) {
+        let Some(port) = self.bridge.port() else {
+            return;
+        };
+        let values = answer.unwrap_or_else(|why| vec![Plain::Nil, Plain::Text(why.into_bytes())]);
+        // A service that has ended waits for nothing.
+        let _ = port.send(
+            to,
+            Kind::RESPONSE,
+            session,
+            Payload::Value(Box::new(values)),
+        );
+    }
+}
