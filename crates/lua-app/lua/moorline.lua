@@ -115,11 +115,53 @@ function events.close(number, reason)
 	end
 end
 
+-- Fields with one name are one value, separated by commas.
+local function request_of(method, target, path, route, peer, listener, body, ...)
+	local headers = {}
+	for i = 1, select("#", ...), 2 do
+		local name, value = select(i, ...)
+		name = name:lower()
+		headers[name] = headers[name] and headers[name] .. ", " .. value or value
+	end
+	return {
+		method = method, target = target, path = path, query = target:match "%?(.*)$", route = route, peer = peer, listener = listener,
+		body = body, headers = headers,
+	}
+end
+
+local function flat(values, n, headers)
+	for name, value in pairs(headers or {}) do
+		values[n + 1], values[n + 2] = tostring(name), tostring(value)
+		n = n + 2
+	end
+	return table.unpack(values, 1, n)
+end
+
+function events.request(...)
+	local status, body, headers = handlers.request(request_of(...))
+	if type(status) == "string" then
+		status, body, headers = 200, status, body
+	end
+	return flat({ status or 404, body and tostring(body) or "" }, 2, headers)
+end
+
+function events.accept(...)
+	local decision, body = handlers.accept(request_of(...))
+	if decision == false then
+		return "refuse", 403, ""
+	elseif math.type(decision) == "integer" then
+		return "refuse", decision, body and tostring(body) or ""
+	elseif decision == nil or decision == true then
+		return "accept"
+	end
+	local values = { "accept", decision.label, decision.bind, decision.protocol, decision.any_origin == true }
+	return flat(values, 5, decision.headers)
+end
+
 skynet.register_protocol {
 	name = "moorline", id = core.kind, pack = skynet.pack, unpack = skynet.unpack,
 	dispatch = function(_, _, event, ...)
-		events[event](...)
-		skynet.retpack()
+		skynet.retpack(events[event](...))
 	end,
 }
 
@@ -127,7 +169,7 @@ skynet.register_protocol {
 function moorline.serve(new)
 	assert(type(new) == "table", "moorline.serve needs a table of handlers")
 	handlers = new
-	core.serve(skynet.self(), new.listener)
+	core.serve(skynet.self(), new.listener, new.accept ~= nil, new.request ~= nil)
 end
 
 return moorline

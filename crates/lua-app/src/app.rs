@@ -5,7 +5,8 @@ use std::rc::Rc;
 use moorline_actor::LaunchOptions;
 use moorline_lua::{Embedded, EmbeddedOptions, RunOptions};
 use moorline_worker::app::{
-    App, CloseReason, Context, LuaScript, Message, Opened, Result, Session,
+    Accept, App, CloseReason, Context, LuaScript, Message, Opened, Request, Response, Result,
+    Session,
 };
 use tokio::sync::oneshot;
 use tokio::task::spawn_local;
@@ -38,6 +39,20 @@ impl App for LuaApp {
                 )))
             }
             _ => Ok(Self(None)),
+        }
+    }
+
+    async fn accept(self: Rc<Self>, request: Request) -> Result<Accept> {
+        match &self.0 {
+            Some(running) => running.serving.accept(&request).await,
+            None => Ok(Accept::by_rules()),
+        }
+    }
+
+    async fn request(self: Rc<Self>, request: Request) -> Result<Response> {
+        match &self.0 {
+            Some(running) => running.serving.request(&request).await,
+            None => Ok(Response::new(404)),
         }
     }
 

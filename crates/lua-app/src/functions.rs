@@ -8,7 +8,7 @@ use moorline_lua::ForeignModule;
 use moorline_worker::app::{SendError, Session};
 
 use crate::bridge::ENGINE;
-use crate::serving::Serving;
+use crate::serving::{Handles, Serving};
 
 /// What scripts can require beside skynet's modules.
 pub(crate) const MODULES: &[ForeignModule] = &[ForeignModule {
@@ -140,8 +140,10 @@ fn keeping(lua: &Lua, core: &Table, serving: &Rc<Serving>) -> mlua::Result<()> {
 
 fn of_the_process(lua: &Lua, core: &Table, serving: &Rc<Serving>) -> mlua::Result<()> {
     let shared = serving.clone();
-    let serve = lua.create_function(move |_, (service, listener): (u32, Option<String>)| {
-        shared.add(ServiceId::from_number(service), listener);
+    type Serve = (u32, Option<String>, bool, bool);
+    let serve = lua.create_function(move |_, (service, listener, accept, request): Serve| {
+        let handles = Handles { accept, request };
+        shared.add(ServiceId::from_number(service), listener, handles);
         Ok(())
     })?;
     core.set("serve", serve)?;

@@ -9,6 +9,7 @@
 //! - `app`: the hooks
 //! - `functions`: what the module `moorline` stands on
 //! - `serving`: which service has which session
+//! - `http`: requests and answers as values
 //! - `asked`: what services ask of the engine
 //! - `bridge`: calls from hooks to services
 //! - `settings`: the `[app]` table
@@ -19,6 +20,7 @@ mod app;
 mod asked;
 mod bridge;
 mod functions;
+mod http;
 mod serving;
 mod settings;
 

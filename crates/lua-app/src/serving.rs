@@ -5,12 +5,15 @@ use std::rc::{Rc, Weak};
 
 use moorline_actor::{Actor, Kind, Message, Payload, ServiceId};
 use moorline_lua::Plain;
-use moorline_worker::app::{CloseReason, Context, Result, Session, SessionId};
+use moorline_worker::app::{
+    Accept, CloseReason, Context, Request, Response, Result, Session, SessionId,
+};
 use rustc_hash::FxHashMap;
 use tokio::task::spawn_local;
 
 use crate::asked::{Answer, Asked};
 use crate::bridge::{Bridge, CallError, ENGINE};
+use crate::http;
 
 thread_local! {
     static HERE: RefCell<Weak<Serving>> = const { RefCell::new(Weak::new()) };
@@ -40,6 +43,16 @@ struct Server {
     service: ServiceId,
     /// The listener whose sessions it gets; of none: all that no other service names.
     listener: Option<String>,
+    handles: Handles,
+}
+
+/// What a service handles beside sessions.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Handles {
+    /// Requests for sessions, before they are answered.
+    pub(crate) accept: bool,
+    /// Plain requests.
+    pub(crate) request: bool,
 }
 
 /// Why a session is not served.
@@ -77,10 +90,14 @@ impl Serving {
     }
 
     /// A service wants sessions.
-    pub(crate) fn add(&self, service: ServiceId, listener: Option<String>) {
+    pub(crate) fn add(&self, service: ServiceId, listener: Option<String>, handles: Handles) {
         let mut services = self.services.borrow_mut();
         services.retain(|server| server.service != service || server.listener != listener);
-        services.push(Server { service, listener });
+        services.push(Server {
+            service,
+            listener,
+            handles,
+        });
         if let Some(port) = self.bridge.port() {
             port.watch(service);
         }
@@ -97,14 +114,16 @@ impl Serving {
         }
     }
 
-    /// The service for a new session of a listener.
-    fn choose(&self, listener: &str) -> Option<ServiceId> {
+    /// The service for a new session of a listener, or for a request.
+    fn choose(&self, listener: &str, fits: impl Fn(&Handles) -> bool) -> Option<ServiceId> {
         let services = self.services.borrow();
+        let services = || services.iter().filter(|server| fits(&server.handles));
         let named = |server: &&Server| server.listener.as_deref() == Some(listener);
-        let mut fitting: Vec<_> = services.iter().filter(named).collect();
+        let mut fitting: Vec<_> = services().filter(named).collect();
         if fitting.is_empty() {
-            let all = services.iter();
-            fitting = all.filter(|server| server.listener.is_none()).collect();
+            fitting = services()
+                .filter(|server| server.listener.is_none())
+                .collect();
         }
         let turn = self.turn.get();
         self.turn.set(turn.wrapping_add(1));
@@ -112,10 +131,27 @@ impl Serving {
         Some(chosen.service)
     }
 
+    /// Whether a request begins a session: by the listener's rules, where no service decides about it.
+    pub(crate) async fn accept(&self, request: &Request) -> Result<Accept> {
+        let Some(service) = self.choose(request.listener(), |handles| handles.accept) else {
+            return Ok(Accept::by_rules());
+        };
+        let values = http::values_of("accept", request);
+        http::accept(self.bridge.call(service, values).await?)
+    }
+
+    pub(crate) async fn request(&self, request: &Request) -> Result<Response> {
+        let Some(service) = self.choose(request.listener(), |handles| handles.request) else {
+            return Ok(Response::text("no service in Lua answers requests here").status(404));
+        };
+        let values = http::values_of("request", request);
+        http::response(self.bridge.call(service, values).await?)
+    }
+
     pub(crate) async fn open(&self, session: &Session, is_adopted: bool) -> Result<ServiceId> {
         let listener = session.listener().to_owned();
         let service = self
-            .choose(&listener)
+            .choose(&listener, |_| true)
             .ok_or_else(|| NobodyServes(listener.clone()))?;
         let served = Served {
             session: session.clone(),

@@ -406,3 +406,88 @@ fn the_sample_of_the_page_works_over_a_reload() {
         hears(client, "ada: ahoy");
     }
 }
+
+const WEB: &str = r#"
+[workers]
+count = 1
+lua = "main.lua"
+[[listen]]
+address = "http://127.0.0.1:0"
+[[listen.route]]
+path = "/ws"
+kind = "websocket"
+[[listen.route]]
+path = "/api"
+kind = "app"
+"#;
+
+const WEB_HANDLERS: &str = r"
+accept = function(request)
+    local user = request.query
+    if user == 'nothing' then return end
+    if user == 'nobody' then return false end
+    if user == 'teapot' then return 418, 'short and stout' end
+    if user == 'nonsense' then return 99 end
+    return { label = user, headers = { ['x-user'] = user } }
+end,
+open = function(session) session:push_text 'open' end,
+message = function(session, data, is_text) session:push_text(data .. ' ' .. tostring(is_text)) end,
+request = function(request)
+    if request.query == 'plain' then return 'plain' end
+    if request.query == 'none' then return end
+    if request.query == 'fail' then error 'on purpose' end
+    if request.query == 'nonsense' then return 'a', { ['bad name'] = 'x' } end
+    skynet.sleep(1)
+    return 201, request.method .. ' ' .. request.body .. ' ' .. request.headers['x-test'], { ['x-answer'] = 'yes' }
+end,
+";
+
+#[test]
+fn requests_are_answered_and_sessions_let_in_or_refused() {
+    let engine = site(WEB, &serving(WEB_HANDLERS)).start();
+    let shake = |query: &str| {
+        let mut client = Client::connect(&engine, 0, Wire::Raw);
+        let head = client
+            .shake_hands(&format!("/ws?{query}"))
+            .expect("an answer");
+        (client, head)
+    };
+    for (query, status) in [
+        ("ada", " 101 "),
+        ("nothing", " 101 "),
+        ("nobody", " 403 "),
+        ("teapot", " 418 "),
+        ("nonsense", " 503 "),
+    ] {
+        let (_, head) = shake(query);
+        assert!(head.contains(status), "{query}: {head}");
+        assert_eq!(head.contains("x-user: ada"), query == "ada", "{head}");
+    }
+    for (request, status, contained) in [
+        (
+            "POST /api HTTP/1.1\r\nX-Test: a\r\nX-Test: b\r\nContent-Length: 2\r\n",
+            " 201 ",
+            "POST hi a, b",
+        ),
+        ("GET /api?plain HTTP/1.1\r\n", " 200 ", "plain"),
+        ("GET /api?none HTTP/1.1\r\n", " 404 ", ""),
+        ("GET /api?fail HTTP/1.1\r\n", " 500 ", ""),
+        ("GET /api?nonsense HTTP/1.1\r\n", " 500 ", ""),
+    ] {
+        let mut client = Client::connect(&engine, 0, Wire::Raw);
+        let body = if request.starts_with("POST") {
+            "hi"
+        } else {
+            ""
+        };
+        let whole = format!("{request}Host: localhost\r\nConnection: close\r\n\r\n{body}");
+        client.send_bytes(whole.as_bytes()).expect("it is open");
+        let answer = client.receive_bytes_to_end();
+        let answer = String::from_utf8_lossy(&answer);
+        assert!(
+            answer.contains(status) && answer.contains(contained),
+            "{request}: {answer}"
+        );
+    }
+    engine.logged(&["on purpose"]);
+}

@@ -59,7 +59,7 @@ impl Accept {
     }
 
     /// The listener's rules decide, about this request and all others.
-    pub(crate) fn by_rules() -> Self {
+    pub fn by_rules() -> Self {
         Self(Verdict::Rules)
     }
 
