@@ -1,5 +1,7 @@
 //! One service on its loop.
 
+use std::time::Duration;
+
 use crate::actor::Actor;
 use crate::id::ServiceId;
 use crate::mailbox::Mailbox;
@@ -23,6 +25,8 @@ pub(crate) struct ServiceCell {
     pub(crate) actor: Option<Box<dyn Actor>>,
     /// The messages that it has taken.
     pub(crate) handled: u64,
+    /// How long it has run since somebody asked for such times.
+    pub(crate) busy: Duration,
 }
 
 /// What a loop does with a service.

@@ -38,6 +38,8 @@ pub(crate) struct Local {
     pub(crate) names: NameCache,
     /// The service that runs.
     pub(crate) running: Cell<ServiceId>,
+    /// Since when it runs, if that is measured.
+    pub(crate) since: Cell<Option<Instant>>,
     /// The full mailbox that the running service has sent to.
     pub(crate) full: Cell<Option<ServiceId>>,
     /// Whether the loop is in a turn. Outside, a message has to wake it.
@@ -70,6 +72,7 @@ impl Local {
             timers: RefCell::default(),
             names: NameCache::default(),
             running: Cell::new(ServiceId::NONE),
+            since: Cell::new(None),
             full: Cell::new(None),
             is_in_turn: Cell::new(false),
         });

@@ -4,6 +4,7 @@ use std::cell::Cell;
 use std::fmt;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use crate::actor::Actor;
@@ -242,6 +243,26 @@ impl Port {
             .local
             .with_cell(state.id, state.cell, |cell| cell.handled);
         handled.unwrap_or(0)
+    }
+
+    /// How long the service has run on its loop. Counted for all services from the first call of this or of [`turn`](Self::turn) on.
+    pub fn busy(&self) -> Duration {
+        let state = &*self.0;
+        let busy = state
+            .local
+            .with_cell(state.id, state.cell, |cell| cell.busy);
+        busy.unwrap_or_default() + self.turn()
+    }
+
+    /// How long the service has run without a pause: 64 messages at most.
+    pub fn turn(&self) -> Duration {
+        let local = &self.0.local;
+        local.shared.is_measuring.store(true, Ordering::Relaxed);
+        let since = local
+            .since
+            .get()
+            .filter(|_| local.running.get() == self.0.id);
+        since.map_or(Duration::ZERO, |since| since.elapsed())
     }
 
     /// The time since the system started.

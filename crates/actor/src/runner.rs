@@ -81,6 +81,7 @@ fn start(local: &Local, launch: Launch) {
         watchers: Vec::new(),
         actor: None,
         handled: 0,
+        busy: Duration::ZERO,
     });
     // There are no more cells than slots, which are two million.
     let index = u32::try_from(index).unwrap_or(u32::MAX);
@@ -190,9 +191,14 @@ fn run_service(local: &Local, index: u32) {
     };
     local.running.set(id);
     local.full.set(None);
+    let is_measuring = local.shared.is_measuring.load(Ordering::Relaxed);
+    local.since.set(is_measuring.then(Instant::now));
     let outcome = catch_unwind(AssertUnwindSafe(|| batch(local, index, &mut *actor)));
     local.running.set(ServiceId::NONE);
     local.shared.loops[usize::from(local.index)].vitals.end();
+    if let Some(since) = local.since.take() {
+        local.with_cell(id, index, |cell| cell.busy += since.elapsed());
+    }
     if let Err(panic) = outcome {
         let text = panic_text(panic.as_ref());
         let report = Report::Panicked { service: id, text };

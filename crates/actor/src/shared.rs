@@ -23,6 +23,8 @@ pub(crate) struct Shared {
     pub(crate) loops: Box<[LoopSeat]>,
     pub(crate) started: Instant,
     pub(crate) is_stopping: AtomicBool,
+    /// Somebody has asked how long services run. Until then no clock is read for it.
+    pub(crate) is_measuring: AtomicBool,
     reporter: Reporter,
     /// Services that are no daemons.
     ordinary: Mutex<usize>,
@@ -98,6 +100,7 @@ impl Shared {
             loops: (0..loops).map(seat).collect(),
             started: Instant::now(),
             is_stopping: AtomicBool::new(false),
+            is_measuring: AtomicBool::new(false),
             reporter,
             ordinary: Mutex::new(0),
             is_empty: Condvar::new(),

@@ -16,7 +16,7 @@ end
 
 function COMMAND.STAT()
 	skynet.retpack {
-		task = skynet.task(), mqlen = core.mqlen(), message = core.stat "message", cpu = 0,
+		task = skynet.task(), mqlen = core.mqlen(), message = core.stat "message", cpu = core.stat "cpu",
 	}
 end
 
@@ -58,6 +58,28 @@ end
 function COMMAND.SUPPORT(name)
 	local p = proto[name]
 	skynet.retpack(p ~= nil and p.dispatch ~= nil)
+end
+
+-- Runs a text in the service, and answers what it has printed.
+function COMMAND.RUN(source, filename, ...)
+	local inject = require "skynet.inject"
+	local ok, output = inject(skynet, source, filename, table.pack(...), skynet.dispatch_message, skynet.register_protocol)
+	collectgarbage "collect"
+	skynet.retpack(ok, table.concat(output, "\n"))
+end
+
+function COMMAND.TERM(service)
+	skynet.term(service)
+	skynet.ret()
+end
+
+function COMMAND.TRACELOG(name, flag)
+	if type(name) ~= "string" then
+		name, flag = "lua", name
+	end
+	skynet.error(string.format("Turn trace log %s for %s", flag, name))
+	skynet.traceproto(name, flag)
+	skynet.ret()
 end
 
 -- Is answered by the end of the service: as an error, as every call that is not answered.

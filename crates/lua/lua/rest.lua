@@ -25,12 +25,41 @@ local function unpack_answer(p, ok, ...)
 	error(... or "call failed", 2)
 end
 
+local function resumed(tag, ...)
+	if tag then
+		inner.trace().log(tag, "resume")
+	end
+	return ...
+end
+
+-- Waits for the answer of a call.
+local function wait_answer(session, addr)
+	local job = current()
+	job.to = addr
+	return resumed(job.tag, wait_for(session))
+end
+
+-- Before a call: the other service is told the tag, if this job has one.
+local function tell_tag(addr)
+	local job = current()
+	if job and job.tag then
+		inner.trace().call(job.tag, addr)
+	end
+end
+
 function inner.call(addr, p, ...)
+	tell_tag(addr)
 	local session, err = core.rawcall(addr, p.id, p.pack(...))
 	if not session then
 		error(err, 2)
 	end
-	return unpack_answer(p, wait_for(session))
+	return unpack_answer(p, wait_answer(session, addr))
+end
+
+function inner.trace()
+	local trace = core.trace()(inner)
+	inner.trace = function() return trace end
+	return trace
 end
 
 function inner.forgot(job)
@@ -46,6 +75,9 @@ end
 function inner.failed(job, err)
 	local text, session, source = text_of(err), job.session, job.source
 	job.session = nil
+	if job.tag ~= nil then
+		inner.trace().stop(job, "error")
+	end
 	-- Before what the coroutine closes: that may fail, too, or never end.
 	if session and session ~= 0 then
 		core.fail(source, session)
@@ -57,11 +89,11 @@ function inner.failed(job, err)
 end
 
 -- What takes the answers of `skynet.request`, by session. Their sessions are `false` in `waiting`.
-local collecting = {}
+local collecting, targets = {}, {}
 
 local function collected(session, ...)
 	local collect = collecting[session]
-	collecting[session] = nil
+	collecting[session], targets[session] = nil, nil
 	if waiting[session] == false then
 		waiting[session] = nil
 	end
@@ -108,8 +140,14 @@ function inner.other(kind, session, source, ...)
 		inner.load_debug()
 	end
 	local p = proto[id]
+	if id == skynet.PTYPE_TRACE and not p then
+		return inner.trace().arrived(source, skynet.tostring(...))
+	end
 	local job = take_job()
 	job.session, job.source = session, source
+	if inner.is_tracing and p then
+		inner.trace().request(job, p, source)
+	end
 	if not p or not p.dispatch then
 		local msg, size = ...
 		if not is_raw then
@@ -170,11 +208,30 @@ end
 -- Sending
 
 function skynet.rawcall(addr, typename, msg, sz)
+	tell_tag(addr)
 	local session, err = core.rawcall(addr, proto[typename].id, msg, sz)
 	if not session then
 		error(err, 2)
 	end
-	return answer(wait_for(session))
+	return answer(wait_answer(session, addr))
+end
+
+local function traced(trace, tag, ...)
+	trace.log(tag, "tracecall end")
+	return answer(...)
+end
+
+-- `rawcall` with a tag from elsewhere.
+function skynet.tracecall(tag, addr, typename, msg, sz)
+	local trace, id = inner.trace(), proto[typename].id
+	trace.log(tag, "tracecall begin")
+	core.rawsend(addr, skynet.PTYPE_TRACE, tag)
+	local session, err = core.rawcall(addr, id, msg, sz)
+	if not session then
+		error(err, 2)
+	end
+	current().to = addr
+	return traced(trace, tag, wait_for(session))
 end
 
 function skynet.rawsend(addr, typename, msg, sz)
@@ -204,6 +261,9 @@ function skynet.ret(msg, sz)
 		job.session = nil
 		core.trash(msg, sz)
 		return false
+	end
+	if job.tag then
+		inner.trace().log(job.tag, "response")
 	end
 	local sent, err = core.respond(job.source, session, msg or "", sz)
 	if err then
@@ -259,7 +319,7 @@ function skynet.register_protocol(class)
 	assert(not proto[name] and not proto[id])
 	assert(type(name) == "string" and type(id) == "number" and id >= 0 and id <= 255)
 	assert(id < 253, "the ids from 253 on are taken")
-	class.fast = class.pack == skynet.pack and class.unpack == skynet.unpack
+	class.fast = class.pack == skynet.pack and class.unpack == skynet.unpack and not inner.is_tracing
 	core.unpacks(id, class.fast)
 	proto[name], proto[id] = class, class
 end
@@ -292,7 +352,10 @@ local function suspend(token, session, kind)
 	local job = current()
 	sleeping[token] = session
 	sleeping[job] = kind
-	local ok, reason = wait_for(session)
+	if job.tag then
+		inner.trace().log(job.tag, "sleep", 3)
+	end
+	local ok, reason = resumed(job.tag, wait_for(session))
 	sleeping[token], sleeping[job] = nil, nil
 	if not ok then
 		return reason
@@ -319,11 +382,39 @@ function skynet.wakeup(token)
 	end
 end
 
+-- Where timers were set, by session: see `skynet.trace_timeout`.
+local set_at
+
 -- Returns what `skynet.killthread` takes.
 function skynet.timeout(ti, func)
 	local session = core.timeout(ti)
+	if set_at then
+		set_at[session] = traceback(string.format("TIMER %d+%d : ", core.now(), ti), 2)
+		local own = func
+		func = function()
+			set_at[session] = nil
+			own()
+		end
+	end
 	timers[session] = func
 	return session
+end
+
+function skynet.trace_timeout(on)
+	set_at = on and (set_at or {}) or nil
+end
+
+-- Ends the calls that wait for a service, as if it had ended.
+function skynet.term(service)
+	local id = type(service) == "number" and service or core.find(service)
+	local function is_it(addr)
+		return addr == service or addr and (type(addr) == "number" and addr or core.find(addr)) == id
+	end
+	for session, job in pairs(waiting) do
+		if job and not sleeping[job] and is_it(job.to) or collecting[session] and is_it(targets[session]) then
+			core.fail(core.self(), session)
+		end
+	end
 end
 
 function skynet.fork(func, ...)
@@ -347,6 +438,9 @@ function skynet.killthread(thread)
 	end
 	if timers[thread] then
 		timers[thread], waiting[thread] = nil, false
+		if set_at then
+			set_at[thread] = nil
+		end
 		return thread
 	end
 	for session, job in pairs(waiting) do
@@ -384,7 +478,7 @@ requests.__call = requests.add
 function requests:close()
 	local asked = self.asked
 	for session in pairs(asked and asked.sessions or {}) do
-		collecting[session] = nil
+		collecting[session], targets[session] = nil, nil
 	end
 	if asked then
 		asked.sessions, asked.left = {}, 0
@@ -398,13 +492,14 @@ requests.__close = requests.close
 local function ask(self, request)
 	local asked = self.asked
 	local p = proto[request[2]] or inner.protocol(request[2])
+	tell_tag(request[1])
 	local session = core.rawcall(request[1], p.id, p.pack(table.unpack(request, 3, request.n)))
 	if not session then
 		asked.unsent[#asked.unsent + 1] = request
 		return
 	end
 	asked.sessions[session], asked.left = true, asked.left + 1
-	waiting[session] = false
+	waiting[session], targets[session] = false, request[1]
 	collecting[session] = function(_, ok, ...)
 		asked.sessions[session], asked.left = nil, asked.left - 1
 		local answer = ok and table.pack(pcall(p.unpack, ...))
@@ -468,6 +563,7 @@ local function launched(session, err)
 	if not session then
 		error(err, 2)
 	end
+	current().to = nil
 	return answer(wait_for(session))
 end
 
@@ -580,49 +676,71 @@ function skynet.stat(what)
 	return core.stat(what)
 end
 
+local function text_of_timer(session)
+	local info = debug.getinfo(timers[session], "S")
+	return set_at and set_at[session] or string.format("TIMER : %s:%d", info.source, info.linedefined)
+end
+
+-- All that waits: calls `f` with the coroutine's name or the timer's, its session, and where it waits.
+local function each_task(f)
+	for session, job in pairs(waiting) do
+		if job then
+			f(tostring(job.co), session, traceback(job.co))
+		end
+	end
+	for session in pairs(timers) do
+		f("timer", session, text_of_timer(session))
+	end
+end
+
 function skynet.task(ret)
 	if ret == nil then
 		local n = 0
 		for _, job in pairs(waiting) do
-			if job then
-				n = n + 1
-			end
+			n = n + (job and 1 or 0)
+		end
+		for _ in pairs(timers) do
+			n = n + 1
 		end
 		return n
-	end
-	local function describe(job)
-		return traceback(job.co)
-	end
-	if type(ret) == "table" then
+	elseif ret == "init" then
+		return inner.starting and traceback(inner.starting)
+	elseif type(ret) == "table" then
+		each_task(function(name, session, text)
+			ret[string.format("%s session: %d", name, session)] = text
+		end)
+	elseif type(ret) == "number" then
+		if timers[ret] then
+			return text_of_timer(ret)
+		end
+		return waiting[ret] and traceback(waiting[ret].co) or "No session"
+	elseif type(ret) == "thread" then
 		for session, job in pairs(waiting) do
-			if job then
-				ret[string.format("%s session: %d", job.co, session)] = describe(job)
+			if job and job.co == ret then
+				return session
 			end
 		end
-		return
 	end
-	for session, job in pairs(waiting) do
-		if job and (session == ret or tostring(job.co) == ret or job.co == ret) then
-			return describe(job)
-		end
-	end
-	return "No session"
 end
 
 function skynet.uniqtask()
-	local counts, example = {}, {}
-	for session, job in pairs(waiting) do
-		if job then
-			local text = traceback(job.co)
-			counts[text] = (counts[text] or 0) + 1
-			example[text] = string.format("%s session: %d", job.co, session)
-		end
-	end
+	local sessions = {}
+	each_task(function(_, session, text)
+		local all = sessions[text] or {}
+		sessions[text] = all
+		all[#all + 1] = session
+	end)
 	local tasks = {}
-	for text, count in pairs(counts) do
-		tasks[string.format("[%d] %s", count, example[text])] = text
+	for text, all in pairs(sessions) do
+		local shown = table.concat(all, ",", 1, math.min(#all, 9)) .. (#all > 9 and "..." or "")
+		tasks[string.format("%d\tsessions:[%s]\n", #all, shown)] = text
 	end
 	return tasks
+end
+
+-- Hands a message to the service's own dispatcher: what `skynet.filter` and `skynet.forward_type` do.
+function skynet.dispatch_message(kind, msg, sz, session, source)
+	return inner.dispatch(kind + RAW, session, source, msg, sz)
 end
 
 function skynet.info_func(func)
@@ -643,16 +761,10 @@ function skynet.dispatch_unknown_response(func)
 	return before
 end
 
--- Traces: a tag for a job, and lines that name it
-
-local last_tag = 0
+-- Traces
 
 function skynet.trace(info)
-	local job = current()
-	last_tag = last_tag + 1
-	job.tag = job.tag or string.format("%s-%d", skynet.address(core.self()), last_tag)
-	skynet.tracelog(job.tag, "trace " .. (info or ""))
-	return job.tag
+	return inner.trace().start(info)
 end
 
 function skynet.tracetag()
@@ -660,6 +772,22 @@ function skynet.tracetag()
 	return job and job.tag
 end
 
-function skynet.tracelog(tag, text)
-	core.log(string.format("<TRACE %s> %.9f %s", tag, core.hpc() / 1e9, text))
+function skynet.tracelog(tag, text, ...)
+	return inner.trace().log(tag, text, ...)
 end
+
+-- `true`: traces every request of a protocol; `false`: none; `nil`: those that others trace.
+function skynet.traceproto(name, flag)
+	return inner.trace().protocol(name, flag)
+end
+
+-- Scripts are read at each launch, so that there is no cache to clear.
+skynet.cache = { loadfile = loadfile, clear = function() end }
+local cache_mode = "ON"
+function skynet.cache.mode(mode)
+	assert(mode == nil or mode == "ON" or mode == "OFF" or mode == "EXIST", "a mode is ON, OFF or EXIST")
+	cache_mode = mode or cache_mode
+	return cache_mode
+end
+
+core.inner = inner

@@ -34,8 +34,8 @@ local function loop(job, f, ...)
 		end
 		job.session = nil
 	end
-	if job.tag then
-		job.tag = nil
+	if job.tag ~= nil then
+		inner.trace().stop(job, "end")
 	end
 	if #pool < 16 then
 		pool[#pool + 1] = job
@@ -67,6 +67,7 @@ local function run(job, ...)
 	end
 end
 inner.run = run
+function inner.resume_by(f) co_resume = f end
 
 local function dispatch(kind, session, source, ...)
 	-- What `run` does stands here twice: passing values on costs as much as the rest of it.
@@ -136,7 +137,8 @@ function skynet.call(addr, typename, ...)
 	if p.fast then
 		local session, err = core.call(addr, p.id, ...)
 		if session then
-			waiting[session] = current
+			local job = current
+			waiting[session], job.to = job, addr
 			return answer(co_yield())
 		end
 		error(err, 2)
@@ -182,9 +184,13 @@ function skynet.dispatch(typename, func)
 	return before
 end
 
-function skynet.start(func)
-	core.start(dispatch)
+inner.dispatch = dispatch
+
+-- Begins to dispatch, and runs the start function of the service.
+function inner.start(how, func)
+	core.start(how)
 	timers[core.timeout(0)] = function()
+		inner.starting = current.co
 		local ok, err = xpcall(function()
 			local inits = inner.inits
 			inner.inits = nil
@@ -193,12 +199,17 @@ function skynet.start(func)
 			end
 			func()
 		end, debug.traceback)
+		inner.starting = false
 		if ok then
 			core.ready()
 		else
 			core.failed(tostring(err))
 		end
 	end
+end
+
+function skynet.start(func)
+	inner.start(dispatch, func)
 end
 
 local function load_rest()

@@ -21,6 +21,7 @@ pub(crate) struct Builtins {
     pub(crate) skynet: Builtin,
     pub(crate) rest: Builtin,
     pub(crate) debug: Builtin,
+    pub(crate) trace: Builtin,
     modules: Vec<Builtin>,
     services: Vec<Builtin>,
     /// `.service`
@@ -35,7 +36,15 @@ impl Default for Builtins {
             skynet: Builtin::new("skynet", include_str!("../lua/skynet.lua")),
             rest: Builtin::new("skynet.rest", include_str!("../lua/rest.lua")),
             debug: Builtin::new("skynet.debug", include_str!("../lua/debug.lua")),
+            trace: Builtin::new("skynet.trace", include_str!("../lua/trace.lua")),
             modules: vec![
+                Builtin::new(
+                    "skynet.codecache",
+                    include_str!("../lua/skynet/codecache.lua"),
+                ),
+                Builtin::new("skynet.memory", include_str!("../lua/skynet/memory.lua")),
+                Builtin::new("skynet.profile", include_str!("../lua/skynet/profile.lua")),
+                Builtin::new("skynet.service", include_str!("../lua/skynet/service.lua")),
                 Builtin::new(
                     "skynet.coroutine",
                     include_str!("../lua/skynet/coroutine.lua"),
@@ -56,6 +65,15 @@ impl Default for Builtins {
                 // A bootstrap script of the user's launches these, too.
                 Builtin::new("launcher", include_str!("../lua/service/launcher.lua")),
                 Builtin::new("service_mgr", include_str!("../lua/service/unique.lua")),
+                Builtin::new("logger", include_str!("../lua/service/logger.lua")),
+                Builtin::new(
+                    "service_cell",
+                    include_str!("../lua/service/service_cell.lua"),
+                ),
+                Builtin::new(
+                    "service_provider",
+                    include_str!("../lua/service/service_provider.lua"),
+                ),
             ],
             unique: Builtin::new(".service", include_str!("../lua/service/unique.lua")),
             launcher: Builtin::new(".launcher", include_str!("../lua/service/launcher.lua")),

@@ -102,13 +102,13 @@ fn function(lua: &Lua, state: &Rc<ServiceState>, name: &str) -> mlua::Result<Opt
         "call" | "send" | "rawcall" | "rawsend" | "redirect" | "reply" | "respond" | "fail" => {
             sending(lua, state, name)
         }
-        "pack" | "packstring" | "unpack" | "tostring" | "trash" | "unpacks" => {
+        "pack" | "packstring" | "unpack" | "tostring" | "trash" | "unpacks" | "keeps" => {
             messages(lua, state, name)
         }
-        "launch" | "launch_now" | "start" | "ready" | "failed" | "exit" | "kill" | "abort"
-        | "find" | "name" | "is_alive" | "self" | "rest" | "debug" | "services" => {
-            services(lua, state, name)
-        }
+        "launch" | "launch_now" => launching(lua, state, name),
+        "rest" | "debug" | "trace" => parts(lua, state, name),
+        "start" | "ready" | "failed" | "exit" | "kill" | "abort" | "find" | "name" | "is_alive"
+        | "self" | "services" => services(lua, state, name),
         "timeout" | "genid" | "now" | "hpc" | "starttime" => times(lua, state, name),
         "log" | "log_failure" | "getenv" | "setenv" | "memlimit" | "mqlen" | "stat" => {
             process(lua, state, name)
@@ -171,6 +171,10 @@ fn messages(lua: &Lua, state: Rc<ServiceState>, name: &str) -> mlua::Result<Func
             state.held.borrow_mut().release(&message);
             Ok(())
         }),
+        "keeps" => lua.create_function(move |_, kind: u8| {
+            state.kept.borrow_mut().insert(kind);
+            Ok(())
+        }),
         _ => lua.create_function(move |_, (kind, is_unpacked): (u8, bool)| {
             state.unpacked.borrow_mut()[usize::from(kind)] = is_unpacked;
             Ok(())
@@ -180,21 +184,6 @@ fn messages(lua: &Lua, state: Rc<ServiceState>, name: &str) -> mlua::Result<Func
 
 fn services(lua: &Lua, state: Rc<ServiceState>, name: &str) -> mlua::Result<Function> {
     match name {
-        "launch" => lua.create_function(move |_, words: MultiValue| {
-            let session = state.port.next_session();
-            Ok(match launch(&state, session, &words) {
-                Ok(_) => accepted(Value::Integer(session.into())),
-                Err(why) => refused(why),
-            })
-        }),
-        "launch_now" => lua.create_function(move |_, mut words: MultiValue| {
-            // `snlua`, the only host of services that there is.
-            let host = words.pop_front();
-            let is_lua =
-                host.is_some_and(|host| host.as_string().is_some_and(|host| *host == "snlua"));
-            let launched = is_lua.then(|| launch(&state, 0, &words).ok()).flatten();
-            Ok(launched.map(ServiceId::number))
-        }),
         "start" => lua.create_function(move |_, dispatch: Function| {
             // A second `skynet.start` brings the same dispatcher.
             let _ = state.dispatch.set(dispatch);
@@ -235,11 +224,44 @@ fn services(lua: &Lua, state: Rc<ServiceState>, name: &str) -> mlua::Result<Func
         "is_alive" => lua
             .create_function(move |_, id: u32| Ok(state.port.is_alive(ServiceId::from_number(id)))),
         "self" => lua.create_function(move |_, ()| Ok(state.port.id().number())),
-        "services" => lua.create_function(move |lua, ()| {
+        _ => lua.create_function(move |lua, ()| {
             let all = state.process.services.all().into_iter();
             lua.create_table_from(all.map(|(id, line)| (id.number(), line.into_string())))
         }),
+    }
+}
+
+fn launching(lua: &Lua, state: Rc<ServiceState>, name: &str) -> mlua::Result<Function> {
+    match name {
+        "launch" => lua.create_function(move |_, words: MultiValue| {
+            let session = state.port.next_session();
+            Ok(match launch(&state, session, &words) {
+                Ok(_) => accepted(Value::Integer(session.into())),
+                Err(why) => refused(why),
+            })
+        }),
+        _ => lua.create_function(move |_, mut words: MultiValue| {
+            // `snlua` is the host of all services. That of the name `logger` has a script here.
+            let is_lua = |host: &Value| host.as_string().is_some_and(|host| *host == "snlua");
+            let is_logger = |host: &Value| host.as_string().is_some_and(|host| *host == "logger");
+            let launched = match words.front() {
+                Some(host) if is_lua(host) => {
+                    words.pop_front();
+                    launch(&state, 0, &words).ok()
+                }
+                Some(host) if is_logger(host) => launch(&state, 0, &words).ok(),
+                _ => None,
+            };
+            Ok(launched.map(ServiceId::number))
+        }),
+    }
+}
+
+/// The parts of the module that are loaded when they are needed.
+fn parts(lua: &Lua, state: Rc<ServiceState>, name: &str) -> mlua::Result<Function> {
+    match name {
         "debug" => lua.create_function(move |lua, ()| state.process.builtins.debug.load(lua)),
+        "trace" => lua.create_function(move |lua, ()| state.process.builtins.trace.load(lua)),
         _ => lua.create_function(move |lua, ()| state.process.builtins.rest.load(lua)),
     }
 }
@@ -330,11 +352,14 @@ fn process(lua: &Lua, state: Rc<ServiceState>, name: &str) -> mlua::Result<Funct
         "memlimit" => lua.create_function(move |lua, bytes: usize| lua.set_memory_limit(bytes)),
         "mqlen" => lua.create_function(move |_, ()| Ok(state.port.waiting())),
         _ => lua.create_function(move |_, what: String| {
+            let count = |number: u64| Value::Integer(i64::try_from(number).unwrap_or(i64::MAX));
             Ok(match what.as_str() {
-                "mqlen" => Some(state.port.waiting() as u64),
-                "message" => Some(state.port.handled()),
-                "endless" => Some(0),
-                _ => None,
+                "mqlen" => count(state.port.waiting() as u64),
+                "message" => count(state.port.handled()),
+                "endless" => count(0),
+                "cpu" => Value::Number(state.port.busy().as_secs_f64()),
+                "time" => Value::Number(state.port.turn().as_secs_f64()),
+                _ => Value::Nil,
             })
         }),
     }

@@ -66,6 +66,11 @@ impl Held {
         }
     }
 
+    /// Whether more than these bytes are held.
+    pub(crate) fn is_above(&self, limit: usize) -> bool {
+        self.bytes > limit
+    }
+
     /// Takes a message to send it.
     pub(crate) fn take(&mut self, message: &Value) -> Option<Payload> {
         match message {

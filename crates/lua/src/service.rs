@@ -46,6 +46,7 @@ impl LuaService {
             held: RefCell::default(),
             dispatch: OnceCell::new(),
             unpacked: RefCell::new(unpacked),
+            kept: RefCell::default(),
             raw_calls: RefCell::default(),
             size: Cell::new(0),
             start: LuaService::start,
@@ -148,7 +149,8 @@ impl Actor for LuaService {
             i64::from(session),
             i64::from(source.number()),
         );
-        let payload = match self.is_unpacked(kind, session) {
+        let is_id = matches!(payload, Payload::Service(_));
+        let payload = match is_id || self.is_unpacked(kind, session) {
             true => match self.unpacked(payload) {
                 Ok(values) => return self.call_dispatch(caller, (head.0, head.1, head.2, values)),
                 Err(_) if kind == Kind::RESPONSE => {
@@ -166,7 +168,11 @@ impl Actor for LuaService {
             caller,
             (head.0 + RAW, head.1, head.2, pointer.clone(), size),
         );
-        self.state.held.borrow_mut().release(&pointer);
+        let is_kept = self.state.kept.borrow().contains(&kind.0);
+        let mut held = self.state.held.borrow_mut();
+        if !is_kept || held.is_above(self.state.process.memory_limit) {
+            held.release(&pointer);
+        }
     }
 }
 

@@ -21,7 +21,9 @@ pub(crate) struct ServiceState {
     pub(crate) dispatch: OnceCell<Function>,
     /// Kinds whose messages are unpacked before the script sees them.
     pub(crate) unpacked: RefCell<Box<[bool; 256]>>,
-    /// Calls whose answers are not.
+    /// Kinds whose messages stay the script's own, until it passes them on or drops them.
+    pub(crate) kept: RefCell<FxHashSet<u8>>,
+    /// Calls whose answers are not unpacked.
     pub(crate) raw_calls: RefCell<FxHashSet<u32>>,
     /// The bytes of the message that is being handled.
     pub(crate) size: Cell<usize>,

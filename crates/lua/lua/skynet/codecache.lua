@@ -1,0 +1,3 @@
+-- What others cache scripts with.
+
+return require("skynet").cache
