@@ -10,6 +10,7 @@ use crate::steps::{Failure, cargo, program, root};
 /// and a wire that loses packets (`crates/net/tests/namespaces.rs`), a TLS peer that shares no code with ours (`tests/tests/command/dial.rs`,
 /// `tests/tests/tls`), proxies whose behaviour is compared (`tests/tests/proxy`, `tests/tests/import`), what runs the unit (`tests/tests/system/service.rs`), and clients of others (`tests/tests/clients`).
 const DEBIAN: &[&str] = &[
+    "ca-certificates",
     "chromium",
     "curl",
     "haproxy",

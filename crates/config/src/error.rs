@@ -1,6 +1,6 @@
 //! Mistakes in a configuration, and their places.
 
-use std::cell::RefCell;
+use std::cell::{OnceCell, RefCell};
 use std::fmt;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
@@ -97,6 +97,8 @@ pub(super) struct Reported;
 pub(super) struct Report<'a> {
     file: &'a Path,
     text: &'a str,
+    /// Where its lines end, once somebody asks for one.
+    line_ends: OnceCell<Vec<usize>>,
     /// Each with the place where it begins, for the order.
     errors: RefCell<Vec<(usize, ConfigError)>>,
     warnings: RefCell<Vec<String>>,
@@ -109,6 +111,7 @@ impl<'a> Report<'a> {
         Self {
             file,
             text,
+            line_ends: OnceCell::new(),
             errors: RefCell::default(),
             warnings: RefCell::default(),
             names: Names::default(),
@@ -146,7 +149,9 @@ impl<'a> Report<'a> {
 
     /// The line that a byte of the text is on, from 1.
     pub(super) fn line(&self, at: usize) -> usize {
-        position(self.text, at).0
+        let find = || self.text.match_indices('\n').map(|(at, _)| at).collect();
+        let ends = self.line_ends.get_or_init(find);
+        ends.partition_point(|end| *end < at) + 1
     }
 
     /// The warnings, or every error in the order of the text.

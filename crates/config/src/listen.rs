@@ -1,6 +1,7 @@
 //! `[[listen]]`: where the engine accepts, and the rules between a listener's keys.
 
-use std::path::Path;
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use moorline_net::tls::server::ServerOptions;
@@ -10,7 +11,8 @@ use super::address_kind::{KEYS_OF_HTTP, is_datagram, is_http};
 use super::error::Reported;
 use super::known::Known;
 use super::liveness::liveness;
-use super::process::{self, DEFAULT_ATTEMPTS, MAX_ATTEMPTS, TakenNames};
+use super::naming::TakenNames;
+use super::process::{self, DEFAULT_ATTEMPTS, MAX_ATTEMPTS};
 use super::relay::Relaying;
 use super::walk::{Field, Section};
 use super::{
@@ -75,8 +77,8 @@ pub(super) fn listeners(
 #[derive(Default)]
 struct Taken {
     names: TakenNames,
-    /// With the lines where they are written.
-    addresses: Vec<(Address, usize)>,
+    /// With the places where they are written.
+    sockets: HashMap<BoundSocket, usize>,
 }
 
 /// A listener, and the servers behind it.
@@ -289,17 +291,14 @@ fn address(field: &Field<'_>, base: &Path, taken: &mut Taken) -> Result<Address,
     if let Some((problem, hint)) = unserved(&address) {
         return Err(field.refuse(format!("`address`: {problem}"), hint));
     }
-    if let Some((_, line)) = taken
-        .addresses
-        .iter()
-        .find(|(other, _)| collide(other, &address))
-    {
-        let message = format!("`address` is already listened on: see line {line}");
-        return Err(field.refuse(message, "write another port or path"));
+    if let Some(socket) = BoundSocket::of(&address) {
+        if let Some(place) = taken.sockets.get(&socket) {
+            let line = field.report.line(*place);
+            let message = format!("`address` is already listened on: see line {line}");
+            return Err(field.refuse(message, "write another port or path"));
+        }
+        taken.sockets.insert(socket, field.value.span().start);
     }
-    taken
-        .addresses
-        .push((address.clone(), field.report.line(field.value.span().start)));
     Ok(address)
 }
 
@@ -330,24 +329,26 @@ fn unserved(address: &Address) -> Option<(String, String)> {
     }
 }
 
-/// Whether only one of the two can be bound. The system gives each port 0 a port of its own.
-fn collide(one: &Address, other: &Address) -> bool {
-    match (one, other) {
-        (Address::Udp(a), Address::Udp(b)) => same_port(a, b),
-        (Address::Udp(_), _) | (_, Address::Udp(_)) => false,
-        (Address::Unix(a) | Address::Unixgram(a), Address::Unix(b) | Address::Unixgram(b)) => {
-            a == b
-        }
-        // All the others are TCP.
-        _ => match (one.host_port(), other.host_port()) {
-            (Some(a), Some(b)) => same_port(a, b),
-            _ => false,
-        },
-    }
+/// What only one listener can have.
+#[derive(Debug, PartialEq, Eq, Hash)]
+enum BoundSocket {
+    Udp(HostPort),
+    Tcp(HostPort),
+    File(PathBuf),
 }
 
-fn same_port(a: &HostPort, b: &HostPort) -> bool {
-    a.port != 0 && a == b
+impl BoundSocket {
+    /// `None`: the system gives each port 0 a port of its own.
+    fn of(address: &Address) -> Option<Self> {
+        if let Some(path) = address.socket_file() {
+            return Some(Self::File(path.to_owned()));
+        }
+        let host_port = address.host_port().filter(|it| it.port != 0)?.clone();
+        Some(match address {
+            Address::Udp(_) => Self::Udp(host_port),
+            _ => Self::Tcp(host_port),
+        })
+    }
 }
 
 /// The listener's name: as written, else its address as written.

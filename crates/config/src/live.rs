@@ -1,6 +1,6 @@
 //! What a reload can change, and what needs a restart.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Config, Engine, Listener, Workers};
 
@@ -140,9 +140,14 @@ fn merge(present: &[Listener], new: Vec<Listener>, vacant: &BTreeSet<u16>) -> Ve
     };
     let mut merged: Vec<_> = present.iter().map(retire).collect();
     let mut unplaced = Vec::new();
+    let mut places: BTreeMap<&str, Vec<usize>> = BTreeMap::new();
+    for (at, listener) in present.iter().enumerate() {
+        places.entry(&listener.name).or_default().push(at);
+    }
     for listener in new {
+        let named = places.get(&*listener.name).map_or(&[][..], |it| it);
         // Names are unique in a file, so no two ask for the same place.
-        match place(present, &listener, vacant) {
+        match place(present, named, &listener, vacant) {
             Some(at) => merged[at] = listener,
             None => unplaced.push(listener),
         }
@@ -163,12 +168,14 @@ fn merge(present: &[Listener], new: Vec<Listener>, vacant: &BTreeSet<u16>) -> Ve
     merged
 }
 
-/// The place that a listener of the file had, or may have again.
-fn place(present: &[Listener], listener: &Listener, vacant: &BTreeSet<u16>) -> Option<usize> {
-    let named = || {
-        let named = present.iter().enumerate();
-        named.filter(|(_, other)| other.name == listener.name)
-    };
+/// The place that a listener of the file had, or may have again: one of those of its name.
+fn place(
+    present: &[Listener],
+    named: &[usize],
+    listener: &Listener,
+    vacant: &BTreeSet<u16>,
+) -> Option<usize> {
+    let named = || named.iter().map(|at| (*at, &present[*at]));
     let continued = |is_retired| {
         named().find(|(_, other)| other.is_retired == is_retired && listener.continues(other))
     };

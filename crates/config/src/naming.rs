@@ -1,6 +1,6 @@
 //! Whether names are fit, and whether there is what texts name.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 
 use super::error::{Report, Reported};
@@ -94,4 +94,27 @@ pub(super) fn check_name(
     let hint =
         format!("write at most {LONGEST_NAME} letters, digits, hyphens, underscores and dots");
     Err(report.error(place, message, hint))
+}
+
+/// Names that must differ, and the places they were first used at.
+#[derive(Default)]
+pub(super) struct TakenNames(BTreeMap<String, usize>);
+
+impl TakenNames {
+    /// Takes a name, or reports the listener that has it.
+    pub(super) fn take(
+        &mut self,
+        report: &Report<'_>,
+        span: Range<usize>,
+        noun: &str,
+        name: &str,
+    ) -> Result<(), Reported> {
+        if let Some(place) = self.0.get(name) {
+            let line = report.line(*place);
+            let message = format!("the {noun} {name:?} is already on line {line}");
+            return Err(report.error(span, message, format!("give each {noun} a name of its own")));
+        }
+        self.0.insert(name.to_owned(), span.start);
+        Ok(())
+    }
 }

@@ -1,6 +1,5 @@
 //! `[engine]`, `[workers]`, `[tasks]` and `[[helpers]]`: the processes.
 
-use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -10,6 +9,7 @@ use super::cpu_affinity::cpu_affinity;
 use super::error::{Report, Reported};
 use super::host::Host;
 use super::lua::lua;
+use super::naming::TakenNames;
 use super::walk::{Field, Section};
 use super::{CpuAffinity, Dispatch, Engine, Helper, Hooks, Log, LogFormat, Tasks, Workers};
 
@@ -552,27 +552,4 @@ fn argument(word: &Field<'_>) -> Result<String, Reported> {
         return Err(word.refuse("an argument cannot contain a NUL character", "remove it"));
     }
     Ok(text.to_owned())
-}
-
-/// Names that must differ, and where in the text they were first used.
-#[derive(Default)]
-pub(super) struct TakenNames(HashMap<String, usize>);
-
-impl TakenNames {
-    /// Takes a name, or reports the listener that has it.
-    pub(super) fn take(
-        &mut self,
-        report: &Report<'_>,
-        span: std::ops::Range<usize>,
-        noun: &str,
-        name: &str,
-    ) -> Result<(), Reported> {
-        if let Some(at) = self.0.get(name) {
-            let line = report.line(*at);
-            let message = format!("the {noun} {name:?} is already on line {line}");
-            return Err(report.error(span, message, format!("give each {noun} a name of its own")));
-        }
-        self.0.insert(name.to_owned(), span.start);
-        Ok(())
-    }
 }

@@ -12,7 +12,7 @@ use moorline_net::tls::server::ServerOptions;
 use super::error::Reported;
 use super::known::Known;
 use super::map::TextKey;
-use super::process::TakenNames;
+use super::naming::TakenNames;
 use super::relay::{self, DEFAULT_IDLE_TIMEOUT, Relaying};
 use super::walk::{Field, Section};
 use super::{Listener, Uses, destination, server_name, stream, tls};

@@ -317,7 +317,9 @@ impl Loop {
     ) -> Option<(Phase, Arrival)> {
         let cx = &self.tools.cx;
         let counted = arrival.counted;
-        let prepared = match cx.is_stopping() {
+        // Loops do not switch at the same time: it may have been accepted while there still were workers.
+        let is_unserved = cx.has_no_workers() && cx.listener(listener).needs_app();
+        let prepared = match cx.is_stopping() || is_unserved {
             false => prepare(listener, arrival, cx),
             true => None,
         };

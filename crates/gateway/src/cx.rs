@@ -62,6 +62,11 @@ impl Cx {
         self.stop != Stop::No
     }
 
+    /// Whether the engine only relays, or serves files: nobody handles a session.
+    pub(crate) fn has_no_workers(&self) -> bool {
+        self.config.workers.count == 0
+    }
+
     /// Tells the main thread, which lives as long as the process.
     pub(crate) fn report(&self, report: Report) {
         let _ = self.reports.send(report);

@@ -132,6 +132,8 @@ pub(crate) fn finish_if_over(session: &mut Session, groups: &mut Groups, tools: 
     let reason = match session.phase {
         Phase::Open if session.transport.link.is_read() && is_idle() => CloseReason::Peer,
         Phase::Ending(CloseReason::Stopped) if is_idle() => CloseReason::Stopped,
+        // The last worker has died with its messages.
+        Phase::Ending(CloseReason::Stopped) if is_given_up(session, tools) => CloseReason::Stopped,
         Phase::Ending(reason) if reason != CloseReason::Stopped => reason,
         Phase::Refused(reason) => {
             if session.output.queue.is_none() {
@@ -161,7 +163,12 @@ pub(crate) fn finish_if_over(session: &mut Session, groups: &mut Groups, tools: 
     finish(session, reason, groups, tools);
 }
 
-/// Closes a session even if a message of it is in progress: the engine stops.
+/// Whether no process has the session, and none will.
+fn is_given_up(session: &Session, tools: &Tools) -> bool {
+    tools.cx.has_no_workers() && session.placement.process().is_none()
+}
+
+/// Closes a session even if a message of it is in progress: the engine stops, or has no workers any more.
 pub(crate) fn close_unfinished(session: &mut Session, groups: &mut Groups, tools: &mut Tools) {
     if session.lives() && session.output.queue.is_none() {
         farewell(session, tools.cx.config.engine.stop_code, tools);
@@ -273,8 +280,8 @@ pub(crate) fn go_on_ending(session: &mut Session, tools: &mut Tools) -> Left {
 /// Tells the process that the session has ended. False: it waits for room, or for a process.
 fn tell_end(session: &mut Session, reason: CloseReason, tools: &mut Tools) -> bool {
     if session.placement.process().is_none() {
-        if !session.placement.is_known() {
-            // No process ever knew it.
+        if !session.placement.is_known() || is_given_up(session, tools) {
+            // No process ever knew it, or the one that did is gone and has no successor.
             return true;
         }
         if !place(session, tools) {

@@ -10,6 +10,7 @@ pub(crate) mod places;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
 
+use rustc_hash::FxHashMap;
 use tokio::sync::Semaphore;
 
 use crate::access_log::AccessLogs;
@@ -23,7 +24,7 @@ use crate::shared::hub::Hub;
 use crate::shared::limits::ConnectionLimits;
 use crate::shared::places::Places;
 use crate::upstreams::Upstreams;
-use moorline_config::{Config, Listener};
+use moorline_config::Config;
 use moorline_process::open_files;
 use moorline_protocol::wire::Peer;
 
@@ -110,9 +111,11 @@ impl Shared {
         self.admissions.grow(config.listeners.len());
         self.upstreams.change(config, Clock::shared_now());
         self.access_logs.prepare(config);
+        let hosts = hosts(config);
         for (place, listener) in config.listeners.iter().enumerate() {
             if !listener.is_retired {
-                self.admissions[place].set_host(host_of(listener, config));
+                let host = listener.host.as_deref().and_then(|it| hosts.get(it));
+                self.admissions[place].set_host(host.copied());
             }
         }
         let listeners = (0..).map(ListenerId).zip(&config.listeners);
@@ -198,11 +201,11 @@ impl Shared {
     }
 }
 
-/// The place of the listener that has the socket of this one.
-fn host_of(listener: &Listener, config: &Config) -> Option<usize> {
-    let host = listener.host.as_ref()?;
-    let mut listeners = config.listeners.iter();
-    listeners.position(|it| it.name == *host && it.host.is_none() && !it.is_retired)
+/// The places of the listeners that may have servers behind them, by name.
+fn hosts(config: &Config) -> FxHashMap<&str, usize> {
+    let listeners = config.listeners.iter().enumerate();
+    let hosts = listeners.filter(|(_, it)| it.host.is_none() && !it.is_retired);
+    hosts.map(|(place, it)| (&*it.name, place)).collect()
 }
 
 #[cfg(test)]

@@ -21,3 +21,4 @@ mod storm;
 mod udp_relays;
 mod waits;
 mod web;
+mod without_workers;

@@ -204,7 +204,7 @@ impl Upstreams {
 #[derive(Debug, Clone)]
 pub(crate) struct Opening {
     /// The local address.
-    pub(crate) bind: Option<Bind>,
+    pub(crate) bind: Option<Arc<Bind>>,
     /// The header that goes first.
     pub(crate) header: Option<ProxyVersion>,
     /// The handshake behind it.
@@ -221,9 +221,10 @@ pub(crate) enum Encryption {
 }
 
 impl Opening {
-    fn new(config: &moorline_config::Upstream, tls: &Mutex<Option<Arc<PeerTls>>>) -> Self {
+    fn new(upstream: &Upstream, tls: &Mutex<Option<Arc<PeerTls>>>) -> Self {
+        let config = upstream.config();
         Self {
-            bind: config.bind.clone(),
+            bind: upstream.bind(),
             header: config.proxy_protocol,
             tls: match &config.tls {
                 None => Encryption::None,
@@ -331,7 +332,7 @@ impl SharedUpstream {
     ) -> Result<(Choice, Opening), NoPeer> {
         let mut upstream = self.locked();
         let choice = upstream.choose(now, key, attempts)?;
-        Ok((choice, Opening::new(upstream.config(), &self.tls)))
+        Ok((choice, Opening::new(&upstream, &self.tls)))
     }
 
     /// The connection to a peer is made. True: it is to be told when the first byte comes.
@@ -402,7 +403,7 @@ impl SharedUpstream {
 
     /// How connections to its peers begin.
     pub(crate) fn opening(&self) -> Opening {
-        Opening::new(self.locked().config(), &self.tls)
+        Opening::new(&self.locked(), &self.tls)
     }
 
     /// The host that checks verify its peers by, if it is the same for all connections.

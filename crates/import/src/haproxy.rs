@@ -6,12 +6,15 @@
 //! - `bind`: where a frontend listens
 //! - `frontend_rules`: what its rules become
 //! - `routes`, `client_rules`: where connections go, and which clients are refused
+//! - `expression`, `lookup`, `sample`: names of backends that depend on the connection
 //! - `condition`, `acl`, `pattern`: when a rule holds
 //! - `backend`: backends become upstreams
 //! - `server`, `peer_tls`, `check`: their servers, TLS towards them, and how they are checked
 //! - `resolvers`: the DNS servers that know names
 //! - `keywords`: what becomes of each keyword
+//! - `map_names`: the names of maps that are made
 //! - `proxy`: a section with its defaults
+//! - `read_once`: files that several frontends name
 //! - `bases`: where relative paths begin
 //! - `lines`, `value`: the syntax
 
@@ -22,15 +25,20 @@ mod bind;
 mod check;
 mod client_rules;
 mod condition;
+mod expression;
 mod frontend;
 mod frontend_rules;
 mod keywords;
 mod lines;
+mod lookup;
+mod map_names;
 mod pattern;
 mod peer_tls;
 mod proxy;
+mod read_once;
 mod resolvers;
 mod routes;
+mod sample;
 mod server;
 #[cfg(test)]
 mod tests;
@@ -48,9 +56,10 @@ pub(crate) use lines::SECTIONS;
 use bases::Bases;
 use frontend::BackendTimes;
 use lines::{Section, sections};
+use map_names::MapNames;
 use proxy::Proxy;
+use read_once::ReadOnce;
 use resolvers::Resolvers;
-use routes::MapNames;
 
 /// Imports a file.
 pub(crate) fn import(
@@ -58,6 +67,7 @@ pub(crate) fn import(
     files: &mut dyn Files,
     mut report: Report,
 ) -> (Document, Report) {
+    let files = &mut ReadOnce::new(files);
     let sections = sections(source.name, source.text, &mut report);
     for section in &sections {
         keywords::check(section, &mut report);
@@ -77,8 +87,7 @@ pub(crate) fn import(
         {
             let target = target(*proxy);
             used.extend(target.map(|(name, _)| name.to_owned()));
-            let rules = proxy.own(&["use_backend"]);
-            used.extend(rules.iter().map(|line| line.word(1).to_owned()));
+            used.extend(named(*proxy, &names).map(str::to_owned));
             tables.into_iter().for_each(|it| document.push(it));
         }
         if kind != "frontend"
@@ -187,7 +196,7 @@ fn frontend<'a>(
 ) -> Result<Vec<Table>, Reported> {
     check_targets(proxy, proxies, report)?;
     let default = target(proxy);
-    let times = times(proxy, default, proxies, report);
+    let times = times(proxy, default, proxies, names, report);
     let rules = frontend_rules::rules(proxy, default, bases, files, names, report)?;
     let mut tables = frontend::listeners(proxy, &rules, times, bases, files, report)?;
     tables.extend(rules.maps);
@@ -207,7 +216,7 @@ fn check_targets(
     let mut result = Ok(());
     for line in rules.iter().copied().chain(default) {
         let name = line.word(1);
-        if !proxies.iter().any(|it| is_backend(it, name)) {
+        if !expression::is_computed(name) && !proxies.iter().any(|it| is_backend(it, name)) {
             let why = format!("names {name:?}, which is no backend");
             result = Err(line.refuse(report, why));
         }
@@ -235,17 +244,25 @@ fn target<'a>(proxy: Proxy<'a>) -> Option<(&'a str, &'a Place)> {
     }
 }
 
+/// The backends that rules of a frontend name, or may.
+fn named<'a>(proxy: Proxy<'a>, names: &'a MapNames) -> impl Iterator<Item = &'a str> {
+    let rules = proxy.own(&["use_backend"]).into_iter();
+    let rules: Vec<&str> = rules.map(|line| line.word(1)).collect();
+    let is_computed = rules.iter().any(|it| expression::is_computed(it));
+    let all = names.backends.iter().filter(move |_| is_computed);
+    rules.into_iter().chain(all.map(|it| &**it))
+}
+
 /// The shortest times of the backends that a frontend passes to.
 fn times<'a>(
     proxy: Proxy<'_>,
     target: Option<(&str, &Place)>,
     proxies: &[Proxy<'a>],
+    names: &MapNames,
     report: &mut Report,
 ) -> BackendTimes<'a> {
-    let rules = proxy.own(&["use_backend"]);
     let default = target.map(|(name, _)| name);
-    let names = rules.iter().map(|line| line.word(1)).chain(default);
-    let names: BTreeSet<&str> = names.collect();
+    let names: BTreeSet<&str> = named(proxy, names).chain(default).collect();
     let backends = proxies.iter().filter(|it| it.section.kind() != "frontend");
     let backends = backends.filter(|it| names.contains(it.section.name()));
     let backends: Vec<_> = backends.collect();

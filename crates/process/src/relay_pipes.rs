@@ -9,8 +9,6 @@ use moorline_net::Address;
 pub const MOST: usize = 64;
 /// The capacity of one in bytes, if the kernel allows it.
 pub const BYTES: usize = 256 * 1024;
-/// The kernel counts pages (pipe(7)).
-const PAGE_BYTES: usize = 4096;
 /// The pages of all pipes that a user without rights may have; 0: any number.
 const LIMIT: &str = "/proc/sys/fs/pipe-user-pages-soft";
 
@@ -18,6 +16,8 @@ const LIMIT: &str = "/proc/sys/fs/pipe-user-pages-soft";
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RelayPipes {
     pipes: usize,
+    /// The kernel counts pages (pipe(7)).
+    page_bytes: usize,
     /// 0: any number. `None`: it is not known.
     allowed: Option<usize>,
 }
@@ -34,12 +34,13 @@ impl RelayPipes {
         let allowed = text.trim().parse().ok();
         relays.then_some(Self {
             pipes: usize::from(config.engine.gateway_loops) * MOST,
+            page_bytes: rustix::param::page_size(),
             allowed,
         })
     }
 
     fn pages(&self) -> usize {
-        self.pipes * (BYTES / PAGE_BYTES)
+        self.pipes * BYTES.div_ceil(self.page_bytes)
     }
 
     /// Whether the kernel allows as much as the pipes may take.
@@ -75,10 +76,16 @@ mod tests {
     fn pipes_of_many_loops_need_more_than_the_kernel_allows_by_default() {
         let of = |loops: usize| RelayPipes {
             pipes: loops * MOST,
+            page_bytes: 4096,
             allowed: Some(16_384),
         };
         assert!(of(4).fit());
         assert!(!of(5).fit());
+        let of_large_pages = RelayPipes {
+            page_bytes: 65_536,
+            ..of(64)
+        };
+        assert!(of_large_pages.fit());
         let any = RelayPipes {
             allowed: Some(0),
             ..of(64)

@@ -1,6 +1,7 @@
 //! What becomes of the peers when a name is resolved, and at a reload.
 
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 
 use moorline_net::HostPort;
 
@@ -87,6 +88,7 @@ impl Upstream {
     /// As for [`resolved`](Self::resolved).
     pub fn replace(&mut self, config: moorline_config::Upstream, now: u64) -> Result<(), Unplaced> {
         let is_checked = config.check.is_some();
+        self.bind = config.bind.clone().map(Arc::new);
         self.members.config = config;
         self.members.know_names(true);
         let enlisted = self.enlist(now, true);

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use moorline_config::{Listener, NameId, TextKey};
 use moorline_net::Address;
 use regex::bytes::Regex;
+use rustc_hash::FxHashMap;
 
 use super::maps::Hosts;
 
@@ -67,33 +68,42 @@ impl ServerNames {
             servers: None,
         });
         let mut ready = Self(places.collect());
-        for at in 0..ready.0.len() {
-            ready.0[at].servers = ready.table(names, at).map(Box::new);
+        let mut behind: FxHashMap<&str, Vec<usize>> = FxHashMap::default();
+        for (place, it) in names.0.iter().enumerate() {
+            if let Some(host) = &it.host {
+                behind.entry(host).or_default().push(place);
+            }
+        }
+        for (at, listener) in names.0.iter().enumerate() {
+            if let Some(behind) = behind.get(&*listener.listener) {
+                ready.0[at].servers = ready.table(&names.0, at, behind).map(Box::new);
+            }
         }
         ready
     }
 
-    /// The servers behind the listener at this place.
-    fn table(&self, names: &NamesOfListeners, at: usize) -> Option<ServerTable> {
-        let listener = names.0.get(at)?;
+    /// The servers behind the listener at this place, which are among those behind listeners of its name.
+    fn table(&self, names: &[NamesOfListener], at: usize, behind: &[usize]) -> Option<ServerTable> {
+        let listener = names.get(at)?;
         if listener.host.is_some() {
             return None;
         }
-        let is_behind = |(place, it): &(usize, &NamesOfListener)| {
-            let is_of = it.host.as_ref() == Some(&listener.listener);
-            let is_as = it.address == listener.address && it.is_retired == listener.is_retired;
-            *place == at || (is_of && is_as)
+        let is_as = |place: &&usize| {
+            let it = &names[**place];
+            it.address == listener.address && it.is_retired == listener.is_retired
         };
-        let servers: Vec<_> = names.0.iter().enumerate().filter(is_behind).collect();
-        if servers.len() < 2 {
+        let mut servers: Vec<usize> = behind.iter().filter(is_as).copied().collect();
+        if servers.is_empty() {
             return None;
         }
+        servers.push(at);
+        servers.sort_unstable();
         let mut table = ServerTable::default();
-        for (place, NamesOfListener { names, .. }) in servers {
+        for place in servers {
             let Ok(id) = u16::try_from(place) else {
                 continue;
             };
-            for name in names {
+            for name in &names[place].names {
                 add(name, &id, &mut table.hosts);
             }
             let patterns = self.0[place].patterns.iter();

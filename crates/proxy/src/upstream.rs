@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use fastrand::Rng;
-use moorline_config::{Load, TimeOf};
+use moorline_config::{Bind, Load, TimeOf};
 
 use super::address::PeerAddress;
 use super::attempts::Attempts;
@@ -24,6 +24,8 @@ pub struct Upstream {
     pub(crate) members: Members,
     pub(crate) rule: Rule,
     pub(crate) rng: Rng,
+    /// That of the configuration: each connection has it, and clones no text.
+    pub(crate) bind: Option<Arc<Bind>>,
 }
 
 /// A peer for a connection. It counts as open from here.
@@ -70,18 +72,25 @@ impl Upstream {
     /// Begins with the peers whose addresses are written; those of [`names`](Self::names) follow when they are resolved.
     /// `seed` decides what is random.
     pub fn new(config: moorline_config::Upstream, seed: u64, now: u64) -> Self {
+        let bind = config.bind.clone().map(Arc::new);
         let members = Members::new(config, now);
         let rule = Rule::new(&members);
         Self {
             members,
             rule,
             rng: Rng::with_seed(seed),
+            bind,
         }
     }
 
     /// The configuration that it has now.
     pub fn config(&self) -> &moorline_config::Upstream {
         &self.members.config
+    }
+
+    /// The local address of connections to its peers.
+    pub fn bind(&self) -> Option<Arc<Bind>> {
+        self.bind.clone()
     }
 
     /// Whether its rule needs [`first_byte`](Self::first_byte).

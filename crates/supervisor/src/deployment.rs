@@ -1,6 +1,6 @@
 //! A deployment: the executable and the configuration that processes are started from.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::env;
 use std::fs::{self, File};
 use std::io;
@@ -12,7 +12,7 @@ use moorline_ipc::{MAX_FDS, MAX_PACKET};
 use moorline_net::tls::TlsError;
 use rustix::fs::{Mode, OFlags};
 
-use moorline_config::{Config, Listener, Loaded};
+use moorline_config::{Config, Loaded};
 use moorline_process::credentials::{Credentials, SealedCredentials};
 use moorline_process::log;
 use moorline_process::open_files::Descriptors;
@@ -123,12 +123,12 @@ impl Deployment {
         })
     }
 
-    /// The socket of the listener that this one is a server behind.
-    pub(super) fn opened_for(&self, server: &Listener) -> Option<&Opened> {
-        let host = server.host.as_ref().filter(|_| !server.is_retired)?;
-        let mut places = (0..).zip(&self.config.listeners);
-        let found = places.find(|(_, it)| it.is_bound() && it.name == *host);
-        self.listeners.get(found?.0)
+    /// The listeners that have sockets, by name.
+    pub(super) fn bound(&self) -> BTreeMap<&str, &Opened> {
+        let places = (0..).zip(&self.config.listeners);
+        let bound = places.filter(|(_, it)| it.is_bound());
+        let opened = bound.filter_map(|(at, it)| Some((&*it.name, self.listeners.get(at)?)));
+        opened.collect()
     }
 
     /// The log file for the gateway, opened separately.

@@ -227,3 +227,39 @@ fn a_group_of_another_server_is_warned_of() {
     let warnings = warnings.filter(|it| it.starts_with("listener"));
     assert_eq!(warnings.collect::<Vec<_>>(), expected);
 }
+
+/// A file with so many servers, which have this many names each, in order of the listeners.
+fn crowd(listeners: usize, servers: usize, names: usize) -> String {
+    let mut text = String::new();
+    let mut number = 0;
+    for listener in 0..listeners {
+        text += &format!(
+            "[[listen]]\nname = \"front{listener}\"\naddress = \"tcp://127.0.0.1:0\"\nreturn = \"\"\n"
+        );
+        for _ in 0..servers {
+            let names = (0..names).map(|_| {
+                number += 1;
+                format!("\"a{number}.example\", ")
+            });
+            let names: String = names.collect();
+            text += &format!("[[listen.server]]\nnames = [{names}]\nreturn = \"\"\n");
+        }
+    }
+    text
+}
+
+#[test]
+fn twenty_thousand_names_are_no_work() {
+    for (listeners, servers, names) in [(1, 20, 1000), (100, 200, 1), (10_000, 1, 2)] {
+        let begun = std::time::Instant::now();
+        let loaded = load_text(&crowd(listeners, servers, names), Path::new("/a.toml"));
+        let config = loaded.expect("it is right").config;
+        assert_eq!(config.listeners.len(), listeners * (servers + 1));
+        // Quadratic work would take minutes.
+        assert!(
+            begun.elapsed() < std::time::Duration::from_secs(10),
+            "{:?}",
+            begun.elapsed()
+        );
+    }
+}

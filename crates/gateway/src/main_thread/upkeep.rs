@@ -113,7 +113,7 @@ async fn check(
 /// Whether a peer takes a connection, and answers as expected.
 async fn attempt(probe: &Probe, upstream: &SharedUpstream) -> Result<(), Failure> {
     let opening = upstream.opening();
-    let own = opening.bind.as_ref().and_then(OwnAddress::of_checks);
+    let own = opening.bind.as_deref().and_then(OwnAddress::of_checks);
     match &probe.address {
         PeerAddress::Tcp(address) => {
             let stream = connect(*address, own).await?;

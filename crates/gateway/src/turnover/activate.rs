@@ -3,17 +3,20 @@
 use std::sync::atomic::Ordering;
 
 use crate::commands::Report;
+use crate::ending::{act, close_unfinished};
 use crate::event_loop::Loop;
+use crate::groups::Groups;
 use crate::ids::{ProcessKey, SlotId};
 use crate::placement::{change_slot, enter_slot, home_of};
 use crate::processes::Processes;
 use crate::processes::process::Standing;
 use crate::processes::slot::Slot;
-use crate::session::Phase;
 use crate::session::table::Table;
+use crate::session::{End, Phase, Session};
 use crate::tools::Tools;
 use crate::transfer::Transfer;
 use moorline_protocol::control::{ProcessId, Role};
+use moorline_protocol::wire::CloseReason;
 
 /// The size of two records beside their payloads, in bytes, rounded up.
 const RECORD_ROOM: usize = 256;
@@ -39,6 +42,9 @@ impl Loop {
             }
         }
         sweep_askers(&mut self.sessions, tools);
+        if tools.cx.has_no_workers() {
+            end_sessions_of_app(&mut self.sessions, &mut self.groups, tools);
+        }
         sweep_moved(workers, &mut self.sessions, tools);
         remove_slots(workers, &mut self.sessions, tools);
         tools.processes.note_task_workers();
@@ -186,6 +192,38 @@ fn tell_pending(slot: SlotId, processes: &mut Processes) {
     }
 }
 
+/// No worker remains. The supervisor has refused that while sessions were open, but others may have begun since: they close,
+/// each when no message of it is in progress.
+fn end_sessions_of_app(sessions: &mut Table, groups: &mut Groups, tools: &mut Tools) {
+    for session in sessions.iter_mut() {
+        if !needs_worker(session, tools) {
+            continue;
+        }
+        match session.placement.process() {
+            // The worker that is about to end is told.
+            Some(_) => act(
+                session,
+                End::WhenFlushed(CloseReason::Stopped),
+                groups,
+                tools,
+            ),
+            None => close_unfinished(session, groups, tools),
+        }
+        tools.agenda.sweep.push_back(session.name());
+    }
+}
+
+/// Whether a connection goes on only with a worker.
+fn needs_worker(session: &Session, tools: &Tools) -> bool {
+    match session.phase {
+        Phase::Open | Phase::Asking { .. } => true,
+        Phase::Announced | Phase::Preread | Phase::Handshake | Phase::Request => {
+            tools.cx.listener(session.listener).needs_app()
+        }
+        _ => false,
+    }
+}
+
 /// Marks the sessions that must move, and queues them for a check.
 fn sweep_moved(workers: usize, sessions: &mut Table, tools: &mut Tools) {
     for session in sessions.iter_mut() {
@@ -206,7 +244,10 @@ fn sweep_moved(workers: usize, sessions: &mut Table, tools: &mut Tools) {
             let slot = home.unwrap_or_else(|| emptiest(workers, &tools.processes));
             enter_slot(session, slot, tools);
         }
-        session.placement.must_move();
+        // Without workers it ends where it is.
+        if !tools.cx.has_no_workers() {
+            session.placement.must_move();
+        }
         tools.agenda.sweep.push_back(session.name());
     }
 }

@@ -1,7 +1,7 @@
 //! `acl`, and tests in braces: what a rule may ask of a connection.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::path::{Path, PathBuf};
+use std::collections::BTreeSet;
+use std::path::Path;
 
 use super::lines::Line;
 use super::pattern::{self, PatternKind};
@@ -121,8 +121,6 @@ pub(super) struct Acls<'a> {
     proxy: Proxy<'a>,
     folder: &'a Path,
     files: &'a mut dyn Files,
-    /// What `-f` has read: a file may be a pipe.
-    texts: BTreeMap<PathBuf, String>,
     pub(super) tests: Vec<Test>,
     used: BTreeSet<&'a str>,
 }
@@ -133,7 +131,6 @@ impl<'a> Acls<'a> {
             proxy,
             folder,
             files,
-            texts: BTreeMap::new(),
             tests: Vec::new(),
             used: BTreeSet::new(),
         }
@@ -229,28 +226,17 @@ impl<'a> Acls<'a> {
             "always_true" => return Ok(Read::Constant(true)),
             "always_false" => return Ok(Read::Constant(false)),
             "ssl_fc" => return Ok(Read::Constant(self.ends_tls(line, report)?)),
-            "src" => (Subject::Client, PatternKind::Networks),
-            "dst" => (Subject::Server, PatternKind::Networks),
-            "dst_port" => (Subject::Port, PatternKind::Numbers),
-            "req.ssl_sni" | "req_ssl_sni" => (Subject::Name, PatternKind::Texts(way)),
-            "ssl_fc_sni" => (Subject::Name, PatternKind::Texts(way)),
-            "req.ssl_alpn" => (Subject::Protocols, PatternKind::Texts(way)),
-            "ssl_fc_alpn" => (Subject::Protocol, PatternKind::Texts(way)),
             "req.ssl_hello_type" | "req_ssl_hello_type" => {
                 (Subject::Hello, PatternKind::ClientHello)
             }
-            other => {
-                let why = format!("asks for `{other}`, which is not imported");
-                return Err(line.refuse(report, why));
-            }
+            fetch => match self.subject(line, fetch, report)? {
+                it @ (Subject::Client | Subject::Server) => (it, PatternKind::Networks),
+                it @ Subject::Port => (it, PatternKind::Numbers),
+                it => (it, PatternKind::Texts(way)),
+            },
         };
-        let is_at_end = fetch.starts_with("ssl_fc_");
-        if (is_at_end || subject.is_of_hello()) && self.ends_tls(line, report)? != is_at_end {
-            let why = match is_at_end {
-                true => format!("asks for `{fetch}`, and no `bind` has `ssl`"),
-                false => format!("asks for `{fetch}`, and `bind` has `ssl`: TLS ends there"),
-            };
-            return Err(line.refuse(report, why));
+        if subject == Subject::Hello {
+            self.check_end_of_tls(line, fetch, subject, report)?;
         }
         let is_lower = match converters {
             "" => false,
@@ -268,6 +254,60 @@ impl<'a> Acls<'a> {
             name: (line.word(0) == "acl").then(|| line.word(1).to_owned()),
             place: line.place.clone(),
         }))
+    }
+
+    /// What a fetch takes from the connection, if that is a text or an address.
+    pub(super) fn subject(
+        &self,
+        line: &Line,
+        fetch: &str,
+        report: &mut Report,
+    ) -> Result<Subject, Reported> {
+        let subject = match fetch {
+            "src" => Subject::Client,
+            "dst" => Subject::Server,
+            "dst_port" => Subject::Port,
+            "req.ssl_sni" | "req_ssl_sni" | "ssl_fc_sni" => Subject::Name,
+            "req.ssl_alpn" => Subject::Protocols,
+            "ssl_fc_alpn" => Subject::Protocol,
+            other => {
+                let why = format!("asks for `{other}`, which is not imported");
+                return Err(line.refuse(report, why));
+            }
+        };
+        self.check_end_of_tls(line, fetch, subject, report)?;
+        Ok(subject)
+    }
+
+    /// Refuses what is not known: a hello where TLS ends, and what was agreed on where it passes through.
+    fn check_end_of_tls(
+        &self,
+        line: &Line,
+        fetch: &str,
+        subject: Subject,
+        report: &mut Report,
+    ) -> Result<(), Reported> {
+        let is_at_end = fetch.starts_with("ssl_fc_");
+        if (is_at_end || subject.is_of_hello()) && self.ends_tls(line, report)? != is_at_end {
+            let why = match is_at_end {
+                true => format!("asks for `{fetch}`, and no `bind` has `ssl`"),
+                false => format!("asks for `{fetch}`, and `bind` has `ssl`: TLS ends there"),
+            };
+            return Err(line.refuse(report, why));
+        }
+        Ok(())
+    }
+
+    /// The text of a file that a line names.
+    pub(super) fn file(
+        &mut self,
+        line: &Line,
+        name: &str,
+        report: &mut Report,
+    ) -> Result<String, Reported> {
+        let path = self.folder.join(name);
+        let text = self.files.read(&path);
+        text.map_err(|error| line.refuse(report, format!("names {}: {error}", path.display())))
     }
 
     /// Whether TLS ends at all addresses of the frontend, or at none.
@@ -299,11 +339,8 @@ impl<'a> Acls<'a> {
             match &**word {
                 "--" => break,
                 "-f" => {
-                    let path = self.folder.join(words.next().map_or("", String::as_str));
-                    let text = self.text(&path);
-                    let text = text.map_err(|error| {
-                        line.refuse(report, format!("names {}: {error}", path.display()))
-                    })?;
+                    let name = words.next().map_or("", String::as_str);
+                    let text = self.file(line, name, report)?;
                     let lines = text.lines().map(str::trim);
                     let lines = lines.filter(|it| !it.is_empty() && !it.starts_with('#'));
                     written.patterns.extend(lines.map(str::to_owned));
@@ -323,15 +360,6 @@ impl<'a> Acls<'a> {
         }
         written.patterns.extend(words.cloned());
         Ok(written)
-    }
-
-    fn text(&mut self, path: &Path) -> std::io::Result<String> {
-        if let Some(text) = self.texts.get(path) {
-            return Ok(text.clone());
-        }
-        let text = self.files.read(path)?;
-        self.texts.insert(path.to_owned(), text.clone());
-        Ok(text)
     }
 }
 

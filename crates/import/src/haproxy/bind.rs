@@ -89,6 +89,16 @@ pub(super) fn bind(
     Ok(Bind { addresses, entries })
 }
 
+/// Each connection begins with the header of the PROXY protocol, which is believed.
+pub(super) fn proxied(line: &Line) -> [Entry; 2] {
+    let any = Value::text("any");
+    let all = ["0.0.0.0/0", "::/0", "unix"].map(Value::text);
+    [
+        Entry::new("proxy_protocol", any, &line.place),
+        Entry::new("trusted_proxies", Value::List(all.into()), &line.place),
+    ]
+}
+
 fn addresses(line: &Line, report: &mut Report) -> Result<Vec<String>, Reported> {
     let mut found = Vec::new();
     for text in line.word(1).split(',') {
@@ -133,13 +143,7 @@ fn options(
                 let read = tls_option(line, word, &mut words, tls, bases, report);
                 result = result.and(read);
             }
-            "accept-proxy" => {
-                let any = Value::text("any");
-                entries.push(Entry::new("proxy_protocol", any, &line.place));
-                let all = ["0.0.0.0/0", "::/0", "unix"].map(Value::text);
-                let trusted = Entry::new("trusted_proxies", Value::List(all.into()), &line.place);
-                entries.push(trusted);
-            }
+            "accept-proxy" => entries.extend(proxied(line)),
             "maxconn" => match words.next().and_then(number) {
                 Some(most) if most > 0 => {
                     let most = Value::Number(most);

@@ -33,7 +33,9 @@ impl Stage {
     ) -> Result<Self, Reported> {
         let mut rules = Vec::new();
         let mut result = Ok(());
-        for line in proxy.own(&["tcp-request", kind]) {
+        // What says that a header comes first is no rule of clients.
+        let lines = proxy.own(&["tcp-request", kind]).into_iter();
+        for line in lines.filter(|line| kind != "connection" || line.word(2) != "expect-proxy") {
             match rule(line, acls, report) {
                 Ok(rule) => rules.push(rule),
                 Err(reported) => result = Err(reported),

@@ -2,10 +2,13 @@
 
 use super::acl::Acls;
 use super::bases::Bases;
+use super::bind::proxied;
 use super::client_rules::{Stage, access};
+use super::condition::condition;
 use super::lines::Line;
+use super::map_names::MapNames;
 use super::proxy::Proxy;
-use super::routes::{MapNames, Routes, routes};
+use super::routes::{Routes, routes};
 use super::value::time;
 use crate::files::Files;
 use crate::note::{Place, Report, Reported};
@@ -40,6 +43,7 @@ pub(super) fn rules(
             return Err(lines.first().map_or(Reported, |it| it.refuse(report, why)));
         }
     }
+    let proxied = expected_proxies(proxy, &mut acls, report)?;
     check_proxied(proxy, &connection, report)?;
     // What asks for more than the client decides where connections go.
     let none = Stage::default();
@@ -55,9 +59,30 @@ pub(super) fn rules(
     acls.remark_unused(report);
     Ok(FrontendRules {
         upstream: routes.upstream,
-        entries: access.into_iter().chain(preread).collect(),
+        entries: access.into_iter().chain(preread).chain(proxied).collect(),
         maps: routes.maps,
     })
+}
+
+/// `tcp-request connection expect-proxy layer4`: as `accept-proxy` of each `bind`.
+fn expected_proxies(
+    proxy: Proxy<'_>,
+    acls: &mut Acls<'_>,
+    report: &mut Report,
+) -> Result<Vec<Entry>, Reported> {
+    let lines = proxy.own(&["tcp-request", "connection", "expect-proxy"]);
+    let Some(line) = lines.first() else {
+        return Ok(Vec::new());
+    };
+    if line.word(3) != "layer4" {
+        return Err(line.refuse(report, "is imported with `expect-proxy layer4` only"));
+    }
+    if !condition(line, &line.words[4..], acls, report)?.is_always() {
+        let why = "expects a header of some clients: a listener of Moorline expects one of all or none, so write a `bind` and a \
+                   frontend of their own for these";
+        return Err(line.refuse(report, why));
+    }
+    Ok(proxied(line).into())
 }
 
 /// Refuses rules of connections that are of a proxy's address, while `access` is of the client's.
@@ -67,9 +92,17 @@ fn check_proxied(
     report: &mut Report,
 ) -> Result<(), Reported> {
     let is_proxied = |line: &&Line| line.words.iter().any(|word| word == "accept-proxy");
-    match proxy.own(&["bind"]).into_iter().find(is_proxied) {
+    let expected = proxy.own(&["tcp-request", "connection", "expect-proxy"]);
+    let mut lines = proxy.own(&["bind"]).into_iter().chain(expected);
+    match lines.find(|it| is_proxied(it) || it.word(0) == "tcp-request") {
         Some(line) if !connection.0.is_empty() => {
-            let why = "has `accept-proxy`: `tcp-request connection` looks at the proxy's address, and `access` at the client's: write `tcp-request session`";
+            let how = match line.word(0) {
+                "bind" => "accept-proxy",
+                _ => "expect-proxy",
+            };
+            let why = format!(
+                "has `{how}`: `tcp-request connection` looks at the proxy's address, and `access` at the client's: write `tcp-request session`"
+            );
             Err(line.refuse(report, why))
         }
         _ => Ok(()),

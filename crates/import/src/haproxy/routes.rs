@@ -5,15 +5,22 @@ use std::collections::BTreeSet;
 use super::acl::{Acls, EMPTY, Subject};
 use super::client_rules::{Stage, regions};
 use super::condition::{Branch, Condition, condition};
+use super::expression::{Computed, computed, is_computed};
+use super::map_names::MapNames;
 use super::proxy::Proxy;
+use super::sample::Naming;
 use crate::note::{Place, Report, Reported};
 use crate::toml::{Entry, Table, Value, key};
 
 /// A rule `use_backend`, or what stands for all connections without one.
 struct BackendRule<'a> {
-    backend: &'a str,
+    /// A name, or a text that becomes one.
+    backend: String,
+    /// What that text needs.
+    maps: Vec<Table>,
+    asks_hello: bool,
     condition: Condition,
-    place: Place,
+    place: &'a Place,
 }
 
 /// Where the connections of a frontend go.
@@ -25,32 +32,6 @@ pub(super) struct Routes {
     pub(super) asks_hello: bool,
 }
 
-/// Names of maps: those of all frontends, and what is added.
-pub(super) struct MapNames(BTreeSet<String>);
-
-impl MapNames {
-    pub(super) fn new(proxies: &[Proxy<'_>]) -> Self {
-        let names = proxies.iter().map(|it| it.section.name().to_owned());
-        Self(names.collect())
-    }
-
-    /// A name that begins with that of the frontend, and ends with this one if it can.
-    fn add(&mut self, frontend: &str, end: Option<&str>) -> String {
-        let is_fit = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
-        let wanted = end.filter(|it| it.chars().all(is_fit));
-        let wanted = wanted.map(|end| format!("{frontend}-{end}"));
-        // Names have at most 64 letters, and are ASCII.
-        let wanted = wanted.filter(|it| it.len() <= 64);
-        let begin = &frontend[..frontend.len().min(56)];
-        let numbered = (1_u32..).map(|number| format!("{begin}-{number}"));
-        let mut names = wanted.into_iter().chain(numbered);
-        let free = names.find(|name| !self.0.contains(name));
-        let name = free.unwrap_or_default();
-        self.0.insert(name.clone());
-        name
-    }
-}
-
 /// Reads the rules of a frontend. `default`: where all else goes. `contents`: which connections go anywhere.
 pub(super) fn routes(
     proxy: Proxy<'_>,
@@ -60,12 +41,17 @@ pub(super) fn routes(
     names: &mut MapNames,
     report: &mut Report,
 ) -> Result<Routes, Reported> {
-    let rules = rules(proxy, acls, report)?;
+    let mut rules = rules(proxy, default, acls, names, report)?;
     let (name, head) = (proxy.section.name(), &proxy.section.head);
     // Rules behind one that always holds have no effect.
     let last = rules.iter().position(|it| it.condition.is_always());
+    if let Some(at) = last {
+        rules.truncate(at + 1);
+    }
+    let mut maps: Vec<Table> = rules.iter_mut().flat_map(|it| it.maps.drain(..)).collect();
+    let is_computed_by_hello = rules.iter().any(|it| it.asks_hello);
     let (rules, default) = match last {
-        Some(at) => (&rules[..at], Some((rules[at].backend, &rules[at].place))),
+        Some(at) => (&rules[..at], Some((&*rules[at].backend, rules[at].place))),
         None => (&rules[..], default),
     };
     let default_name = default.map_or("", |(backend, _)| backend);
@@ -80,8 +66,8 @@ pub(super) fn routes(
         };
         return Ok(Routes {
             upstream: Entry::new("upstream", Value::text(backend), place),
-            maps: Vec::new(),
-            asks_hello: false,
+            maps,
+            asks_hello: is_computed_by_hello,
         });
     }
     let mut table = Table::new(format!("[map.{}]", key(name)), Some(&head.place));
@@ -89,18 +75,17 @@ pub(super) fn routes(
         false => by_network(rules, default_name, acls).or(by_text),
         true => None,
     };
-    let mut maps = Vec::new();
     match by_one {
         Some(entries) => table.extend(entries),
         None => {
             let contents = refuses.then_some(contents);
             let (entries, tests) = by_tests(name, rules, default_name, contents, acls, names);
             table.extend(entries);
-            maps = tests;
+            maps.extend(tests);
         }
     }
     maps.push(table);
-    let place = rules.first().map_or(&head.place, |it| &it.place);
+    let place = rules.first().map_or(&head.place, |it| it.place);
     let text = Value::text(format!("${{map.{name}}}"));
     let contents = contents.0.iter().filter(|_| contents.rejects());
     let contents = contents.map(|it| &it.condition);
@@ -108,26 +93,42 @@ pub(super) fn routes(
     Ok(Routes {
         upstream: Entry::new("upstream", text, place),
         maps,
-        asks_hello: asked.any(|it| it.asks_hello(acls)),
+        asks_hello: is_computed_by_hello || asked.any(|it| it.asks_hello(acls)),
     })
 }
 
 fn rules<'a>(
     proxy: Proxy<'a>,
+    default: Option<(&str, &Place)>,
     acls: &mut Acls<'_>,
+    names: &mut MapNames,
     report: &mut Report,
 ) -> Result<Vec<BackendRule<'a>>, Reported> {
+    let backends = names.backends.clone();
     let mut rules = Vec::new();
     let mut result = Ok(());
     for line in proxy.own(&["use_backend"]) {
         let words = line.words.get(2..).unwrap_or_default();
-        match condition(line, words, acls, report) {
-            Ok(condition) => rules.push(BackendRule {
-                backend: line.word(1),
+        let condition = condition(line, words, acls, report);
+        let naming = Naming {
+            line,
+            frontend: proxy.section.name(),
+            backends: &backends,
+            default: default.map_or("", |(name, _)| name),
+        };
+        let computed = match is_computed(line.word(1)) {
+            true => computed(&naming, acls, names, report),
+            false => Ok(Computed::plain(line.word(1))),
+        };
+        match (condition, computed) {
+            (Ok(condition), Ok(computed)) => rules.push(BackendRule {
+                backend: computed.text,
+                maps: computed.maps,
+                asks_hello: computed.asks_hello,
                 condition,
-                place: line.place.clone(),
+                place: &line.place,
             }),
-            Err(reported) => result = Err(reported),
+            (Err(reported), _) | (_, Err(reported)) => result = Err(reported),
         }
     }
     result.map(|()| rules)
@@ -149,7 +150,7 @@ fn by_network(rules: &[BackendRule<'_>], default: &str, acls: &Acls<'_>) -> Opti
     }
     let (outside, inside) = regions(acls).values(acls.tests.len(), |tests| {
         let rule = rules.iter().find(|it| it.condition.holds(tests));
-        rule.map_or(default, |it| it.backend)
+        rule.map_or(default, |it| &it.backend)
     });
     let pairs: Pairs = inside
         .iter()
@@ -179,7 +180,7 @@ fn by_text(rules: &[BackendRule<'_>], default: &str, acls: &Acls<'_>) -> Option<
                 pairs.insert(0, pair(EMPTY, default, None));
             }
             let new = test.keys.iter().filter(|it| keys.insert(it.as_str()));
-            pairs.extend(new.map(|it| pair(it, rule.backend, Some(&rule.place))));
+            pairs.extend(new.map(|it| pair(it, &rule.backend, Some(rule.place))));
         }
     }
     Some(vec![
@@ -232,7 +233,7 @@ fn by_tests(
     let begin = if contents.is_some() { "." } else { "" };
     let routed = rules.iter().flat_map(|rule| {
         let branches = rule.condition.0.iter();
-        branches.map(|it| pair(&letters(begin, it, &used), rule.backend, Some(&rule.place)))
+        branches.map(|it| pair(&letters(begin, it, &used), &rule.backend, Some(rule.place)))
     });
     pairs.extend(unique(routed));
     let entries = vec![

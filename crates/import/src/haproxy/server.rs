@@ -145,11 +145,10 @@ pub(super) fn server(
     };
     let target = target(line, line.word(at), report);
     let options = options(line, at + 1, &mut server, bases, report);
+    let count = count(line, report);
     server.target = target?;
     options?;
-    if let Some(host) = server.target.host() {
-        remark_addresses(line, host, report)?;
-    }
+    remark_count(line, &server.target, count?, report);
     Ok(server)
 }
 
@@ -163,22 +162,36 @@ pub(super) fn defaults(
     options(line, 1, &mut so_far, bases, report).map(|()| so_far)
 }
 
+/// The number of servers that a line stands for.
+fn count(line: &Line, report: &mut Report) -> Result<u64, Reported> {
+    if line.word(0) != "server-template" {
+        return Ok(1);
+    }
+    let range = line.word(2);
+    let (first, last) = range.split_once('-').unwrap_or(("1", range));
+    match (number(first), number(last)) {
+        (Some(first), Some(last)) if first <= last => Ok((last - first).saturating_add(1)),
+        _ => Err(line.refuse(report, format!("has a wrong number {range:?}"))),
+    }
+}
+
 /// A name has all its addresses here, and one of them with HAProxy, or one for each of a template.
-fn remark_addresses(line: &Line, host: &str, report: &mut Report) -> Result<(), Reported> {
-    let count = match line.word(0) {
-        "server-template" => {
-            let range = line.word(2);
-            let (first, last) = range.split_once('-').unwrap_or(("1", range));
-            match (number(first), number(last)) {
-                (Some(first), Some(last)) if first <= last => (last - first).saturating_add(1),
-                _ => return Err(line.refuse(report, format!("has a wrong number {range:?}"))),
-            }
+fn remark_count(line: &Line, target: &ServerTarget, count: u64, report: &mut Report) {
+    let is_template = line.word(0) == "server-template";
+    let text = match target {
+        ServerTarget::Service(name) if is_template => {
+            format!("each server of {name} is a peer: HAProxy takes {count} of them")
         }
-        _ => 1,
+        ServerTarget::Service(_) => return,
+        ServerTarget::Address(address) => match target.host() {
+            Some(host) => {
+                format!("each address of {host} is a peer: HAProxy takes {count} of them")
+            }
+            None if count > 1 => format!("{address} is one peer: HAProxy counts it as {count}"),
+            None => return,
+        },
     };
-    let text = format!("each address of {host} is a peer: HAProxy takes {count} of them");
     report.remark(&line.place, text);
-    Ok(())
 }
 
 fn target(line: &Line, text: &str, report: &mut Report) -> Result<ServerTarget, Reported> {

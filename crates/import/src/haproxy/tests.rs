@@ -3,6 +3,7 @@ use crate::{Imported, Kind, Note};
 
 mod backends;
 mod client_rules;
+mod expressions;
 mod frontends;
 mod peer_tls;
 mod resolvers;
@@ -12,6 +13,14 @@ mod routes;
 const FILES: &[(&str, &str)] = &[
     ("/lists/office.lst", "# ours\n\n 10.0.0.0/8\n192.0.2.1 \n"),
     ("/lists/names.lst", "a.example\nb.example\n"),
+    (
+        "/lists/domains.map",
+        "# name backend\na.example c\n B.example\td \nx.example nowhere\na.example d\n",
+    ),
+    ("/lists/networks.map", "10.0.0.0/8 c\n::1 d\n"),
+    ("/lists/ports.map", "443 c\n8000:8001 d\n"),
+    ("/lists/tenants.map", "^([a-z]+)\\.b\\.example$ back-\\1\n"),
+    ("/lists/beginnings.map", "a d\na.b c\n"),
 ];
 
 fn read(text: &str) -> Result<Imported, Vec<Note>> {

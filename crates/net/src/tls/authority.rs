@@ -4,10 +4,11 @@ use std::fmt;
 use std::sync::Arc;
 
 use rustls::crypto::WebPkiSupportedAlgorithms;
-use rustls::pki_types::{CertificateDer, UnixTime};
+use rustls::pki_types::{CertificateDer, TrustAnchor, UnixTime};
 
 use super::certificate::Certificate;
 use super::error::TlsError;
+use super::purpose::Purpose;
 use super::revocation::RevocationList;
 use super::roots::TrustedRoots;
 
@@ -26,6 +27,22 @@ impl Authority {
     pub(super) fn is_free(&self) -> bool {
         let mut roots = self.roots.anchors().iter();
         roots.all(|root| root.name_constraints.is_none())
+    }
+
+    /// Whether a root may issue a certificate for this, with this number of issuers below it.
+    pub(super) fn may_issue(
+        &self,
+        root: &TrustAnchor<'_>,
+        purpose: Purpose,
+        issuers_below: usize,
+    ) -> bool {
+        let mut rights = self.roots.rights(root);
+        rights.any(|it| it.permit(purpose, issuers_below))
+    }
+
+    /// Whether a root may sign lists of revoked certificates.
+    pub(super) fn may_sign_lists(&self, root: &TrustAnchor<'_>) -> bool {
+        self.roots.rights(root).any(|it| it.signs_lists)
     }
 
     /// Whether the certificate is itself among the roots.

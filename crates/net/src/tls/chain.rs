@@ -50,19 +50,34 @@ impl Authority {
         }
         let entity = EndEntityCert::try_from(der)?;
         let crls = RevocationList::for_webpki(&self.crls);
-        let is_good = |path: &VerifiedPath<'_>| match self.depth {
-            Some(most) if path.intermediate_certificates().count() > usize::from(most) => {
-                Err(webpki::Error::MaximumPathDepthExceeded)
+        // One that is trusted itself needs no issuer.
+        let anchors = match is_root {
+            true => self.roots.anchors(),
+            false => self.roots.issuers(purpose),
+        };
+        let is_good = |path: &VerifiedPath<'_>| {
+            let below = path.intermediate_certificates().count();
+            let root = path.anchor();
+            if self.depth.is_some_and(|most| below > usize::from(most)) {
+                return Err(webpki::Error::MaximumPathDepthExceeded);
             }
-            _ if crls.is_none() => self.check_lists(path, now),
-            _ => Ok(()),
+            if !is_root && !self.may_issue(root, purpose, below) {
+                return Err(webpki::Error::PathLenConstraintViolated);
+            }
+            match &crls {
+                None => self.check_lists(path, now),
+                Some(lists) if !lists.is_empty() && !is_root && !self.may_sign_lists(root) => {
+                    Err(webpki::Error::IssuerNotCrlSigner)
+                }
+                Some(_) => Ok(()),
+            }
         };
         let revocation = RevocationOptionsBuilder::new(crls.as_deref().unwrap_or_default()).ok();
         let revocation =
             revocation.map(|it| it.with_expiration_policy(ExpirationPolicy::Enforce).build());
         let found = entity.verify_for_usage(
             self.algorithms.all,
-            self.roots.anchors(),
+            anchors,
             intermediates,
             now,
             purpose.usage(),
@@ -71,8 +86,31 @@ impl Authority {
         );
         match found {
             Err(webpki::Error::CaUsedAsEndEntity) => old.find(der, certificate),
+            Err(webpki::Error::UnknownIssuer)
+                if self.is_below_no_issuer(certificate, intermediates) =>
+            {
+                Err(webpki::Error::EndEntityUsedAsCa)
+            }
             found => found.map(drop),
         }
+    }
+
+    /// Whether the key of a trusted certificate that is no issuer has signed one of these.
+    fn is_below_no_issuer(
+        &self,
+        certificate: &Certificate<'_>,
+        intermediates: &[CertificateDer<'_>],
+    ) -> bool {
+        let is_by_root = |of: &Certificate<'_>| {
+            let mut roots = self.roots.anchors().iter();
+            roots.any(|root| {
+                root.subject.as_ref() == of.issuer()
+                    && of.is_signed_by(&root.subject_public_key_info)
+            })
+        };
+        let mut intermediates = intermediates.iter();
+        is_by_root(certificate)
+            || intermediates.any(|it| Certificate::parse(it).is_ok_and(|it| is_by_root(&it)))
     }
 
     /// Whether lists that webpki does not read say that no certificate of a path is revoked.
@@ -91,7 +129,7 @@ impl Authority {
                 },
                 None => ListIssuer {
                     public_key: &path.anchor().subject_public_key_info,
-                    may_sign_lists: true,
+                    may_sign_lists: self.may_sign_lists(path.anchor()),
                 },
             };
             RevocationList::check(&self.crls, certificate, &issuer, now)?;

@@ -14,7 +14,65 @@ const ASKS: u8 = 0x80 | 0x08;
 const SIGNS_CERTIFICATES: u8 = 0x04;
 const SIGNS_LISTS: u8 = 0x02;
 
+/// What a trusted certificate may do as an issuer, as OpenSSL judges that.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct IssuerRights {
+    /// The most issuers that may be between it and a peer's certificate; `None` if it is no issuer.
+    most_below: Option<usize>,
+    issues_servers: bool,
+    issues_clients: bool,
+    pub(super) signs_lists: bool,
+}
+
+impl IssuerRights {
+    /// One that cannot be read is no issuer.
+    pub(super) fn of(der: &[u8]) -> Self {
+        match Certificate::read(der) {
+            Ok(certificate) => Self::of_root(&certificate),
+            Err(Malformed) => Self {
+                most_below: None,
+                issues_servers: false,
+                issues_clients: false,
+                signs_lists: false,
+            },
+        }
+    }
+
+    fn of_root(root: &Certificate<'_>) -> Self {
+        let is_for = |purpose| root.is_for(purpose) == Ok(true);
+        Self {
+            most_below: root.most_below_root().unwrap_or(None),
+            issues_servers: is_for(Purpose::Server),
+            issues_clients: is_for(Purpose::Client),
+            signs_lists: root.may_sign_lists(),
+        }
+    }
+
+    /// Whether it may issue certificates for this, with this number of issuers below it.
+    pub(super) fn permit(&self, purpose: Purpose, issuers_below: usize) -> bool {
+        let is_for = match purpose {
+            Purpose::Server => self.issues_servers,
+            Purpose::Client => self.issues_clients,
+        };
+        is_for && self.most_below.is_some_and(|most| issuers_below <= most)
+    }
+}
+
 impl Certificate<'_> {
+    /// As [`most_issuers_below`](Self::most_issuers_below), for a root. Old ones do not say that they are issuers: they are of
+    /// version 1 and their own issuers, or say what their keys are for.
+    fn most_below_root(&self) -> Result<Option<usize>, Malformed> {
+        if !self.may(SIGNS_CERTIFICATES) {
+            return Ok(None);
+        }
+        if self.extension(BASIC_CONSTRAINTS)?.is_some() {
+            return self.most_issuers_below();
+        }
+        let is_old = self.is_version_1() && self.subject().0 == self.issuer();
+        let is_issuer = is_old || self.extension(KEY_USAGE)?.is_some();
+        Ok(is_issuer.then_some(usize::MAX))
+    }
+
     /// Whether it may issue a certificate that has this number of issuers below this one.
     pub(super) fn may_issue(&self, issuers_below: usize) -> bool {
         let most = self.most_issuers_below().unwrap_or(None);

@@ -57,10 +57,10 @@ impl OldPath<'_> {
         for root in self.authority.roots.anchors() {
             // Only the peer's, whole: others with the name and the key of a root could lack its limits.
             let is_root = below == 0 && self.is_root && of.is(root);
-            if is_root || self.is_by_root(of, root, budget)? {
+            if is_root || self.is_by_root(of, below, root, budget)? {
                 let issuer = ListIssuer {
                     public_key: &root.subject_public_key_info,
-                    may_sign_lists: true,
+                    may_sign_lists: self.authority.may_sign_lists(root),
                 };
                 match RevocationList::check(&self.authority.crls, of, &issuer, self.now) {
                     Ok(()) => return Ok(()),
@@ -96,10 +96,14 @@ impl OldPath<'_> {
     fn is_by_root(
         &self,
         of: &Certificate<'_>,
+        below: usize,
         root: &TrustAnchor<'_>,
         budget: &mut u32,
     ) -> Result<bool, Error> {
-        if of.issuer() != root.subject.as_ref() || root.name_constraints.is_some() {
+        if of.issuer() != root.subject.as_ref()
+            || root.name_constraints.is_some()
+            || !self.authority.may_issue(root, self.purpose, below)
+        {
             return Ok(false);
         }
         spend(budget)?;

@@ -11,8 +11,10 @@ use rustls::{DistinguishedName, RootCertStore};
 use super::certificate::Fingerprint;
 use super::error::TlsError;
 use super::file_error::{self, FileError, PemSource};
+use super::issuing::IssuerRights;
 use super::options::Roots;
 use super::pem;
+use super::purpose::Purpose;
 
 /// The most files of a folder that are read: Debian's has 300.
 const MAX_FOLDER_FILES: usize = 4096;
@@ -20,8 +22,12 @@ const MAX_FOLDER_FILES: usize = 4096;
 /// Issuers that are trusted, or certificates of peers themselves.
 #[derive(Debug)]
 pub(super) struct TrustedRoots {
-    /// Their names and keys, which vouch for others.
+    /// Their names and keys.
     store: RootCertStore,
+    /// What each of them may do as an issuer.
+    rights: Vec<IssuerRights>,
+    /// Those that vouch for others: for servers, and for clients.
+    issuers: [Vec<TrustAnchor<'static>>; 2],
     /// The whole certificates: one that is trusted itself must be one of them, byte for byte.
     whole: HashSet<Fingerprint>,
 }
@@ -30,6 +36,8 @@ impl TrustedRoots {
     pub(super) fn empty() -> Self {
         Self {
             store: RootCertStore::empty(),
+            rights: Vec::new(),
+            issuers: [Vec::new(), Vec::new()],
             whole: HashSet::new(),
         }
     }
@@ -38,13 +46,46 @@ impl TrustedRoots {
     /// It cannot be read.
     pub(super) fn add(&mut self, der: CertificateDer<'_>) -> Result<(), rustls::Error> {
         let fingerprint = Fingerprint::of(&der);
+        let rights = IssuerRights::of(&der);
         self.store.add(der)?;
+        for (purpose, issuers) in [Purpose::Server, Purpose::Client]
+            .into_iter()
+            .zip(&mut self.issuers)
+        {
+            let anchor = self.store.roots.last();
+            issuers.extend(anchor.filter(|_| rights.permit(purpose, 0)).cloned());
+        }
+        self.rights.push(rights);
         self.whole.insert(fingerprint);
         Ok(())
     }
 
+    /// All of them, also those that are no issuers.
     pub(super) fn anchors(&self) -> &[TrustAnchor<'static>] {
         &self.store.roots
+    }
+
+    /// Those that may be issuers of certificates for this.
+    pub(super) fn issuers(&self, purpose: Purpose) -> &[TrustAnchor<'static>] {
+        let [servers, clients] = &self.issuers;
+        match purpose {
+            Purpose::Server => servers,
+            Purpose::Client => clients,
+        }
+    }
+
+    /// What those may do as issuers that have the name and the key of this one.
+    pub(super) fn rights<'a>(
+        &'a self,
+        anchor: &'a TrustAnchor<'_>,
+    ) -> impl Iterator<Item = &'a IssuerRights> {
+        let all = self.store.roots.iter().zip(&self.rights);
+        let is_same = |it: &TrustAnchor<'_>| {
+            it.subject == anchor.subject
+                && it.subject_public_key_info == anchor.subject_public_key_info
+        };
+        all.filter(move |(it, _)| is_same(it))
+            .map(|(_, rights)| rights)
     }
 
     pub(super) fn subjects(&self) -> Vec<DistinguishedName> {

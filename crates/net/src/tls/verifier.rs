@@ -160,6 +160,10 @@ impl ServerCertVerifier for ServerVerifier {
 pub(super) const VERSION_1: &str = "it is of X.509 version 1, and no trusted certificate is its issuer: make one of version 3, \
      for instance by `-addext subjectAltName=DNS:NAME` behind `openssl req -x509`";
 
+/// A trusted certificate, or another one on the way there, must not issue others.
+pub(super) const NO_ISSUER: &str = "a certificate that is no issuer has signed it or its issuer: make the trusted one with \
+     basicConstraints=critical,CA:TRUE";
+
 /// Why there is no path to a root.
 fn refusal(error: webpki::Error, certificate: &Certificate<'_>, now: UnixTime) -> TlsError {
     match error {
@@ -182,6 +186,7 @@ fn refusal(error: webpki::Error, certificate: &Certificate<'_>, now: UnixTime) -
             TlsError::Certificate("it is not for servers".into())
         }
         webpki::Error::UnsupportedCertVersion => TlsError::Certificate(VERSION_1.into()),
+        webpki::Error::EndEntityUsedAsCa => TlsError::Certificate(NO_ISSUER.into()),
         webpki::Error::UnknownRevocationStatus => {
             TlsError::Certificate("no list says that it, or an issuer, is not revoked".into())
         }

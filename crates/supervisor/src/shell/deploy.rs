@@ -333,11 +333,13 @@ impl Shell {
             return Vec::new();
         };
         let places = deployment.config.listeners.iter().zip(0..);
+        let bound = deployment.bound();
         places
             .filter(|(_, place)| !self.vacant.contains(place))
             .map(|(listener, place)| {
                 let opened = deployment.listeners.get(place);
-                let opened = opened.or_else(|| deployment.opened_for(listener));
+                let host = listener.host.as_deref().filter(|_| !listener.is_retired);
+                let opened = opened.or_else(|| bound.get(host?).copied());
                 let address = opened.map_or(&listener.address, |opened| &opened.address);
                 json!({
                     "name": listener.name,

@@ -1,6 +1,6 @@
 //! Which clients may connect.
 
-use super::{imported, refused, remarks};
+use super::{both, imported, refused, remarks};
 
 /// The rules of `access` of a listener with these lines.
 #[track_caller]
@@ -128,8 +128,16 @@ fn wrong_rules_of_connections_are_refused() {
             format!("{of} is imported with `src` only: write `tcp-request content` for anything else"),
         ),
         (
-            "expect-proxy layer4",
-            format!("{of} is imported with `accept`, `reject` and `silent-drop` only"),
+            "expect-proxy layer5",
+            format!("{of} is imported with `expect-proxy layer4` only"),
+        ),
+        (
+            "expect-proxy layer4 if { src 10.0.0.1 }",
+            format!("{of} expects a header of some clients: a listener of Moorline expects one of all or none, so write a `bind` and a frontend of their own for these"),
+        ),
+        (
+            "expect-proxy layer4\n tcp-request connection reject if { src 10.0.0.1 }",
+            format!("{of} has `expect-proxy`: `tcp-request connection` looks at the proxy's address, and `access` at the client's: write `tcp-request session`"),
         ),
         (
             "reject\n bind :2 accept-proxy",
@@ -141,4 +149,17 @@ fn wrong_rules_of_connections_are_refused() {
     }
     let error = "`tcp-request connection` is imported in a `frontend` or `listen` only";
     assert_eq!(refused("", " tcp-request connection reject"), error);
+}
+
+#[test]
+fn a_header_that_a_rule_expects_is_expected_by_the_listener() {
+    let by_rule = both(" tcp-request connection expect-proxy layer4", "");
+    let by_bind = both(" bind :2 accept-proxy\n", "");
+    let keys = "proxy_protocol = \"any\"\ntrusted_proxies = [\"0.0.0.0/0\", \"::/0\", \"unix\"]";
+    assert_eq!(by_rule, keys);
+    assert!(by_bind.contains(keys), "{by_bind}");
+    assert_eq!(
+        both(" tcp-request connection expect-proxy layer4 if TRUE", ""),
+        keys
+    );
 }

@@ -44,7 +44,12 @@ fn templates_and_services_become_peers() {
         (
             "server-template web 3 _http._tcp.a.example resolvers dns backup\n server a 10.0.0.1:80",
             "{ service = \"_http._tcp.a.example\", backup = true }",
-            None,
+            Some("each server of _http._tcp.a.example is a peer: HAProxy takes 3 of them"),
+        ),
+        (
+            "server-template web 3 10.0.0.1:80 resolvers dns",
+            "\"tcp://10.0.0.1:80\"",
+            Some("tcp://10.0.0.1:80 is one peer: HAProxy counts it as 3"),
         ),
         (
             "default-server resolvers dns\n server a a.example:80",
@@ -62,9 +67,7 @@ fn templates_and_services_become_peers() {
         assert!(found.contains(&format!("  {expected},\n")), "{found}");
         let remarks = remarks(&text);
         let said = remarks.iter().filter_map(|it| it.split_once(": "));
-        let said = said
-            .map(|(_, it)| it)
-            .find(|it| it.contains("each address"));
+        let said = said.map(|(_, it)| it).find(|it| it.contains("HAProxy"));
         assert_eq!(said, remark, "{remarks:?}");
     }
 }
@@ -122,6 +125,16 @@ fn wrong_resolvers_are_refused() {
         ),
         (
             "server-template a x a.example:1 resolvers dns",
+            "nameserver a 10.0.0.1:53",
+            "`server-template` has a wrong number \"x\"",
+        ),
+        (
+            "server-template a 3-2 _http._tcp.a.example resolvers dns",
+            "nameserver a 10.0.0.1:53",
+            "`server-template` has a wrong number \"3-2\"",
+        ),
+        (
+            "server-template a x 10.0.0.1:1",
             "nameserver a 10.0.0.1:53",
             "`server-template` has a wrong number \"x\"",
         ),

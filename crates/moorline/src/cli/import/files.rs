@@ -34,8 +34,10 @@ impl SystemFiles {
             .read(true)
             .custom_flags(flags)
             .open(path)?;
-        match file.metadata()?.is_file() {
+        let kind = file.metadata()?.file_type();
+        match kind.is_file() {
             true => Ok(file),
+            false if kind.is_dir() => Err(io::ErrorKind::IsADirectory.into()),
             false => Err(io::Error::other(
                 "it is a pipe, which can be read only once: restart the engine to read it again",
             )),

@@ -14,7 +14,7 @@ use super::super::chain::has_no_path;
 use super::super::error::TlsError;
 use super::super::proof;
 use super::super::purpose::Purpose;
-use super::super::verifier::VERSION_1;
+use super::super::verifier::{NO_ISSUER, VERSION_1};
 
 /// Decides whether a client may connect, by the certificate that it shows.
 #[derive(Debug)]
@@ -145,6 +145,10 @@ fn refusal(error: &webpki::Error) -> CertificateError {
         webpki::Error::RequiredEkuNotFoundContext(_) => CertificateError::InvalidPurpose,
         webpki::Error::UnsupportedCertVersion => {
             let error = TlsError::Certificate(VERSION_1.into());
+            CertificateError::Other(OtherError(Arc::new(error)))
+        }
+        webpki::Error::EndEntityUsedAsCa => {
+            let error = TlsError::Certificate(NO_ISSUER.into());
             CertificateError::Other(OtherError(Arc::new(error)))
         }
         error => CertificateError::Other(OtherError(Arc::new(error.clone()))),
