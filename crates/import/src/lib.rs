@@ -20,6 +20,9 @@
 
 mod files;
 mod haproxy;
+#[cfg(any(test, fuzzing))]
+#[doc(hidden)]
+pub mod invariants;
 mod kind;
 mod network;
 mod nginx;

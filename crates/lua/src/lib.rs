@@ -38,6 +38,7 @@
 //! - `configuration`: the files that say so
 //! - `held`: messages that a script holds
 //! - `plain`: values that code without a state makes and reads
+//! - `invariants`: what holds for any packed values
 //! - `pack`: values as bytes
 //! - `output`: lines that people read
 //! - `log_file`: the log in a file
@@ -54,6 +55,9 @@ mod hangup;
 mod held;
 mod host;
 mod log_file;
+#[cfg(any(test, fuzzing))]
+#[doc(hidden)]
+pub mod invariants;
 mod md5;
 mod module;
 mod native;

@@ -7,6 +7,8 @@ include!("../../../fuzz/replay.rs");
 pub use crate::address::invariants::address;
 pub use crate::dial::via::invariants::proxy;
 pub use crate::framing::invariants::{envelope, framing, websocket};
+#[cfg(feature = "tls")]
+pub use crate::tls::invariants::{certificates, keys, revocations};
 
 #[test]
 fn kept_inputs_break_no_invariant_of_cutting() {

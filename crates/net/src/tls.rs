@@ -36,6 +36,8 @@ mod error;
 mod facts;
 #[cfg(feature = "tls")]
 mod file_error;
+#[cfg(all(any(test, fuzzing), feature = "tls"))]
+pub(crate) mod invariants;
 #[cfg(feature = "tls")]
 mod issuing;
 #[cfg(feature = "tls")]

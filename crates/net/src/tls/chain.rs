@@ -55,23 +55,9 @@ impl Authority {
             true => self.roots.anchors(),
             false => self.roots.issuers(purpose),
         };
-        let is_good = |path: &VerifiedPath<'_>| {
-            let below = path.intermediate_certificates().count();
-            let root = path.anchor();
-            if self.depth.is_some_and(|most| below > usize::from(most)) {
-                return Err(webpki::Error::MaximumPathDepthExceeded);
-            }
-            if !is_root && !self.may_issue(root, purpose, below) {
-                return Err(webpki::Error::PathLenConstraintViolated);
-            }
-            match &crls {
-                None => self.check_lists(path, now),
-                Some(lists) if !lists.is_empty() && !is_root && !self.may_sign_lists(root) => {
-                    Err(webpki::Error::IssuerNotCrlSigner)
-                }
-                Some(_) => Ok(()),
-            }
-        };
+        let is_read = crls.is_some();
+        let is_good =
+            |path: &VerifiedPath<'_>| self.check_path(path, (is_root, is_read), purpose, now);
         let revocation = RevocationOptionsBuilder::new(crls.as_deref().unwrap_or_default()).ok();
         let revocation =
             revocation.map(|it| it.with_expiration_policy(ExpirationPolicy::Enforce).build());
@@ -92,6 +78,32 @@ impl Authority {
                 Err(webpki::Error::EndEntityUsedAsCa)
             }
             found => found.map(drop),
+        }
+    }
+
+    /// Whether a path is as short as allowed, and its root may issue it. `is_root`: it is that of a certificate that is trusted
+    /// itself. `is_read`: webpki reads the lists.
+    fn check_path(
+        &self,
+        path: &VerifiedPath<'_>,
+        (is_root, is_read): (bool, bool),
+        purpose: Purpose,
+        now: UnixTime,
+    ) -> Result<(), webpki::Error> {
+        let below = path.intermediate_certificates().count();
+        let root = path.anchor();
+        if self.depth.is_some_and(|most| below > usize::from(most)) {
+            return Err(webpki::Error::MaximumPathDepthExceeded);
+        }
+        if !is_root && !self.may_issue(root, purpose, below) {
+            return Err(webpki::Error::PathLenConstraintViolated);
+        }
+        if !is_read {
+            return self.check_lists(path, now);
+        }
+        match self.crls.is_empty() || is_root || self.may_sign_lists(root) {
+            true => Ok(()),
+            false => Err(webpki::Error::IssuerNotCrlSigner),
         }
     }
 

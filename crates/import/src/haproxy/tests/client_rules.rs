@@ -128,18 +128,6 @@ fn wrong_rules_of_connections_are_refused() {
             format!("{of} is imported with `src` only: write `tcp-request content` for anything else"),
         ),
         (
-            "expect-proxy layer5",
-            format!("{of} is imported with `expect-proxy layer4` only"),
-        ),
-        (
-            "expect-proxy layer4 if { src 10.0.0.1 }",
-            format!("{of} expects a header of some clients: a listener of Moorline expects one of all or none, so write a `bind` and a frontend of their own for these"),
-        ),
-        (
-            "expect-proxy layer4\n tcp-request connection reject if { src 10.0.0.1 }",
-            format!("{of} has `expect-proxy`: `tcp-request connection` looks at the proxy's address, and `access` at the client's: write `tcp-request session`"),
-        ),
-        (
             "reject\n bind :2 accept-proxy",
             "`bind` has `accept-proxy`: `tcp-request connection` looks at the proxy's address, and `access` at the client's: write `tcp-request session`".into(),
         ),
@@ -162,4 +150,26 @@ fn a_header_that_a_rule_expects_is_expected_by_the_listener() {
         both(" tcp-request connection expect-proxy layer4 if TRUE", ""),
         keys
     );
+    let of = "`tcp-request connection`";
+    for (lines, expected) in [
+        (
+            "expect-proxy layer5",
+            format!("{of} is imported with `expect-proxy layer4` only"),
+        ),
+        (
+            "expect-proxy layer4 if { src 10.0.0.1 }",
+            format!(
+                "{of} expects a header of some clients: a listener of Moorline expects one of all or none, so write a `bind` and a frontend of their own for these"
+            ),
+        ),
+        (
+            "expect-proxy layer4\n tcp-request connection reject if { src 10.0.0.1 }",
+            format!(
+                "{of} has `expect-proxy`: `tcp-request connection` looks at the proxy's address, and `access` at the client's: write `tcp-request session`"
+            ),
+        ),
+    ] {
+        let lines = format!(" tcp-request connection {lines}");
+        assert_eq!(refused(&lines, ""), expected, "{lines}");
+    }
 }

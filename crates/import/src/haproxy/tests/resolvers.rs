@@ -128,16 +128,6 @@ fn wrong_resolvers_are_refused() {
             "nameserver a 10.0.0.1:53",
             "`server-template` has a wrong number \"x\"",
         ),
-        (
-            "server-template a 3-2 _http._tcp.a.example resolvers dns",
-            "nameserver a 10.0.0.1:53",
-            "`server-template` has a wrong number \"3-2\"",
-        ),
-        (
-            "server-template a x 10.0.0.1:1",
-            "nameserver a 10.0.0.1:53",
-            "`server-template` has a wrong number \"x\"",
-        ),
     ] {
         let found = errors(&text(server, resolvers));
         let found: Vec<_> = found.iter().filter_map(|it| it.split_once(": ")).collect();
@@ -153,4 +143,19 @@ fn paths_begin_at_the_bases_of_global() {
     let found = imported(text);
     assert_eq!(found.matches("/etc/nginx/both.pem").count(), 6, "{found}");
     assert!(found.contains("ca = \"/etc/nginx/a.crt\""), "{found}");
+}
+
+#[test]
+fn a_template_counts_its_servers() {
+    for (server, range) in [
+        (
+            "server-template a 3-2 _http._tcp.a.example resolvers dns",
+            "3-2",
+        ),
+        ("server-template a x 10.0.0.1:1", "x"),
+    ] {
+        let found = errors(&text(server, "nameserver a 10.0.0.53:53"));
+        let expected = format!("`server-template` has a wrong number {range:?}");
+        assert!(found[0].ends_with(&expected), "{found:?}");
+    }
 }
