@@ -74,10 +74,6 @@ fn a_flood_of_key_updates_costs_no_memory_and_harms_nobody() {
         let gateway = engine.status().gateway.pid;
         let before = Process::private_memory(gateway);
         let sent = flood(address, &trust, speaks);
-        assert!(
-            speaks || sent < UPDATES,
-            "updates without a byte between them end the connection"
-        );
         let grown = Process::private_memory(gateway).saturating_sub(before);
         assert!(grown < MOST_BYTES, "{grown} bytes after {sent} updates");
         assert!(is_served(address, &trust));
