@@ -54,10 +54,10 @@ mod embedded;
 mod hangup;
 mod held;
 mod host;
-mod log_file;
 #[cfg(any(test, fuzzing))]
 #[doc(hidden)]
 pub mod invariants;
+mod log_file;
 mod md5;
 mod module;
 mod native;
