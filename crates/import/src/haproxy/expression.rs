@@ -41,7 +41,7 @@ pub(super) fn computed(
 ) -> Result<Computed, Reported> {
     let line = naming.line;
     let parts = parts(line.word(1)).map_err(|why| line.refuse(report, why))?;
-    if let [Part::Expression(expression)] = &parts[..]
+    if let [NamePart::Expression(expression)] = &parts[..]
         && let Some((before, last)) = split_last(expression)
         && let Some(lookup) = lookup::read(last)
     {
@@ -58,8 +58,8 @@ pub(super) fn computed(
     let mut lower = Vec::new();
     for part in &parts {
         match part {
-            Part::Literal(text) => whole.text.push_str(text),
-            Part::Expression(expression) => {
+            NamePart::Literal(text) => whole.text.push_str(text),
+            NamePart::Expression(expression) => {
                 let sample = sample(naming, expression, acls, names, report)?;
                 whole.text.push_str(&sample.text);
                 whole.maps.extend(sample.maps);
@@ -83,7 +83,7 @@ pub(super) fn computed(
 fn by_name(
     naming: &Naming<'_>,
     from: &str,
-    parts: &[Part<'_>],
+    parts: &[NamePart<'_>],
     is_lower: bool,
     names: &mut MapNames,
 ) -> (String, Table) {
@@ -92,8 +92,8 @@ fn by_name(
         false => ".*",
     };
     let shape = parts.iter().map(|part| match part {
-        Part::Literal(text) => regex::escape(text),
-        Part::Expression(_) => inner.to_owned(),
+        NamePart::Literal(text) => regex::escape(text),
+        NamePart::Expression(_) => inner.to_owned(),
     });
     let shape = format!("^{}$", shape.collect::<String>());
     let shape = regex::Regex::new(&shape).ok();
@@ -113,13 +113,13 @@ fn by_name(
     (name, table)
 }
 
-enum Part<'a> {
+enum NamePart<'a> {
     Literal(String),
     /// What stands between `%[` and `]`.
     Expression(&'a str),
 }
 
-fn parts(text: &str) -> Result<Vec<Part<'_>>, String> {
+fn parts(text: &str) -> Result<Vec<NamePart<'_>>, String> {
     let mut parts = Vec::new();
     let mut literal = String::new();
     let mut rest = text;
@@ -137,18 +137,18 @@ fn parts(text: &str) -> Result<Vec<Part<'_>>, String> {
         };
         let end = end(inner, ']').ok_or("has a `%[` without its `]`")?;
         if !literal.is_empty() {
-            parts.push(Part::Literal(std::mem::take(&mut literal)));
+            parts.push(NamePart::Literal(std::mem::take(&mut literal)));
         }
-        parts.push(Part::Expression(&inner[..end]));
+        parts.push(NamePart::Expression(&inner[..end]));
         rest = &inner[end + 1..];
     }
     literal.push_str(rest);
     if !literal.is_empty() {
-        parts.push(Part::Literal(literal));
+        parts.push(NamePart::Literal(literal));
     }
     match parts
         .iter()
-        .any(|it| matches!(it, Part::Literal(text) if text.contains('$')))
+        .any(|it| matches!(it, NamePart::Literal(text) if text.contains('$')))
     {
         true => Err("has a `$`, which no name of a backend has".into()),
         false => Ok(parts),
