@@ -228,7 +228,7 @@ fn a_group_of_another_server_is_warned_of() {
     assert_eq!(warnings.collect::<Vec<_>>(), expected);
 }
 
-/// A file with so many servers, which have this many names each, in order of the listeners.
+/// A file with this number of listeners, servers behind each, and names of each server, in order of the listeners.
 fn crowd(listeners: usize, servers: usize, names: usize) -> String {
     let mut text = String::new();
     let mut number = 0;

@@ -57,7 +57,7 @@ fn settle_without_workers(script: &mut Script, clients: &mut [Client]) {
     }
 }
 
-/// A client says something, and a process has it in hand: its place, and the session.
+/// A client says something, and a process works on it: its place, and the session.
 fn deliver(script: &mut Script, client: &mut Client) -> (usize, u64) {
     client.say(10);
     client.send(usize::MAX);
