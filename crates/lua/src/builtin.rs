@@ -30,6 +30,13 @@ pub(crate) struct Builtins {
     pub(crate) launcher: Builtin,
 }
 
+/// A list of Lua texts by name, from files of the folder `lua`.
+macro_rules! builtins {
+    ($($name:literal => $file:literal,)*) => {
+        vec![$(Builtin::new($name, include_str!(concat!("../lua/", $file)))),*]
+    };
+}
+
 impl Default for Builtins {
     fn default() -> Self {
         Self {
@@ -37,31 +44,15 @@ impl Default for Builtins {
             rest: Builtin::new("skynet.rest", include_str!("../lua/rest.lua")),
             debug: Builtin::new("skynet.debug", include_str!("../lua/debug.lua")),
             trace: Builtin::new("skynet.trace", include_str!("../lua/trace.lua")),
-            modules: vec![
-                Builtin::new(
-                    "skynet.codecache",
-                    include_str!("../lua/skynet/codecache.lua"),
-                ),
-                Builtin::new("skynet.memory", include_str!("../lua/skynet/memory.lua")),
-                Builtin::new("skynet.profile", include_str!("../lua/skynet/profile.lua")),
-                Builtin::new("skynet.service", include_str!("../lua/skynet/service.lua")),
-                Builtin::new(
-                    "skynet.coroutine",
-                    include_str!("../lua/skynet/coroutine.lua"),
-                ),
-                Builtin::new(
-                    "skynet.datacenter",
-                    include_str!("../lua/skynet/datacenter.lua"),
-                ),
-                Builtin::new("skynet.manager", include_str!("../lua/skynet/manager.lua")),
-                Builtin::new("skynet.queue", include_str!("../lua/skynet/queue.lua")),
-            ],
+            modules: modules(),
             services: vec![
                 Builtin::new("bootstrap", include_str!("../lua/service/bootstrap.lua")).lasting(),
                 Builtin::new(
                     "datacenterd",
                     include_str!("../lua/service/datacenterd.lua"),
                 ),
+                Builtin::new("multicastd", include_str!("../lua/service/multicastd.lua")),
+                Builtin::new("snaxd", include_str!("../lua/service/snaxd.lua")).lasting(),
                 // A bootstrap script of the user's launches these, too.
                 Builtin::new("launcher", include_str!("../lua/service/launcher.lua")),
                 Builtin::new("service_mgr", include_str!("../lua/service/unique.lua")),
@@ -78,6 +69,35 @@ impl Default for Builtins {
             unique: Builtin::new(".service", include_str!("../lua/service/unique.lua")),
             launcher: Builtin::new(".launcher", include_str!("../lua/service/launcher.lua")),
         }
+    }
+}
+
+/// Those that scripts require.
+fn modules() -> Vec<Builtin> {
+    builtins! {
+        "http.url" => "http/url.lua",
+        "skynet.codecache" => "skynet/codecache.lua",
+        "skynet.memory" => "skynet/memory.lua",
+        "skynet.profile" => "skynet/profile.lua",
+        "skynet.service" => "skynet/service.lua",
+        "skynet.coroutine" => "skynet/coroutine.lua",
+        "skynet.datacenter" => "skynet/datacenter.lua",
+        "skynet.datasheet" => "skynet/datasheet.lua",
+        "skynet.datasheet.builder" => "skynet/datasheet/builder.lua",
+        "skynet.datasheet.dump" => "skynet/datasheet/dump.lua",
+        "skynet.manager" => "skynet/manager.lua",
+        "skynet.mqueue" => "skynet/mqueue.lua",
+        "skynet.multicast" => "skynet/multicast.lua",
+        "skynet.queue" => "skynet/queue.lua",
+        "skynet.sharedata" => "skynet/sharedata.lua",
+        "skynet.sharedata.corelib" => "skynet/sharedata/corelib.lua",
+        "skynet.sharemap" => "skynet/sharemap.lua",
+        "skynet.sharetable" => "skynet/sharetable.lua",
+        "skynet.snax" => "skynet/snax.lua",
+        "snax.hotfix" => "snax/hotfix.lua",
+        "snax.interface" => "snax/interface.lua",
+        "sproto" => "sproto.lua",
+        "sprotoloader" => "sprotoloader.lua",
     }
 }
 

@@ -66,7 +66,7 @@ fn searcher(lua: &Lua, state: &Rc<ServiceState>, core: Table) -> mlua::Result<Fu
         if let Some(module) = builtins.module(&name) {
             return module.load(lua)?.into_lua(lua);
         }
-        if let Some(module) = native::module(lua, &name) {
+        if let Some(module) = native::module(lua, &state, &name) {
             let module = module?;
             return lua
                 .create_function(move |_, ()| Ok(module.clone()))?

@@ -28,11 +28,16 @@
 //! - `core`: the functions that the Lua modules stand on
 //! - `sending`: those of them that send
 //! - `native`: the modules that are written in Rust
+//! - `bson`: `bson`
 //! - `crypt`: `skynet.crypt`
 //! - `md5`: `md5`
+//! - `shared`: `skynet.sharedata.core`
+//! - `stm`: `skynet.stm`
+//! - `sproto`: `sproto.core` and `sprotoparser`
 //! - `module`: a table of functions of Rust
 //! - `state`: what those functions share
 //! - `process`: what the services of a process share
+//! - `commons`: what modules share between services
 //! - `builtin`: the modules that come with the program
 //! - `options`: what runs, and how
 //! - `configuration`: the files that say so
@@ -46,7 +51,9 @@
 
 #![deny(unsafe_code)]
 
+mod bson;
 mod builtin;
+mod commons;
 mod configuration;
 mod core;
 mod crypt;
@@ -69,7 +76,10 @@ mod plain;
 mod process;
 mod sending;
 mod service;
+mod shared;
+mod sproto;
 mod state;
+mod stm;
 mod sys;
 
 pub use configuration::ConfigurationError;

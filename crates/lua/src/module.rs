@@ -94,7 +94,7 @@ fn text(error: &mlua::Error) -> String {
             let to = to.as_deref().unwrap_or("?");
             let why = match &**cause {
                 mlua::Error::FromLuaConversionError { from, to, .. } => {
-                    format!("{} expected, got {from}", lua_type(to))
+                    format!("{} expected, got {}", lua_type(to), lua_type(from))
                 }
                 cause => text(cause),
             };
@@ -108,10 +108,11 @@ fn text(error: &mlua::Error) -> String {
 fn lua_type(name: &str) -> &str {
     match name {
         "String" | "&str" | "LuaString" => "string",
-        "i64" | "u64" | "i32" | "u32" | "u16" | "u8" | "usize" | "f64" => "number",
+        "integer" | "i64" | "u64" | "i32" | "u32" | "u16" | "u8" | "usize" | "f64" => "number",
         "Table" => "table",
         "Function" => "function",
         "bool" => "boolean",
+        "lightuserdata" | "AnyUserData" => "userdata",
         name => name,
     }
 }

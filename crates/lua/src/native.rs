@@ -1,14 +1,26 @@
 //! Which modules are written in Rust.
 
+use std::rc::Rc;
+
 use mlua::{Lua, Table};
 
-use crate::{crypt, md5};
+use crate::state::ServiceState;
+use crate::{bson, crypt, md5, shared, sproto, stm};
 
 /// The table of a module with this name, or none.
-pub(crate) fn module(lua: &Lua, name: &str) -> Option<mlua::Result<Table>> {
+pub(crate) fn module(
+    lua: &Lua,
+    state: &Rc<ServiceState>,
+    name: &str,
+) -> Option<mlua::Result<Table>> {
     Some(match name {
+        "bson" => bson::module(lua),
         "skynet.crypt" | "client.crypt" => crypt::module(lua),
         "md5" | "md5.core" => md5::module(lua),
+        "skynet.sharedata.core" => shared::module(lua, state),
+        "skynet.stm" => stm::module(lua, state),
+        "sproto.core" => sproto::module(lua, state),
+        "sprotoparser" => sproto::parser_module(lua),
         _ => return None,
     })
 }

@@ -11,6 +11,7 @@ use moorline_actor::ServiceId;
 use rustc_hash::FxHashMap;
 
 use crate::builtin::{Builtin, Builtins};
+use crate::commons::Commons;
 use crate::options::RunOptions;
 
 /// A module that comes from the program that embeds the services.
@@ -40,6 +41,8 @@ pub(crate) struct Process {
     /// Modules of the program that embeds the services.
     pub(crate) foreign: Vec<ForeignModule>,
     pub(crate) services: Services,
+    /// What modules share.
+    pub(crate) commons: Commons,
     /// The first service did not start.
     pub(crate) has_failed: AtomicBool,
     /// Seconds since 1970 at the start.
@@ -61,6 +64,7 @@ impl Process {
             builtins: Builtins::default(),
             foreign: Vec::new(),
             services: Services::default(),
+            commons: Commons::default(),
             has_failed: AtomicBool::new(false),
             start_time: now.map_or(0, |now| now.as_secs()),
             memory_limit: half_of_memory(),

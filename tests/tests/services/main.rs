@@ -1,10 +1,12 @@
 //! Lua services that `moorline run` runs: what is documented of each function, and services that harm others.
 
 mod answers;
+mod bson;
 mod configuration;
 mod coverage;
 mod crypt;
 mod deployment;
+mod groups;
 mod hostile;
 mod hosting;
 mod launching;
@@ -13,5 +15,7 @@ mod modules;
 mod names;
 mod script;
 mod sessions;
+mod shared;
+mod sproto;
 mod tracing;
 mod waiting;

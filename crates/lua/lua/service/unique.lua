@@ -28,7 +28,20 @@ local function wait(name, waiters)
 	return found[name]
 end
 
-function COMMAND.LAUNCH(name, ...)
+-- A snax service is known by its own name.
+local function key_of(name, kind)
+	return name == "snaxd" and "snaxd/" .. tostring(kind) or name
+end
+
+local function launch(name, ...)
+	if name == "snaxd" then
+		return require "skynet.snax".rawnewservice(...)
+	end
+	return skynet.newservice(name, ...)
+end
+
+function COMMAND.LAUNCH(service, ...)
+	local name = key_of(service, (...))
 	local state = found[name]
 	if type(state) == "number" then
 		return state
@@ -38,7 +51,7 @@ function COMMAND.LAUNCH(name, ...)
 	local waiters = state or {}
 	waiters.is_launching = true
 	found[name] = waiters
-	local ok, address = pcall(skynet.newservice, name, ...)
+	local ok, address = pcall(launch, service, ...)
 	done(name, ok, address)
 	if not ok then
 		error(address, 0)
@@ -46,7 +59,8 @@ function COMMAND.LAUNCH(name, ...)
 	return address
 end
 
-function COMMAND.QUERY(name)
+function COMMAND.QUERY(service, kind)
+	local name = key_of(service, kind)
 	local state = found[name]
 	if type(state) == "number" then
 		return state

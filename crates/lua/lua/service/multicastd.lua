@@ -1,0 +1,57 @@
+-- The channels of `skynet.multicast`: who subscribes to them.
+
+local skynet = require "skynet"
+local core = require "moorline.core"
+
+local MOST_CHANNELS <const> = 65536
+local channels, count, last = {}, 0, 0
+local COMMAND = {}
+
+function COMMAND.NEW()
+	if count >= MOST_CHANNELS then
+		error("there are too many channels (>" .. MOST_CHANNELS .. "): delete those that are not used")
+	end
+	last, count = last + 1, count + 1
+	channels[last] = {}
+	return last
+end
+
+function COMMAND.DEL(_, channel)
+	if channels[channel] then
+		channels[channel], count = nil, count - 1
+	end
+end
+
+function COMMAND.SUB(source, channel)
+	local subscribers = channels[channel] or error("there is no channel " .. tostring(channel))
+	subscribers[source] = true
+end
+
+function COMMAND.USUB(source, channel)
+	local subscribers = channels[channel]
+	if subscribers then
+		subscribers[source] = nil
+	end
+end
+
+-- The channel is in the message: as a session it would look like a call's.
+function COMMAND.PUB(source, channel, bytes)
+	local message = string.pack("<i8", channel) .. bytes
+	for subscriber in pairs(channels[channel] or {}) do
+		if core.is_alive(subscriber) then
+			skynet.redirect(subscriber, source, skynet.PTYPE_MULTICAST, 0, message)
+		else
+			channels[channel][subscriber] = nil
+		end
+	end
+end
+
+skynet.start(function()
+	skynet.dispatch("lua", function(session, source, command, ...)
+		local f = COMMAND[command] or error("no command " .. tostring(command))
+		local result = f(source, ...)
+		if session ~= 0 then
+			skynet.retpack(result)
+		end
+	end)
+end)
