@@ -13,8 +13,12 @@ Session.__index = Session
 
 local sessions = {}
 
+local function new(number)
+	return setmetatable({ number = number, id = string.format("%016x", number) }, Session)
+end
+
 local function handle(number)
-	return sessions[number] or setmetatable({ number = number, id = string.format("%016x", number) }, Session)
+	return sessions[number] or new(number)
 end
 
 local function send(self, data, is_text)
@@ -92,7 +96,7 @@ local handlers
 local events = {}
 
 function events.open(number, is_adopted, listener, peer)
-	local session = handle(number)
+	local session = new(number)
 	session.listener, session.peer = listener, peer
 	sessions[number] = session
 	if handlers.open then
@@ -105,6 +109,11 @@ function events.message(number, data, is_text)
 	if session and handlers.message then
 		handlers.message(session, data, is_text)
 	end
+end
+
+-- Another process serves it.
+function events.moved(number)
+	sessions[number] = nil
 end
 
 function events.close(number, reason)

@@ -19,6 +19,9 @@ thread_local! {
     static HERE: RefCell<Weak<Serving>> = const { RefCell::new(Weak::new()) };
 }
 
+/// Fewer sessions than this are not looked through.
+const FEWEST_SWEPT: usize = 256;
+
 /// The sessions of this process and the services that serve them.
 #[derive(Debug)]
 pub(crate) struct Serving {
@@ -27,6 +30,8 @@ pub(crate) struct Serving {
     /// Sessions that were opened in a service, by their ids.
     sessions: RefCell<FxHashMap<u64, Served>>,
     services: RefCell<Vec<Server>>,
+    /// The number of sessions at which those that other processes have taken over are forgotten.
+    swept_at: Cell<usize>,
     /// Where the search for a service begins.
     turn: Cell<usize>,
 }
@@ -78,6 +83,7 @@ impl Serving {
             bridge: Rc::default(),
             sessions: RefCell::default(),
             services: RefCell::default(),
+            swept_at: Cell::new(FEWEST_SWEPT),
             turn: Cell::new(0),
         });
         HERE.set(Rc::downgrade(&this));
@@ -159,6 +165,7 @@ impl Serving {
         };
         let id = u64::from(session.id());
         self.sessions.borrow_mut().insert(id, served);
+        self.sweep();
         let values = vec![
             event("open"),
             number(id),
@@ -209,6 +216,23 @@ impl Serving {
             Ok(_) | Err(CallError::Gone) => Ok(()),
             Err(error) => Err(error.into()),
         }
+    }
+
+    /// Forgets sessions that have moved to other processes: nobody tells this one when they end. Done so seldom that it costs each opening
+    /// next to nothing.
+    fn sweep(&self) {
+        let mut sessions = self.sessions.borrow_mut();
+        if sessions.len() < self.swept_at.get() {
+            return;
+        }
+        let moved = sessions.extract_if(|_, served| !served.session.is_here());
+        for (id, served) in moved {
+            if let Some(port) = self.bridge.port() {
+                let values = vec![event("moved"), number(id)];
+                let _ = port.send(served.service, ENGINE, 0, Payload::Value(Box::new(values)));
+            }
+        }
+        self.swept_at.set(FEWEST_SWEPT.max(2 * sessions.len()));
     }
 
     /// The living service that a session was opened in.

@@ -491,3 +491,40 @@ fn requests_are_answered_and_sessions_let_in_or_refused() {
     }
     engine.logged(&["on purpose"]);
 }
+
+/// With `round-robin` a session is with one worker after the other.
+#[test]
+fn sessions_that_have_moved_away_are_forgotten() {
+    let handlers = r"
+open = function(session, is_adopted) session.fresh = not is_adopted end,
+message = function(session, data)
+    if data == 'memory' then
+        collectgarbage()
+        return session:push(tostring(collectgarbage 'count' // 1))
+    end
+    session:push(tostring(session.seen))
+    session.seen = data
+end,
+";
+    let text = config("dispatch = \"round-robin\"\n").replace("count = 1", "count = 2");
+    let engine = site(&text, &serving(handlers)).start();
+    let memory = || {
+        let mut client = connect(&engine);
+        let answers = [(); 2].map(|()| client.ask("memory"));
+        let kilobytes = answers.map(|answer| answer.trim_end_matches(".0").parse::<u64>());
+        kilobytes.into_iter().flatten().max().expect("a number")
+    };
+    let visit = |visits: usize| {
+        for number in 0..visits {
+            let mut client = connect(&engine);
+            for word in ["a", "b", "c"] {
+                client.ask(format!("{number} {word}"));
+            }
+        }
+    };
+    visit(1_000);
+    let before = memory();
+    visit(3_000);
+    let after = memory();
+    assert!(after < before + 100, "from {before} to {after} KiB");
+}

@@ -67,6 +67,11 @@ impl Session {
         self.0.is_full()
     }
 
+    /// This process serves it.
+    pub fn is_here(&self) -> bool {
+        self.0.is_here()
+    }
+
     /// It has ended, as far as this process knows.
     pub fn is_closed(&self) -> bool {
         self.0.is_closed()

@@ -193,6 +193,10 @@ impl SessionState {
         self.is_full.get()
     }
 
+    pub(crate) fn is_here(&self) -> bool {
+        self.phase.get() == Phase::Here
+    }
+
     pub(crate) fn is_closed(&self) -> bool {
         matches!(self.phase.get(), Phase::Closed | Phase::Unknown)
     }
