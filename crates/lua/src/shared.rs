@@ -5,7 +5,7 @@
 
 use std::rc::Rc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use mlua::{AnyUserData, Lua, Table, UserData, UserDataRef, Value};
 use rustc_hash::FxHashMap;
@@ -61,7 +61,57 @@ impl UserData for SharedObject {}
 
 /// Sheets by the module that they belong to, and their names.
 #[derive(Debug, Default)]
-struct SharedSheets(Mutex<FxHashMap<(String, String), Arc<Sheet>>>);
+struct SharedSheets(Mutex<NamedSheets>);
+
+#[derive(Debug, Default)]
+struct NamedSheets {
+    all: FxHashMap<(String, String), NamedSheet>,
+    /// What the newest trees take.
+    bytes: usize,
+}
+
+#[derive(Debug)]
+struct NamedSheet {
+    sheet: Arc<Sheet>,
+    bytes: usize,
+}
+
+impl SharedSheets {
+    fn lock(&self) -> MutexGuard<'_, NamedSheets> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl NamedSheets {
+    /// Gives a name its newest tree. `is_new` says whether it must be new or must be there.
+    fn put(
+        &mut self,
+        key: (String, String),
+        tree: Arc<SharedTable>,
+        bytes: usize,
+        is_new: Option<bool>,
+    ) -> Result<(), String> {
+        let count = self.all.len();
+        match (self.all.get_mut(&key), is_new) {
+            (Some(_), Some(true)) => return Err(format!("{} is there already", key.1)),
+            (None, Some(false)) => return Err(format!("there is no {}", key.1)),
+            (Some(named), _) => {
+                self.bytes -= named.bytes;
+                named.bytes = bytes;
+                named.sheet.replace(tree);
+            }
+            (None, _) if count >= MOST_SHEETS => {
+                return Err(format!("there are too many shared tables (>{MOST_SHEETS})"));
+            }
+            (None, _) => {
+                let sheet = Sheet::new(tree);
+                self.all.insert(key, NamedSheet { sheet, bytes });
+            }
+        }
+        self.bytes += bytes;
+        Ok(())
+    }
+}
 
 /// The most names: a script that makes one for each request is told, before the process has no memory.
 const MOST_SHEETS: usize = 65_536;
@@ -115,7 +165,7 @@ fn versions<'a>(module: Module<'a>, state: &Rc<ServiceState>) -> mlua::Result<Mo
     let same = |value: AnyUserData| object(&value).map(|_| value.clone());
     module
         .function("new", move |_, table: Table| {
-            Ok(Sheet::new(build(&table, most)?).object())
+            Ok(Sheet::new(build(&table, most)?.0).object())
         })?
         .function("isdirty", |_, value: AnyUserData| {
             let object = object(&value)?;
@@ -161,38 +211,63 @@ fn sheets<'a>(module: Module<'a>, state: &Rc<ServiceState>) -> mlua::Result<Modu
     type Put = (String, String, Table, Option<bool>);
     module
         .function("get", move |_, key: (String, String)| {
-            let all = get.0.lock().unwrap_or_else(PoisonError::into_inner);
-            Ok(all.get(&key).map(Sheet::object))
+            Ok(get.lock().all.get(&key).map(|named| named.sheet.object()))
         })?
         // With true at the end it must not be there, with false it must.
         .function("put", move |_, (kind, name, table, is_new): Put| {
-            let table = build(&table, most)?;
-            let mut all = put.0.lock().unwrap_or_else(PoisonError::into_inner);
-            let count = all.len();
-            let key = (kind, name);
-            match (all.get(&key), is_new) {
-                (Some(_), Some(true)) => Err(failure(format!("{} is there already", key.1))),
-                (None, Some(false)) => Err(failure(format!("there is no {}", key.1))),
-                (Some(sheet), _) => {
-                    sheet.replace(table);
-                    Ok(())
-                }
-                (None, _) if count >= MOST_SHEETS => Err(failure(format!(
-                    "there are too many shared tables (>{MOST_SHEETS})"
-                ))),
-                (None, _) => {
-                    all.insert(key, Sheet::new(table));
-                    Ok(())
-                }
-            }
+            // All together are bounded as what one service has.
+            let left = most.saturating_sub(put.lock().bytes);
+            let (tree, bytes) = build(&table, left)?;
+            let mut sheets = put.lock();
+            sheets
+                .put((kind, name), tree, bytes, is_new)
+                .map_err(failure)
         })?
         .function("remove", move |_, key: (String, String)| {
-            let mut all = remove.0.lock().unwrap_or_else(PoisonError::into_inner);
-            Ok(all.remove(&key).is_some())
+            let mut sheets = remove.lock();
+            let removed = sheets.all.remove(&key);
+            sheets.bytes -= removed.as_ref().map_or(0, |named| named.bytes);
+            Ok(removed.is_some())
         })?
         .function("names", move |_, kind: String| {
-            let all = names.0.lock().unwrap_or_else(PoisonError::into_inner);
-            let of_kind = all.keys().filter(|(of, _)| *of == kind);
+            let sheets = names.lock();
+            let of_kind = sheets.all.keys().filter(|(of, _)| *of == kind);
             Ok(of_kind.map(|(_, name)| name.clone()).collect::<Vec<_>>())
         })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_shared_is_bounded_and_given_back() {
+        let lua = Lua::new();
+        let table: Table = lua
+            .load("{ ('x'):rep(1000), a = { 1, 2 } }")
+            .eval()
+            .expect("it is Lua");
+        let (tree, bytes) = build(&table, 4096).expect("it fits");
+        assert!((1000..4096).contains(&bytes), "{bytes}");
+        let refused = build(&table, bytes - 1).expect_err("it does not fit");
+        assert!(refused.to_string().contains("too large"), "{refused}");
+        let mut sheets = NamedSheets::default();
+        let key = |number: usize| ("kind".to_owned(), number.to_string());
+        for _ in 0..2 {
+            let put = sheets.put(key(0), tree.clone(), bytes, None);
+            assert_eq!((put, sheets.bytes), (Ok(()), bytes));
+        }
+        for number in 1..MOST_SHEETS {
+            sheets
+                .put(key(number), tree.clone(), 0, Some(true))
+                .expect("there is room");
+        }
+        let refused = sheets.put(key(MOST_SHEETS), tree.clone(), 0, None);
+        assert_eq!(
+            refused,
+            Err("there are too many shared tables (>65536)".to_owned())
+        );
+        assert_eq!(sheets.put(key(1), tree, 7, Some(false)), Ok(()));
+        assert_eq!(sheets.bytes, bytes + 7);
+    }
 }

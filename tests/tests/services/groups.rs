@@ -133,7 +133,7 @@ const PINGSERVER: &str = "local skynet = require 'skynet'
     function response.count() return count end
     function response.fail() error 'inside' end
     function response.posted() return table.concat(posted, ' ') end
-    function response.name() return SERVICE_NAME end
+    function response.name() return SERVICE_NAME, SERVICE_PATH end
     function accept.add(n) plus(n) end
     function accept.note(text) table.insert(posted, text) end
     function accept.quit() snax.exit() end
@@ -151,6 +151,8 @@ fn a_snax_service_is_asked_and_told_by_name() {
         ping.post.add(3)
         ping.post.add(4)
         assert(ping.req.count() == 7 and ping.req.posted() == 'one two' and ping.req.name() == 'pingserver')
+        assert(select(2, ping.req.name()) == './pingserver/')
+        assert(skynet.call(ping.handle, 'debug', 'INFO').ping.count == 1)
         refuses('call failed', ping.req.fail)
         refuses('request pingserver:none no exist', function() ping.req.none() end)
         refuses('post pingserver:none no exist', function() ping.post.none() end)
@@ -159,7 +161,7 @@ fn a_snax_service_is_asked_and_told_by_name() {
         local interface = snax.interface 'pingserver'
         assert(interface.response.ping and interface.accept.add and interface.system.hotfix == 3)
         local profile = snax.profile_info(ping)
-        assert(profile['response.ping'].count == 1 and profile['accept.add'].count == 2)
+        assert(profile.ping.count == 1 and profile.add.count == 2 and profile.ping.time >= 0)
         snax.printf('%s %d', 'printed', 5)
         snax.kill(ping, 'killed')
         refuses('', ping.req.count)

@@ -15,6 +15,7 @@ mod modules;
 mod names;
 mod script;
 mod sessions;
+mod shapes;
 mod shared;
 mod sproto;
 mod tracing;

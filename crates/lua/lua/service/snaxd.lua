@@ -1,26 +1,26 @@
 -- Runs the script of a snax service: its first argument is the service's name.
 
 local skynet = require "skynet"
+local snax = require "skynet.snax"
 local read_interface = require "snax.interface"
 
 local name = tostring((...))
 -- What the script sees as itself.
 SERVICE_NAME = name
-local functions, pattern = read_interface(name, _ENV)
-local folder = pattern:match "^(.-)[^/]*%?" or "./"
-SERVICE_PATH = folder
-package.path = folder .. "?.lua;" .. package.path
+local loader = skynet.getenv "snax_loader"
+local functions, pattern = read_interface(name, _ENV, loader and assert(dofile(loader), "snax_loader returns no function"))
+SERVICE_PATH = pattern:match "^[^?]*" .. name .. "/"
+package.path = SERVICE_PATH .. "?.lua;" .. package.path
 
 local counts = {}
 local is_ready, is_over = false, false
 
 local function counted(entry, ...)
 	local f = entry[4]
-	local key = entry[2] .. "." .. entry[3]
-	local count = counts[key]
+	local count = counts[entry[3]]
 	if not count then
 		count = { count = 0, time = 0 }
-		counts[key] = count
+		counts[entry[3]] = count
 	end
 	local start = skynet.hpc()
 	local result = table.pack(pcall(f, ...))
@@ -40,6 +40,7 @@ function SYSTEM.init(entry, ...)
 	if entry[4] then
 		entry[4](...)
 	end
+	skynet.info_func(function() return counts end)
 	skynet.retpack()
 end
 
@@ -61,23 +62,25 @@ function SYSTEM.profile()
 	skynet.retpack(counts)
 end
 
+local function dispatch(session, _, number, ...)
+	local entry = functions[number] or error("there is no function " .. tostring(number))
+	if entry[2] == "system" then
+		return SYSTEM[entry[3]](entry, ...)
+	end
+	assert(is_ready, "Init first")
+	if entry[2] == "accept" then
+		skynet.ignoreret()
+		counted(entry, ...)
+	else
+		skynet.retpack(counted(entry, ...))
+	end
+end
+
+-- Lets other processes call the service.
+function snax.enablecluster()
+	skynet.dispatch("lua", dispatch)
+end
+
 skynet.start(function()
-	local protocol = {
-		name = "snax", id = skynet.PTYPE_SNAX, pack = skynet.pack, unpack = skynet.unpack,
-	}
-	-- The script may have required `skynet.snax`, which registers it.
-	pcall(skynet.register_protocol, protocol)
-	skynet.dispatch("snax", function(session, _, number, ...)
-		local entry = functions[number] or error("there is no function " .. tostring(number))
-		if entry[2] == "system" then
-			return SYSTEM[entry[3]](entry, ...)
-		end
-		assert(is_ready, "Init first")
-		if entry[2] == "accept" then
-			skynet.ignoreret()
-			counted(entry, ...)
-		else
-			skynet.retpack(counted(entry, ...))
-		end
-	end)
+	skynet.dispatch("snax", dispatch)
 end)

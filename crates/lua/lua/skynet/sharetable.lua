@@ -12,20 +12,16 @@ local function make(object)
 end
 
 function meta:__index(key)
-	local object = self.__obj
-	if not object then
-		return nil
+	local object, child = self.__obj, self.__cache[key]
+	if child or not object then
+		return child
 	end
 	local value = core.index(object, key)
-	if type(value) ~= "userdata" then
-		return value
+	if type(value) == "userdata" then
+		value = make(value)
+		self.__cache[key] = value
 	end
-	local child = self.__cache[key]
-	if not child then
-		child = make(value)
-		self.__cache[key] = child
-	end
-	return child
+	return value
 end
 
 function meta:__newindex()

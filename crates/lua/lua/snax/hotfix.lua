@@ -80,6 +80,12 @@ local function patch(functions, source, ...)
 			collect(it[4], known, environment(it[4]))
 		end
 	end
+	-- Functions that use no globals do not tell where those are.
+	for index, _, value in upvalues(collect) do
+		if value == _ENV and not known._ENV then
+			known._ENV = { f = collect, index = index }
+		end
+	end
 	-- All are there, or none is replaced.
 	for _, it in ipairs(changes) do
 		if it[4] and not find(functions, it[2], it[3]) then

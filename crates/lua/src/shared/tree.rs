@@ -38,9 +38,11 @@ const DEEPEST: usize = 128;
 /// About what an element costs beside its text.
 const ELEMENT: usize = 64;
 
-/// The tree of a Lua table, of at most this many bytes.
-pub(super) fn build(table: &Table, most: usize) -> mlua::Result<Arc<SharedTable>> {
-    Builder { left: most, most }.table(table, 0)
+/// The tree of a Lua table, of at most this many bytes, and about how many it has.
+pub(super) fn build(table: &Table, most: usize) -> mlua::Result<(Arc<SharedTable>, usize)> {
+    let mut builder = Builder { left: most, most };
+    let tree = builder.table(table, 0)?;
+    Ok((tree, most - builder.left))
 }
 
 struct Builder {

@@ -57,16 +57,18 @@ local function make(object, parent, key)
 end
 
 function meta:__index(key)
-	local value = core.index(current(self), key)
-	if type(value) ~= "userdata" then
-		return value
-	end
+	-- What is cached is of this version, when the object is.
+	local object = current(self)
 	local child = self.__cache[key]
-	if not child then
-		child = make(value, self, key)
-		self.__cache[key] = child
+	if child then
+		return child
 	end
-	return child
+	local value = core.index(object, key)
+	if type(value) == "userdata" then
+		value = make(value, self, key)
+		self.__cache[key] = value
+	end
+	return value
 end
 
 function meta:__newindex(key)
