@@ -5,6 +5,9 @@ local inner = ...
 local skynet, core, proto = inner.skynet, inner.core, inner.proto
 local COMMAND = {}
 
+-- For `skynet.inject`: upvalues of this module's functions have no names.
+core.protocols = proto
+
 function COMMAND.MEM()
 	skynet.retpack(collectgarbage "count")
 end
@@ -90,16 +93,12 @@ end
 local debug_protocol = {
 	name = "debug", id = skynet.PTYPE_DEBUG, pack = skynet.pack, unpack = skynet.unpack, fast = true,
 	dispatch = function(_, _, command, ...)
-		local f = COMMAND[command]
+		local f = COMMAND[command] or (core.debug_commands or COMMAND)[command]
 		if not f then
 			error("no debug command " .. tostring(command))
 		end
 		f(...)
 	end,
 }
-
-function inner.reg_debugcmd(name, func)
-	COMMAND[name] = func
-end
 
 return debug_protocol

@@ -594,7 +594,11 @@ function skynet.exit()
 end
 
 function skynet.init(func)
-	if inner.inits then
+	local modules = package.loaded["skynet.require"]
+	local pending = modules and modules.pending()
+	if pending then
+		table.insert(pending, func)
+	elseif inner.inits then
 		table.insert(inner.inits, func)
 	else
 		func()

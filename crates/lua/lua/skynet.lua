@@ -212,6 +212,18 @@ function skynet.start(func)
 	inner.start(dispatch, func)
 end
 
+-- A module that is loaded in a coroutine may wait: then a function of Lua loads it.
+local plain_require = require
+core.plain_require = require
+package.loaded["moorline.core"] = core
+function require(name)
+	local _, is_main = coroutine.running()
+	if is_main or package.loaded[name] ~= nil then
+		return plain_require(name)
+	end
+	return plain_require "skynet.require".require(name)
+end
+
 local function load_rest()
 	setmetatable(skynet, nil)
 	setmetatable(inner, nil)

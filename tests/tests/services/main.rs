@@ -10,6 +10,7 @@ mod groups;
 mod hostile;
 mod hosting;
 mod launching;
+mod looking;
 mod messages;
 mod modules;
 mod names;
