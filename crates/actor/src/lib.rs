@@ -62,6 +62,7 @@
 //! - `typed`: services with types and async handlers
 //! - `tasks`: the futures of a service
 //! - `port`: what a service may do
+//! - `wakers`: wakers of what a service waits for
 //! - `runner`: a loop's turns
 //! - `removal`: the end of a service
 //! - `local`: what a loop owns
@@ -101,6 +102,7 @@ mod tasks;
 mod timers;
 mod typed;
 mod vitals;
+mod wakers;
 
 #[cfg(test)]
 mod tests;

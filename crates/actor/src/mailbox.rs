@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
-use crate::message::Message;
+use crate::message::{Kind, Message};
 
 /// How much may wait in one mailbox.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -83,8 +83,9 @@ impl Mailbox {
             self.messages.len() >= limits.messages.saturating_mul(times)
                 || self.bytes >= limits.bytes.saturating_mul(times)
         };
-        // An answer is awaited, and its number is bounded by that of the calls.
-        if is_over(limits.hard) && !message.kind.is_answer() {
+        // An answer is awaited, and its number is bounded by that of the calls; that of wake-ups by what is waited for.
+        let is_bounded = message.kind.is_answer() || message.kind == Kind::WOKEN;
+        if is_over(limits.hard) && !is_bounded {
             self.lost += 1;
             return Err(self.lost);
         }
@@ -152,7 +153,7 @@ impl Mailbox {
 mod tests {
     use super::*;
     use crate::id::ServiceId;
-    use crate::message::{Kind, Payload};
+    use crate::message::Payload;
 
     fn message(kind: Kind, size: usize) -> Message {
         Message {
@@ -193,13 +194,16 @@ mod tests {
         );
         assert!(mailbox.push(text(), &LIMITS).is_err());
         assert!(mailbox.push(message(Kind::RESPONSE, 1), &LIMITS).is_ok());
+        assert!(mailbox.push(message(Kind::WOKEN, 1), &LIMITS).is_ok());
         let popped: Vec<_> = std::iter::from_fn(|| mailbox.pop(&LIMITS))
             .map(|(_, change)| change)
             .collect();
         let drained = Change::Drained;
         assert_eq!(
             popped,
-            [none, none, none, none, none, none, drained, none, none]
+            [
+                none, none, none, none, none, none, none, drained, none, none
+            ]
         );
     }
 

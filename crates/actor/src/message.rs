@@ -20,9 +20,10 @@ pub struct Message {
 }
 
 impl Message {
-    /// Whether its sender waits for an answer.
+    /// Whether its sender waits for an answer. What is sent in the name of nobody may have a session, and no answer.
     pub fn is_call(&self) -> bool {
         self.session != 0
+            && self.source != ServiceId::NONE
             && !self.kind.is_answer()
             && !matches!(self.kind, Kind::WOKEN | Kind::EXITED)
     }

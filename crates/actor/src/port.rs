@@ -5,6 +5,7 @@ use std::fmt;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::task::Waker;
 use std::time::{Duration, Instant};
 
 use crate::actor::Actor;
@@ -15,6 +16,7 @@ use crate::message::{Kind, Message, Payload, SendError, Session};
 use crate::removal::watch;
 use crate::report::Report;
 use crate::shared::{LaunchError, LaunchOptions, Make, Shared};
+use crate::wakers::waker;
 
 /// A service's way to the others: it sends, sets timers, launches and ends services in the name of its owner.
 ///
@@ -124,6 +126,12 @@ impl Port {
         let mut timers = local.timers.borrow_mut();
         timers.sweep(|service| local.shared.table.place(service).is_some());
         timers.set(Instant::now() + delay, self.0.id, session);
+    }
+
+    /// A waker that sends this service a message of kind [`Kind::WOKEN`] with this session: from any thread, and in order with other
+    /// messages. After the end of the service it does nothing.
+    pub fn waker(&self, session: Session) -> Waker {
+        waker(self.0.id, session, self.0.local.shared.clone())
     }
 
     /// Launches a service. Its id is valid at once. If `session` is not 0, a message of kind [`Kind::RESPONSE`] with

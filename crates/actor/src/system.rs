@@ -8,6 +8,7 @@ use std::thread::{Builder as ThreadBuilder, JoinHandle, sleep};
 use std::time::{Duration, Instant};
 
 use tokio::runtime::{Builder, LocalOptions};
+use tokio::task::coop::unconstrained;
 
 use crate::actor::Actor;
 use crate::id::ServiceId;
@@ -237,7 +238,8 @@ fn start_loop(index: u8, shared: Arc<Shared>) -> io::Result<JoinHandle<()>> {
                 Err(error) => return drop(tell.send(Err(error))),
             };
             let _ = tell.send(Ok(()));
-            runtime.block_on(run(Local::new(index, shared)));
+            // A turn has a limit of its own. The runtime's would interrupt services in the middle of their sockets.
+            runtime.block_on(unconstrained(run(Local::new(index, shared))));
         })?;
     told.recv().unwrap_or(Ok(())).map(|()| thread)
 }

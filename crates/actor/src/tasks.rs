@@ -3,14 +3,14 @@
 use std::fmt;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll, Wake, Waker};
+use std::task::{Context, Poll, Waker};
 
 use slab::Slab;
 
 use crate::id::ServiceId;
-use crate::inbox::Letter;
-use crate::message::{Kind, Message, Payload, Session};
+use crate::message::Session;
 use crate::shared::Shared;
+use crate::wakers::waker;
 
 /// A future that a service runs.
 pub(crate) type Task = Pin<Box<dyn Future<Output = ()>>>;
@@ -38,12 +38,9 @@ impl Tasks {
     pub(crate) fn add(&mut self, task: Task) -> usize {
         let place = self.tasks.insert(Some(task));
         if place == self.wakers.len() {
-            let waker = TaskWaker {
-                service: self.service,
-                place: Session::try_from(place).unwrap_or(Session::MAX),
-                shared: self.shared.clone(),
-            };
-            self.wakers.push(Arc::new(waker).into());
+            let session = Session::try_from(place).unwrap_or(Session::MAX);
+            self.wakers
+                .push(waker(self.service, session, self.shared.clone()));
         }
         place
     }
@@ -68,32 +65,5 @@ impl Tasks {
 impl fmt::Debug for Tasks {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Tasks({} of {})", self.tasks.len(), self.service)
-    }
-}
-
-/// Wakes a task by a message to its service: from any thread, and in order with other messages.
-struct TaskWaker {
-    service: ServiceId,
-    place: Session,
-    shared: Arc<Shared>,
-}
-
-impl Wake for TaskWaker {
-    fn wake(self: Arc<Self>) {
-        self.wake_by_ref();
-    }
-
-    fn wake_by_ref(self: &Arc<Self>) {
-        let Some(place) = self.shared.table.place(self.service) else {
-            return;
-        };
-        let message = Message {
-            source: self.service,
-            session: self.place,
-            kind: Kind::WOKEN,
-            payload: Payload::Empty,
-        };
-        let inbox = &self.shared.loops[usize::from(place.on)].inbox;
-        inbox.put(Letter::Message(self.service, message));
     }
 }

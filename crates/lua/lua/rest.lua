@@ -8,6 +8,9 @@ local take_job, run, wait_for, current = inner.take_job, inner.run, inner.wait_f
 local co_yield, co_running, traceback = coroutine.yield, coroutine.running, debug.traceback
 local RAW <const> = 256
 
+-- For modules that have coroutines wait.
+core.inner = inner
+
 -- What happens to messages and jobs
 
 local function answer(ok, ...)

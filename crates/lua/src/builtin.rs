@@ -44,13 +44,17 @@ impl Default for Builtins {
             rest: Builtin::new("skynet.rest", include_str!("../lua/rest.lua")),
             debug: Builtin::new("skynet.debug", include_str!("../lua/debug.lua")),
             trace: Builtin::new("skynet.trace", include_str!("../lua/trace.lua")),
-            modules: modules(),
+            modules: [modules(), network_modules()]
+                .into_iter()
+                .flatten()
+                .collect(),
             services: vec![
                 Builtin::new("bootstrap", include_str!("../lua/service/bootstrap.lua")).lasting(),
                 Builtin::new(
                     "datacenterd",
                     include_str!("../lua/service/datacenterd.lua"),
                 ),
+                Builtin::new("gate", include_str!("../lua/service/gate.lua")).lasting(),
                 Builtin::new("multicastd", include_str!("../lua/service/multicastd.lua")),
                 Builtin::new("snaxd", include_str!("../lua/service/snaxd.lua")).lasting(),
                 Builtin::new("cdummy", include_str!("../lua/service/cdummy.lua")),
@@ -105,6 +109,16 @@ fn modules() -> Vec<Builtin> {
         "snax.interface" => "snax/interface.lua",
         "sproto" => "sproto.lua",
         "sprotoloader" => "sprotoloader.lua",
+    }
+}
+
+/// The modules that speak to other machines.
+fn network_modules() -> Vec<Builtin> {
+    builtins! {
+        "skynet.netpack" => "skynet/netpack.lua",
+        "skynet.socket" => "skynet/socket.lua",
+        "skynet.socketdriver" => "skynet/socketdriver.lua",
+        "snax.gateserver" => "snax/gateserver.lua",
     }
 }
 

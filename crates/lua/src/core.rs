@@ -11,10 +11,12 @@ use moorline_actor::{Kind, LaunchOptions, Payload, ServiceId};
 use crate::builtin::is_missing;
 use crate::held::Held;
 use crate::native;
+use crate::netpack;
 use crate::output;
 use crate::pack::{PackError, pack, unpack};
 use crate::process::ServiceCode;
 use crate::sending::{accepted, address, refused, sending};
+use crate::socket_functions;
 use crate::state::{Program, ServiceState};
 
 /// Makes `require "skynet"` and `print` work.
@@ -113,7 +115,8 @@ fn function(lua: &Lua, state: &Rc<ServiceState>, name: &str) -> mlua::Result<Opt
         "log" | "log_failure" | "getenv" | "setenv" | "memlimit" | "mqlen" | "stat" => {
             process(lua, state, name)
         }
-        _ => return Ok(None),
+        _ if name.starts_with("netpack_") => return netpack::function(lua, &state, name),
+        _ => return socket_functions::function(lua, &state, name),
     };
     function.map(Some)
 }
@@ -205,6 +208,7 @@ fn services(lua: &Lua, state: Rc<ServiceState>, name: &str) -> mlua::Result<Func
             // One that has done its work in its start function is no error at its launcher.
             state.port.decline();
             state.port.exit();
+            state.is_exiting.set(true);
             Ok(())
         }),
         "kill" => {

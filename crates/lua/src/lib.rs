@@ -35,9 +35,14 @@
 //! - `stm`: `skynet.stm`
 //! - `sproto`: `sproto.core` and `sprotoparser`
 //! - `module`: a table of functions of Rust
+//! - `socket_functions`: those of them that are about sockets
+//! - `netpack`: those of them that cut packets
+//! - `socket_messages`: what happens to sockets, told to scripts
 //! - `state`: what those functions share
 //! - `process`: what the services of a process share
 //! - `commons`: what modules share between services
+//! - `socket`: the sockets of services
+//! - `packets`: packets in what sockets receive
 //! - `builtin`: the modules that come with the program
 //! - `options`: what runs, and how
 //! - `configuration`: the files that say so
@@ -68,15 +73,20 @@ mod log_file;
 mod md5;
 mod module;
 mod native;
+mod netpack;
 mod options;
 mod output;
 mod pack;
+mod packets;
 mod pid_file;
 mod plain;
 mod process;
 mod sending;
 mod service;
 mod shared;
+mod socket;
+mod socket_functions;
+mod socket_messages;
 mod sproto;
 mod state;
 mod stm;

@@ -51,3 +51,16 @@ pub(crate) fn print_line(mut line: Vec<u8>) {
     // Nobody reads, and there is nowhere to say so.
     let _ = output.write_all(&line).and_then(|()| output.flush());
 }
+
+/// What Lua says, without what mlua puts around it.
+pub(crate) fn error_text(error: &mlua::Error) -> String {
+    match error {
+        mlua::Error::SyntaxError { message, .. } | mlua::Error::RuntimeError(message) => {
+            message.clone()
+        }
+        mlua::Error::CallbackError { cause, traceback } => {
+            format!("{}\n{traceback}", error_text(cause))
+        }
+        other => other.to_string(),
+    }
+}

@@ -3,16 +3,18 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use mlua::{Function, Lua};
 use moorline_actor::ServiceId;
+use moorline_net::{DialOptions, Dialer, KeepAlive, SocketOptions};
 use rustc_hash::FxHashMap;
 
 use crate::builtin::{Builtin, Builtins};
 use crate::commons::Commons;
 use crate::options::RunOptions;
+use crate::socket::SocketRegistry;
 
 /// A module that comes from the program that embeds the services.
 #[derive(Debug, Clone, Copy)]
@@ -43,6 +45,9 @@ pub(crate) struct Process {
     pub(crate) services: Services,
     /// What modules share.
     pub(crate) commons: Commons,
+    pub(crate) sockets: SocketRegistry,
+    /// Opens connections.
+    pub(crate) dialer: Arc<Dialer>,
     /// The first service did not start.
     pub(crate) has_failed: AtomicBool,
     /// Seconds since 1970 at the start.
@@ -65,6 +70,11 @@ impl Process {
             foreign: Vec::new(),
             services: Services::default(),
             commons: Commons::default(),
+            sockets: SocketRegistry::default(),
+            dialer: Arc::new(Dialer::new(
+                DialOptions::default()
+                    .socket(SocketOptions::default().keep_alive(Some(KeepAlive::default()))),
+            )),
             has_failed: AtomicBool::new(false),
             start_time: now.map_or(0, |now| now.as_secs()),
             memory_limit: half_of_memory(),

@@ -7,21 +7,20 @@ use std::sync::Arc;
 
 use crate::builtin::Builtin;
 use crate::core;
-use crate::output;
+use crate::output::error_text;
 use crate::pack::{PackError, unpack};
 use crate::plain::Plain;
 use crate::process::{Process, ServiceCode};
-use crate::state::{Program, ServiceState};
+use crate::socket_messages;
+use crate::state::{Program, RAW, ServiceState};
 use crate::sys::new_state;
-use mlua::{Function, IntoLuaMulti, Lua, MultiValue, Table, Value};
-use moorline_actor::{Actor, Kind, Message, Payload, Port, ServiceId};
+use mlua::{Function, Lua, MultiValue, Table, Value};
+use moorline_actor::{Actor, Kind, Message, Payload, Port};
 
 /// The kind of messages between Lua services.
 pub(crate) const LUA: u8 = 10;
 /// What `skynet.monitor`'s service gets from each service that ends.
 const CLIENT: Kind = Kind(3);
-/// Added to a kind whose message is not unpacked.
-const RAW: i64 = 256;
 
 /// The code behind a Lua service's mailbox.
 pub(crate) struct LuaService {
@@ -49,6 +48,8 @@ impl LuaService {
             kept: RefCell::default(),
             raw_calls: RefCell::default(),
             size: Cell::new(0),
+            sockets: RefCell::default(),
+            is_exiting: Cell::new(false),
             start: LuaService::start,
             is_first: matches!(program, Program::Script { is_first: true, .. }),
         });
@@ -68,21 +69,6 @@ impl LuaService {
                 this.state.fail(&why);
                 Err(why)
             }
-        }
-    }
-
-    fn call_dispatch(&self, caller: Option<(ServiceId, u32)>, args: impl IntoLuaMulti) {
-        let Some(dispatch) = self.state.dispatch.get() else {
-            return;
-        };
-        let Err(error) = dispatch.call::<()>(args) else {
-            return;
-        };
-        // The dispatcher contains the errors of scripts. It fails itself where there is no memory left.
-        output::log(self.state.port.id(), error_text(&error).as_bytes());
-        if let Some((source, session)) = caller {
-            let port = &self.state.port;
-            let _ = port.send(source, Kind::ERROR, session, Payload::Empty);
         }
     }
 
@@ -131,6 +117,8 @@ impl Drop for LuaService {
         if let Some(monitor) = port.find(".monitor") {
             let _ = port.forward(monitor, port.id(), CLIENT, 0, Payload::Empty);
         }
+        let place = self.state.socket_place();
+        self.state.sockets.borrow_mut().end(&place);
     }
 }
 
@@ -142,6 +130,9 @@ impl Actor for LuaService {
             kind,
             payload,
         } = message;
+        if kind == Kind::WOKEN {
+            return socket_messages::deliver(&self.lua, &self.state, session);
+        }
         self.state.size.set(payload.size());
         let caller = (session != 0 && !kind.is_answer()).then_some((source, session));
         let head = (
@@ -152,11 +143,15 @@ impl Actor for LuaService {
         let is_id = matches!(payload, Payload::Service(_));
         let payload = match is_id || self.is_unpacked(kind, session) {
             true => match self.unpacked(payload) {
-                Ok(values) => return self.call_dispatch(caller, (head.0, head.1, head.2, values)),
+                Ok(values) => {
+                    return self
+                        .state
+                        .call_dispatch(caller, (head.0, head.1, head.2, values));
+                }
                 Err(_) if kind == Kind::RESPONSE => {
                     let why = PackError::Malformed.to_string();
                     let kind = i64::from(Kind::ERROR.0);
-                    return self.call_dispatch(None, (kind, head.1, head.2, why));
+                    return self.state.call_dispatch(None, (kind, head.1, head.2, why));
                 }
                 // The script's own `unpack` says what is wrong, where an error has its place.
                 Err(payload) => payload,
@@ -164,7 +159,7 @@ impl Actor for LuaService {
             false => payload,
         };
         let (pointer, size) = self.state.held.borrow_mut().hold(payload);
-        self.call_dispatch(
+        self.state.call_dispatch(
             caller,
             (head.0 + RAW, head.1, head.2, pointer.clone(), size),
         );
@@ -272,18 +267,5 @@ fn without_first_comment(text: &[u8]) -> &[u8] {
             &text[end.unwrap_or(text.len())..]
         }
         false => text,
-    }
-}
-
-/// What Lua says, without what mlua puts around it.
-pub(crate) fn error_text(error: &mlua::Error) -> String {
-    match error {
-        mlua::Error::SyntaxError { message, .. } | mlua::Error::RuntimeError(message) => {
-            message.clone()
-        }
-        mlua::Error::CallbackError { cause, traceback } => {
-            format!("{}\n{traceback}", error_text(cause))
-        }
-        other => other.to_string(),
     }
 }

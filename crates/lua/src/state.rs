@@ -4,13 +4,17 @@ use std::cell::{Cell, OnceCell, RefCell};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use mlua::Function;
-use moorline_actor::{Actor, Port};
+use mlua::{Function, IntoLuaMulti};
+use moorline_actor::{Actor, Kind, Payload, Port, ServiceId};
 use rustc_hash::FxHashSet;
 
 use crate::held::Held;
-use crate::output;
+use crate::output::{self, error_text};
 use crate::process::Process;
+use crate::socket::{ServiceSockets, SocketPlace};
+
+/// Added to a kind whose message is not unpacked.
+pub(crate) const RAW: i64 = 256;
 
 /// One for each service.
 pub(crate) struct ServiceState {
@@ -27,6 +31,9 @@ pub(crate) struct ServiceState {
     pub(crate) raw_calls: RefCell<FxHashSet<u32>>,
     /// The bytes of the message that is being handled.
     pub(crate) size: Cell<usize>,
+    pub(crate) sockets: RefCell<ServiceSockets>,
+    /// It gets no more messages.
+    pub(crate) is_exiting: Cell<bool>,
     /// Starts other services.
     pub(crate) start: Start,
     /// It is the one that the process was started with.
@@ -48,6 +55,29 @@ impl Program {
 pub(crate) type Start = fn(Port, Arc<Process>, &Program) -> Result<Box<dyn Actor>, String>;
 
 impl ServiceState {
+    /// Hands a message to the dispatcher of the script.
+    pub(crate) fn call_dispatch(&self, caller: Option<(ServiceId, u32)>, args: impl IntoLuaMulti) {
+        let Some(dispatch) = self.dispatch.get() else {
+            return;
+        };
+        let Err(error) = dispatch.call::<()>(args) else {
+            return;
+        };
+        // The dispatcher contains the errors of scripts. It fails itself where there is no memory left.
+        output::log(self.port.id(), error_text(&error).as_bytes());
+        if let Some((source, session)) = caller {
+            let _ = self.port.send(source, Kind::ERROR, session, Payload::Empty);
+        }
+    }
+
+    /// What its sockets need of the process.
+    pub(crate) fn socket_place(&self) -> SocketPlace<'_> {
+        SocketPlace {
+            port: &self.port,
+            registry: &self.process.sockets,
+        }
+    }
+
     /// It does not start: its launcher is told, and it ends; with the first service the process ends.
     pub(crate) fn fail(&self, why: &str) {
         output::log(

@@ -1,0 +1,39 @@
+//! Sockets of services.
+//!
+//! A socket has a number that the whole process knows: any service may write to it, close it, or take it over. Its owner reads it, on the
+//! owner's loop. What is ready wakes the owner by a message to its mailbox, and the owner then reads into a buffer that the loop shares.
+//!
+//! - `service_sockets`: the sockets of one service
+//! - `listening_socket`: a listening one on its owner's loop
+//! - `owned_socket`: any other on its owner's loop
+//! - `descriptor_io`: receiving and sending, apart from who waits for it
+//! - `registration`: a descriptor that a loop watches
+//! - `opening`: connections and look-ups that are not finished
+//! - `socket_registry`: the sockets of the process
+//! - `shared_socket`: what all services may use of a socket
+//! - `event`: what happens to a socket
+//! - `send_queue`: what waits to be sent
+//! - `receive_buffer`: what was received and not read
+//! - `text`: addresses and errors as text
+
+mod descriptor_io;
+mod event;
+mod listening_socket;
+mod opening;
+mod owned_socket;
+mod receive_buffer;
+mod registration;
+mod send_queue;
+mod service_sockets;
+mod shared_socket;
+mod socket_registry;
+mod text;
+
+pub(crate) use event::{DecodedEvent, SocketEvent, SocketMode};
+pub(crate) use owned_socket::{ReadOutcome, ReadStart, Received, SCRATCH_BYTES, SocketStep};
+pub(crate) use receive_buffer::{ReadNeed, ReceiveBuffer};
+pub(crate) use send_queue::SendPriority;
+pub(crate) use service_sockets::{ServiceSockets, ServiceStep, SocketPlace, Started};
+pub(crate) use shared_socket::{SharedSocket, SocketKind, local_of, peer_of};
+pub(crate) use socket_registry::SocketRegistry;
+pub(crate) use text::{address_bytes, address_in, io_text, peer_text, split_host_port};

@@ -1,0 +1,443 @@
+//! The sockets of one service.
+
+use std::io;
+use std::net::IpAddr;
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::task::{Context, Poll};
+
+use moorline_actor::{Port, ServiceId};
+use moorline_net::{Dialer, KeepAlive};
+use rustc_hash::{FxHashMap, FxHashSet};
+use socket2::{SockRef, TcpKeepalive};
+
+use super::event::{SocketEvent, SocketMode};
+use super::listening_socket::{ListenStep, ListeningSocket};
+use super::opening::{Opened, OpeningTask, connect, look_up};
+use super::owned_socket::{OwnedSocket, ReadOutcome, ReadStart, SocketStep};
+use super::receive_buffer::ReadNeed;
+use super::registration::watch;
+use super::shared_socket::{SharedSocket, SocketClaim, SocketKind};
+use super::socket_registry::SocketRegistry;
+use super::text::{io_text, peer_text};
+
+/// What a service owns, by its numbers.
+#[derive(Default)]
+pub(crate) struct ServiceSockets {
+    sockets: FxHashMap<u32, OwnedSocket>,
+    listeners: FxHashMap<u32, ListeningSocket>,
+    /// Those that nobody has started.
+    accepted: FxHashSet<u32>,
+    look_ups: FxHashMap<u32, (OpeningTask, u32)>,
+    /// Those that wait until another service lets go, and how they want to learn of it.
+    claims: FxHashMap<u32, OwnerRequest>,
+}
+
+/// A request to own a socket.
+#[derive(Debug, Clone, Copy)]
+struct OwnerRequest {
+    mode: SocketMode,
+    session: u32,
+}
+
+/// What a service's sockets need of the process.
+pub(crate) struct SocketPlace<'a> {
+    pub(crate) port: &'a Port,
+    pub(crate) registry: &'a SocketRegistry,
+}
+
+/// A step of the socket with this number, or of a look-up.
+#[derive(Debug)]
+pub(crate) enum ServiceStep {
+    Socket(SocketMode, SocketStep),
+    Addresses(u32, Result<Vec<String>, String>),
+}
+
+/// Whether a socket is the service's at once.
+#[derive(Debug)]
+pub(crate) enum Started {
+    Done,
+    /// The coroutine waits.
+    Later,
+    Failed(String),
+}
+
+impl SocketPlace<'_> {
+    fn me(&self) -> ServiceId {
+        self.port.id()
+    }
+
+    fn share(&self, kind: SocketKind, descriptor: Option<OwnedFd>) -> Arc<SharedSocket> {
+        let id = self.registry.number();
+        let (descriptor, waker) = (descriptor.map(Arc::new), Some(self.port.waker(id)));
+        let shared = Arc::new(SharedSocket::new(id, kind, descriptor, self.me(), waker));
+        self.registry.add(shared.clone());
+        shared
+    }
+}
+
+impl ServiceSockets {
+    /// Begins to connect. The number is valid at once: what is written is sent when it is connected.
+    pub(crate) fn connect(
+        &mut self,
+        place: &SocketPlace<'_>,
+        (dialer, host, port): (Arc<Dialer>, String, u16),
+        mode: SocketMode,
+        session: u32,
+    ) -> u32 {
+        let shared = place.share(SocketKind::Stream, None);
+        let id = shared.id;
+        let mut socket = OwnedSocket::new(shared, place.port.waker(id), mode);
+        socket.starter = Some(session);
+        socket.open(connect(dialer, host, port));
+        self.sockets.insert(id, socket);
+        id
+    }
+
+    /// Keeps a socket that listens, until it is started.
+    pub(crate) fn listen(
+        &mut self,
+        place: &SocketPlace<'_>,
+        listener: OwnedFd,
+        mode: SocketMode,
+    ) -> u32 {
+        let shared = place.share(SocketKind::Listener, Some(listener));
+        let id = shared.id;
+        let mut listener = ListeningSocket::new(shared, place.port.waker(id), mode);
+        if mode == SocketMode::Raw {
+            listener.tell_bound();
+        }
+        self.listeners.insert(id, listener);
+        id
+    }
+
+    /// Takes a descriptor in that is ready: of a datagram socket, or one that the process had.
+    ///
+    /// # Errors
+    /// The system does not tell when such a descriptor is ready.
+    pub(crate) fn adopt(
+        &mut self,
+        place: &SocketPlace<'_>,
+        descriptor: OwnedFd,
+        kind: SocketKind,
+        mode: SocketMode,
+    ) -> io::Result<u32> {
+        let shared = place.share(kind, Some(descriptor));
+        let id = shared.id;
+        let mut socket = OwnedSocket::new(shared.clone(), place.port.waker(id), mode);
+        let registered = match shared.descriptor() {
+            Some(descriptor) => socket.register(descriptor),
+            None => Ok(()),
+        };
+        if let Err(error) = registered {
+            place.registry.remove(id);
+            return Err(error);
+        }
+        self.sockets.insert(id, socket);
+        Ok(id)
+    }
+
+    /// Makes the service the owner of a socket, and has it read.
+    pub(crate) fn start(
+        &mut self,
+        place: &SocketPlace<'_>,
+        id: u32,
+        mode: SocketMode,
+        session: u32,
+    ) -> Started {
+        if let Some(listener) = self.listeners.get_mut(&id) {
+            return start_listener(listener, mode);
+        }
+        if let Some(socket) = self.sockets.get_mut(&id).filter(|socket| !socket.is_closed) {
+            if mode == SocketMode::Buffered && socket.mode == mode {
+                return Started::Failed("socket is not closed".to_owned());
+            }
+            socket.resume();
+            socket.tell_started("transfer".to_owned());
+            return Started::Done;
+        }
+        let Some(shared) = place.registry.find(id) else {
+            return Started::Failed("invalid socket".to_owned());
+        };
+        self.claim(place, &shared, OwnerRequest { mode, session })
+    }
+
+    fn claim(
+        &mut self,
+        place: &SocketPlace<'_>,
+        shared: &Arc<SharedSocket>,
+        request: OwnerRequest,
+    ) -> Started {
+        let id = shared.id;
+        let waker = place.port.waker(id);
+        match shared.claim(place.me(), &waker) {
+            SocketClaim::Later => {
+                self.claims.insert(id, request);
+                Started::Later
+            }
+            SocketClaim::Gone => Started::Failed("invalid socket".to_owned()),
+            SocketClaim::Taken {
+                descriptor,
+                left,
+                is_input_over,
+            } => {
+                self.accepted.remove(&id);
+                if shared.kind == SocketKind::Listener {
+                    let listener = ListeningSocket::new(shared.clone(), waker, request.mode);
+                    let listener = self.listeners.entry(id).insert_entry(listener);
+                    return start_listener(listener.into_mut(), request.mode);
+                }
+                let mut socket = OwnedSocket::new(shared.clone(), waker, request.mode);
+                if let Err(error) = socket.register(descriptor) {
+                    return Started::Failed(io_text(&error));
+                }
+                socket.tell_started("start".to_owned());
+                socket.inherit(&left, is_input_over);
+                self.sockets.insert(id, socket);
+                Started::Done
+            }
+        }
+    }
+
+    /// The next thing that has happened to what has this number.
+    pub(crate) fn poll(
+        &mut self,
+        place: &SocketPlace<'_>,
+        id: u32,
+        scratch: &mut [u8],
+    ) -> Option<ServiceStep> {
+        if let Some(socket) = self.sockets.get_mut(&id) {
+            let step = socket.poll(scratch)?;
+            let mode = socket.mode;
+            if matches!(step, SocketStep::Gone) {
+                let socket = self.sockets.remove(&id)?;
+                self.forget(place, &socket.shared);
+            }
+            return Some(ServiceStep::Socket(mode, step));
+        }
+        if self.listeners.contains_key(&id) {
+            return self.poll_listener(place, id);
+        }
+        if let Some(request) = self.claims.remove(&id) {
+            return self.poll_claim(place, id, request);
+        }
+        if self.accepted.contains(&id) {
+            self.look_at_accepted(place, id);
+            return None;
+        }
+        self.poll_look_up(place, id)
+    }
+
+    fn poll_claim(
+        &mut self,
+        place: &SocketPlace<'_>,
+        id: u32,
+        request: OwnerRequest,
+    ) -> Option<ServiceStep> {
+        let shared = place.registry.find(id);
+        let started = match &shared {
+            Some(shared) => self.claim(place, shared, request),
+            None => Started::Failed("invalid socket".to_owned()),
+        };
+        let step = match (started, request.mode) {
+            (Started::Later, _) | (Started::Done, SocketMode::Raw) => return None,
+            (Started::Done, SocketMode::Buffered) => {
+                SocketStep::Answer(request.session, ReadOutcome::Opened(Ok(id)))
+            }
+            (Started::Failed(why), SocketMode::Buffered) => {
+                SocketStep::Answer(request.session, ReadOutcome::Opened(Err(why)))
+            }
+            (Started::Failed(why), SocketMode::Raw) => SocketStep::Event(SocketEvent::Failed(why)),
+        };
+        Some(ServiceStep::Socket(request.mode, step))
+    }
+
+    fn poll_listener(&mut self, place: &SocketPlace<'_>, id: u32) -> Option<ServiceStep> {
+        let listener = self.listeners.get_mut(&id)?;
+        let mode = listener.mode;
+        let event = match listener.poll()? {
+            ListenStep::Accepted(descriptor, from) => {
+                prepare(&descriptor);
+                listener.shared.received.fetch_add(1, Ordering::Relaxed);
+                let shared = place.share(SocketKind::Stream, Some(descriptor));
+                shared.silence(Vec::new(), false);
+                self.accepted.insert(shared.id);
+                let from = from.map(peer_text).unwrap_or_default();
+                SocketEvent::Accepted(shared.id, from)
+            }
+            ListenStep::Event(event) => event,
+            ListenStep::Closed => {
+                self.listeners.remove(&id);
+                place.registry.remove(id);
+                SocketEvent::Closed
+            }
+            ListenStep::Released => {
+                if let Some(listener) = self.listeners.remove(&id) {
+                    self.forget(place, &listener.shared);
+                }
+                return Some(ServiceStep::Socket(mode, SocketStep::Gone));
+            }
+        };
+        Some(ServiceStep::Socket(mode, SocketStep::Event(event)))
+    }
+
+    /// Somebody has taken or closed a socket that nobody had started.
+    fn look_at_accepted(&mut self, place: &SocketPlace<'_>, id: u32) {
+        let Some(shared) = place.registry.find(id) else {
+            self.accepted.remove(&id);
+            return;
+        };
+        if shared.owner() != place.me() {
+            self.accepted.remove(&id);
+        } else if shared.is_closing() {
+            // Nobody waits for the system to take the rest.
+            let _ = shared.flush();
+            self.accepted.remove(&id);
+            shared.end();
+            place.registry.remove(id);
+        }
+    }
+
+    fn poll_look_up(&mut self, place: &SocketPlace<'_>, id: u32) -> Option<ServiceStep> {
+        let (task, session) = self.look_ups.get_mut(&id)?;
+        let waker = place.port.waker(id);
+        let Poll::Ready(opened) = task.as_mut().poll(&mut Context::from_waker(&waker)) else {
+            return None;
+        };
+        let session = *session;
+        self.look_ups.remove(&id);
+        let addresses = match opened {
+            Opened::Addresses(addresses) => addresses,
+            Opened::Connection(_) => return None,
+        };
+        let texts = |ips: Vec<IpAddr>| ips.iter().map(IpAddr::to_string).collect();
+        Some(ServiceStep::Addresses(session, addresses.map(texts)))
+    }
+
+    /// Begins to look a name up, for a coroutine.
+    pub(crate) fn look_up(&mut self, place: &SocketPlace<'_>, host: String, session: u32) {
+        let id = place.registry.number();
+        self.look_ups.insert(id, (look_up(host), session));
+        place.port.waker(id).wake();
+    }
+
+    /// Begins to read.
+    ///
+    /// # Errors
+    /// The service has no such socket, or another coroutine reads it.
+    pub(crate) fn read(
+        &mut self,
+        id: u32,
+        need: ReadNeed,
+        session: u32,
+    ) -> Result<ReadStart, String> {
+        match self.socket(id) {
+            Some(socket) => socket.read(need, session),
+            None => Err(format!("socket {id} is not one of this service")),
+        }
+    }
+
+    /// Closes a socket of this service or of another one, when what waits is sent.
+    pub(crate) fn close(&mut self, place: &SocketPlace<'_>, id: u32) {
+        if let Some(socket) = self.sockets.get_mut(&id) {
+            socket.shared.close();
+            socket.is_closed = true;
+            // Also if it has ended before: then it is forgotten now.
+            socket.waker.wake_by_ref();
+        } else if let Some(shared) = place.registry.find(id) {
+            shared.close();
+        }
+    }
+
+    /// Lets go of a socket, for another service to start it. The coroutine that reads it is told that it is over.
+    pub(crate) fn abandon(&mut self, id: u32) -> Option<u32> {
+        if let Some(mut listener) = self.listeners.remove(&id) {
+            listener.io = None;
+            listener.shared.silence(Vec::new(), false);
+            self.accepted.insert(id);
+            return None;
+        }
+        self.socket(id)?;
+        let socket = self.sockets.remove(&id)?;
+        self.accepted.insert(id);
+        socket.abandon()
+    }
+
+    /// The service ends: what it owns is closed, unless another service waits for it.
+    pub(crate) fn end(&mut self, place: &SocketPlace<'_>) {
+        let registry = place.registry;
+        // First, so that a client which sees its connection end finds nobody there.
+        for (id, listener) in self.listeners.drain() {
+            listener.shared.end();
+            registry.remove(id);
+        }
+        for (id, socket) in self.sockets.drain() {
+            if !socket.end_with_service() {
+                registry.remove(id);
+            }
+        }
+        for id in self.accepted.drain() {
+            if let Some(shared) = registry.find(id)
+                && shared.owner() == place.me()
+                && shared.end_if_silent()
+            {
+                registry.remove(id);
+            }
+        }
+    }
+
+    /// A socket of this service has ended, or waits for another service.
+    fn forget(&mut self, place: &SocketPlace<'_>, shared: &SharedSocket) {
+        if shared.owner() != place.me() {
+            return;
+        }
+        match shared.is_silent() {
+            true => {
+                self.accepted.insert(shared.id);
+            }
+            false => place.registry.remove(shared.id),
+        }
+    }
+
+    /// The socket with this number, unless the script has closed it.
+    pub(crate) fn socket(&mut self, id: u32) -> Option<&mut OwnedSocket> {
+        self.sockets.get_mut(&id).filter(|socket| !socket.is_closed)
+    }
+
+    pub(crate) fn listener(&mut self, id: u32) -> Option<&mut ListeningSocket> {
+        self.listeners.get_mut(&id)
+    }
+}
+
+fn start_listener(listener: &mut ListeningSocket, mode: SocketMode) -> Started {
+    listener.mode = mode;
+    listener.is_paused = false;
+    listener.waker.wake_by_ref();
+    if listener.io.is_some() {
+        return Started::Done;
+    }
+    let descriptor = listener.shared.descriptor();
+    let registered = descriptor.map(watch).transpose();
+    match registered {
+        Ok(Some(io)) => {
+            listener.io = Some(io);
+            Started::Done
+        }
+        Ok(None) => Started::Failed("invalid socket".to_owned()),
+        Err(error) => Started::Failed(io_text(&error)),
+    }
+}
+
+/// Gives an accepted connection what dialed ones have: keep-alive probes, and no delay of small writes.
+fn prepare(descriptor: &OwnedFd) {
+    let times = KeepAlive::default();
+    let keep_alive = TcpKeepalive::new()
+        .with_time(times.idle)
+        .with_interval(times.interval)
+        .with_retries(times.count);
+    let socket = SockRef::from(descriptor);
+    // A connection that is broken already says so when it is read.
+    let _ = socket.set_tcp_keepalive(&keep_alive);
+    let _ = socket.set_tcp_nodelay(true);
+}

@@ -1,0 +1,432 @@
+//! What all services may use of a socket.
+
+use std::borrow::Cow;
+use std::io;
+use std::net::SocketAddr;
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::Waker;
+
+use moorline_actor::ServiceId;
+use rustix::net::{SendFlags, sendto};
+
+use super::send_queue::{SendChunk, SendPriority, SendQueue};
+
+/// What a socket is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum SocketKind {
+    Stream,
+    Listener,
+    Datagram,
+    /// A descriptor that the process had.
+    Bound,
+}
+
+/// A socket of the process, known by its number.
+#[derive(Debug)]
+pub(crate) struct SharedSocket {
+    pub(crate) id: u32,
+    pub(crate) kind: SocketKind,
+    sending: Mutex<SocketSending>,
+    ownership: Mutex<Ownership>,
+    /// The owner has more to look at than its descriptor.
+    is_asked: AtomicBool,
+    /// Bytes received; connections accepted of a listening one.
+    pub(crate) received: AtomicU64,
+    pub(crate) sent: AtomicU64,
+}
+
+#[derive(Debug)]
+struct SocketSending {
+    phase: SendPhase,
+    descriptor: Option<Arc<OwnedFd>>,
+    queue: SendQueue,
+    /// Where datagrams go that name no receiver.
+    peer: Option<SocketAddr>,
+    failure: Option<String>,
+}
+
+/// What becomes of writes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum SendPhase {
+    /// They wait for the connection.
+    Connecting,
+    Open,
+    /// No more are taken. Those that wait are sent, and then the socket is closed.
+    Closing,
+    /// All are refused.
+    Closed,
+}
+
+#[derive(Debug)]
+struct Ownership {
+    service: ServiceId,
+    waker: Option<Waker>,
+    /// Nobody reads it: it was accepted or abandoned, and not started since.
+    is_silent: bool,
+    /// The service that is to get it when the owner has let go.
+    next: Option<ServiceTaking>,
+    /// What the last owner has received and not read.
+    left: Vec<u8>,
+    /// The peer had ended its stream before.
+    is_input_over: bool,
+}
+
+#[derive(Debug)]
+struct ServiceTaking {
+    service: ServiceId,
+    waker: Waker,
+}
+
+/// What the owner finds when it was asked to look.
+#[derive(Debug)]
+pub(crate) struct SocketAsked {
+    pub(crate) phase: SendPhase,
+    pub(crate) is_queue_empty: bool,
+    /// The owner has to let go of it.
+    pub(crate) is_taken: bool,
+    pub(crate) warning: Option<usize>,
+    pub(crate) failure: Option<String>,
+}
+
+/// What a service gets that takes a socket.
+#[derive(Debug)]
+pub(crate) enum SocketClaim {
+    Taken {
+        descriptor: Arc<OwnedFd>,
+        left: Vec<u8>,
+        is_input_over: bool,
+    },
+    /// The owner is asked to let go. It wakes the service when it has.
+    Later,
+    /// It is closed.
+    Gone,
+}
+
+impl SharedSocket {
+    pub(crate) fn new(
+        id: u32,
+        kind: SocketKind,
+        descriptor: Option<Arc<OwnedFd>>,
+        service: ServiceId,
+        waker: Option<Waker>,
+    ) -> Self {
+        let phase = match descriptor {
+            Some(_) => SendPhase::Open,
+            None => SendPhase::Connecting,
+        };
+        Self {
+            id,
+            kind,
+            sending: Mutex::new(SocketSending {
+                phase,
+                descriptor,
+                queue: SendQueue::default(),
+                peer: None,
+                failure: None,
+            }),
+            ownership: Mutex::new(Ownership {
+                service,
+                waker,
+                is_silent: false,
+                next: None,
+                left: Vec::new(),
+                is_input_over: false,
+            }),
+            is_asked: AtomicBool::new(false),
+            received: AtomicU64::new(0),
+            sent: AtomicU64::new(0),
+        }
+    }
+
+    /// It is connected: what was written meanwhile can be sent. False if it was closed meanwhile.
+    pub(crate) fn connected(&self, descriptor: Arc<OwnedFd>) -> bool {
+        let mut sending = self.sending();
+        if sending.phase == SendPhase::Closed {
+            return false;
+        }
+        sending.descriptor = Some(descriptor);
+        if sending.phase == SendPhase::Connecting {
+            sending.phase = SendPhase::Open;
+        }
+        true
+    }
+
+    /// Where datagrams go that name no receiver.
+    pub(crate) fn set_peer(&self, peer: SocketAddr) {
+        self.sending().peer = Some(peer);
+    }
+
+    pub(crate) fn peer(&self) -> Option<SocketAddr> {
+        self.sending().peer
+    }
+
+    pub(crate) fn descriptor(&self) -> Option<Arc<OwnedFd>> {
+        self.sending().descriptor.clone()
+    }
+
+    pub(crate) fn queued(&self) -> usize {
+        self.sending().queue.bytes()
+    }
+
+    /// Sends what the system takes at once, and keeps the rest until it takes more. False if the socket is closed.
+    pub(crate) fn write(
+        &self,
+        bytes: Cow<'_, [u8]>,
+        to: Option<SocketAddr>,
+        priority: SendPriority,
+    ) -> bool {
+        let mut sending = self.sending();
+        let sending = &mut *sending;
+        if matches!(sending.phase, SendPhase::Closing | SendPhase::Closed) {
+            return false;
+        }
+        if sending.queue.is_full() {
+            let why = format!("{} bytes wait to be sent", sending.queue.bytes());
+            sending.fail(why);
+            self.ask();
+            return false;
+        }
+        let to = to.or(sending.peer);
+        let mut sent = 0;
+        if let (SendPhase::Open, true, Some(descriptor)) =
+            (sending.phase, sending.queue.is_empty(), &sending.descriptor)
+        {
+            match self.send(descriptor, &bytes, to) {
+                Ok(count) if count == bytes.len() => return true,
+                Ok(count) => sent = count,
+                Err(error) if is_later(&error) => {}
+                // One receiver of datagrams cannot be reached: that is not the end of the socket.
+                Err(_) if self.kind == SocketKind::Datagram => return false,
+                Err(error) => {
+                    sending.fail(super::text::io_text(&error));
+                    self.ask();
+                    return true;
+                }
+            }
+        }
+        if !bytes.is_empty() || self.kind == SocketKind::Datagram {
+            let bytes = bytes.into_owned();
+            sending.queue.push(SendChunk { bytes, to }, sent, priority);
+            self.ask();
+        }
+        true
+    }
+
+    fn send(&self, to: &OwnedFd, bytes: &[u8], receiver: Option<SocketAddr>) -> io::Result<usize> {
+        let count = match (self.kind, receiver) {
+            (SocketKind::Bound, _) => rustix::io::write(to, bytes)?,
+            (SocketKind::Datagram, Some(receiver)) => {
+                sendto(to, bytes, SendFlags::NOSIGNAL, &receiver)?
+            }
+            _ => rustix::net::send(to, bytes, SendFlags::NOSIGNAL)?,
+        };
+        self.sent.fetch_add(count as u64, Ordering::Relaxed);
+        Ok(count)
+    }
+
+    /// Sends what waits, until the system takes no more or nothing is left.
+    ///
+    /// # Errors
+    /// The connection is broken.
+    pub(crate) fn flush(&self) -> io::Result<()> {
+        let mut sending = self.sending();
+        let sending = &mut *sending;
+        let Some(descriptor) = &sending.descriptor else {
+            return Ok(());
+        };
+        while let Some((bytes, to)) = sending.queue.next() {
+            match self.send(descriptor, bytes, to) {
+                Ok(count) => sending.queue.sent(count),
+                Err(error) if is_later(&error) => return Err(io::ErrorKind::WouldBlock.into()),
+                Err(_) if self.kind == SocketKind::Datagram => sending.queue.skip(),
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes no more writes. The owner closes the socket when those that wait are sent. False if that was asked before.
+    pub(crate) fn close(&self) -> bool {
+        let mut sending = self.sending();
+        let was_open = matches!(sending.phase, SendPhase::Open | SendPhase::Connecting);
+        if was_open {
+            sending.phase = SendPhase::Closing;
+            drop(sending);
+            self.ask();
+        }
+        was_open
+    }
+
+    /// Closes it at once: what waits is lost.
+    pub(crate) fn shut_down(&self) {
+        let mut sending = self.sending();
+        sending.phase = SendPhase::Closed;
+        sending.queue = SendQueue::default();
+        drop(sending);
+        self.ask();
+    }
+
+    /// It is over: nobody keeps the descriptor.
+    pub(crate) fn end(&self) {
+        let mut sending = self.sending();
+        sending.phase = SendPhase::Closed;
+        sending.queue = SendQueue::default();
+        sending.descriptor = None;
+    }
+
+    /// What is written and not sent of a socket that was closed after it.
+    pub(crate) fn closing_rest(&self) -> Option<(Arc<OwnedFd>, SendQueue)> {
+        let mut sending = self.sending();
+        let is_left = sending.phase == SendPhase::Closing && !sending.queue.is_empty();
+        let descriptor = sending.descriptor.clone();
+        descriptor
+            .filter(|_| is_left && self.kind == SocketKind::Stream)
+            .map(|descriptor| (descriptor, std::mem::take(&mut sending.queue)))
+    }
+
+    pub(crate) fn is_closing(&self) -> bool {
+        matches!(self.sending().phase, SendPhase::Closing | SendPhase::Closed)
+    }
+
+    /// Closes what nobody has started. False if somebody has.
+    pub(crate) fn end_if_silent(&self) -> bool {
+        let is_silent = {
+            let ownership = self.ownership();
+            ownership.is_silent && ownership.next.is_none()
+        };
+        if is_silent {
+            self.end();
+        }
+        is_silent
+    }
+
+    /// Whether another service waits for it.
+    pub(crate) fn is_wanted(&self) -> bool {
+        self.ownership().next.is_some()
+    }
+
+    /// Whether the owner has to look at what was asked.
+    pub(crate) fn is_asked(&self) -> bool {
+        self.is_asked.swap(false, Ordering::AcqRel)
+    }
+
+    /// What was asked of the owner.
+    pub(crate) fn asked(&self) -> SocketAsked {
+        let mut sending = self.sending();
+        let is_over = sending.queue.is_over_warning().then_some(0);
+        SocketAsked {
+            phase: sending.phase,
+            is_queue_empty: sending.queue.is_empty(),
+            warning: sending.queue.warning().or(is_over),
+            failure: sending.failure.take(),
+            is_taken: self.ownership().next.is_some(),
+        }
+    }
+
+    /// Wakes the owner.
+    fn ask(&self) {
+        if !self.is_asked.swap(true, Ordering::AcqRel)
+            && let Some(waker) = &self.ownership().waker
+        {
+            waker.wake_by_ref();
+        }
+    }
+
+    pub(crate) fn owner(&self) -> ServiceId {
+        self.ownership().service
+    }
+
+    /// Whether nobody reads it.
+    pub(crate) fn is_silent(&self) -> bool {
+        self.ownership().is_silent
+    }
+
+    /// Its owner does not read it: any service may take it.
+    pub(crate) fn silence(&self, left: Vec<u8>, is_input_over: bool) {
+        let mut ownership = self.ownership();
+        ownership.is_silent = true;
+        ownership.left = left;
+        ownership.is_input_over = is_input_over;
+        if let Some(next) = &ownership.next {
+            next.waker.wake_by_ref();
+        }
+    }
+
+    /// Makes a service the owner, or asks the present owner to let go.
+    pub(crate) fn claim(&self, service: ServiceId, waker: &Waker) -> SocketClaim {
+        let descriptor = {
+            let sending = self.sending();
+            match (sending.phase, &sending.descriptor) {
+                (SendPhase::Open, Some(descriptor)) => descriptor.clone(),
+                _ => return SocketClaim::Gone,
+            }
+        };
+        let mut ownership = self.ownership();
+        if !ownership.is_silent {
+            ownership.next = Some(ServiceTaking {
+                service,
+                waker: waker.clone(),
+            });
+            drop(ownership);
+            self.ask();
+            return SocketClaim::Later;
+        }
+        match &ownership.next {
+            // The one that has asked last gets it.
+            Some(next) if next.service != service => return SocketClaim::Later,
+            _ => ownership.next = None,
+        }
+        let before = ownership.waker.replace(waker.clone());
+        if ownership.service != service
+            && let Some(before) = before
+        {
+            // It forgets that it had accepted it.
+            before.wake();
+        }
+        ownership.service = service;
+        ownership.is_silent = false;
+        SocketClaim::Taken {
+            descriptor,
+            left: std::mem::take(&mut ownership.left),
+            is_input_over: ownership.is_input_over,
+        }
+    }
+
+    fn sending(&self) -> MutexGuard<'_, SocketSending> {
+        self.sending.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn ownership(&self) -> MutexGuard<'_, Ownership> {
+        self.ownership
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl SocketSending {
+    fn fail(&mut self, why: String) {
+        self.failure = Some(why);
+        self.phase = SendPhase::Closed;
+        self.queue = SendQueue::default();
+    }
+}
+
+pub(crate) fn is_later(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted
+    )
+}
+
+/// A stream's peer, or none.
+pub(crate) fn peer_of(descriptor: impl AsFd) -> Option<SocketAddr> {
+    let peer = rustix::net::getpeername(descriptor).ok()??;
+    peer.try_into().ok()
+}
+
+/// A socket's own address, or none.
+pub(crate) fn local_of(descriptor: impl AsFd) -> Option<SocketAddr> {
+    rustix::net::getsockname(descriptor).ok()?.try_into().ok()
+}

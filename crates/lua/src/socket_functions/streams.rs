@@ -1,0 +1,184 @@
+//! Reading, writing, closing.
+
+use std::rc::Rc;
+use std::sync::atomic::Ordering;
+
+use mlua::{Function, IntoLuaMulti, Lua, MultiValue, Table, Value};
+use socket2::SockRef;
+
+use super::with_outgoing;
+use crate::pack::pack;
+use crate::socket::{
+    ReadNeed, ReadStart, SendPriority, SharedSocket, SocketKind, local_of, peer_of, peer_text,
+};
+use crate::socket_messages::outcome_values;
+use crate::state::ServiceState;
+use moorline_actor::{Kind, Payload};
+
+pub(super) fn function(lua: &Lua, state: Rc<ServiceState>, name: &str) -> mlua::Result<Function> {
+    match name {
+        "socket_read" => lua.create_function(move |lua, (id, size): (u32, Option<usize>)| {
+            let need = size.map_or(ReadNeed::Any, ReadNeed::Bytes);
+            read(lua, &state, id, need)
+        }),
+        "socket_readline" => {
+            lua.create_function(move |lua, (id, separator): (u32, mlua::LuaString)| {
+                read(
+                    lua,
+                    &state,
+                    id,
+                    ReadNeed::Line(separator.as_bytes()[..].into()),
+                )
+            })
+        }
+        "socket_readall" => {
+            lua.create_function(move |lua, id| read(lua, &state, id, ReadNeed::All))
+        }
+        "socket_block" => {
+            lua.create_function(move |lua, id| read(lua, &state, id, ReadNeed::Block))
+        }
+        "socket_write" => writing(lua, state, SendPriority::High),
+        "socket_lwrite" => writing(lua, state, SendPriority::Low),
+        _ => changing(lua, state, name),
+    }
+}
+
+/// What is read; or `nil` and the session of the answer; or `nil`, `nil` and what is wrong.
+fn read(lua: &Lua, state: &ServiceState, id: u32, need: ReadNeed) -> mlua::Result<MultiValue> {
+    let session = state.port.next_session();
+    let started = state.sockets.borrow_mut().read(id, need, session);
+    match started {
+        Ok(ReadStart::Done(outcome)) => outcome_values(lua, outcome, &[]),
+        Ok(ReadStart::Waits) => (Value::Nil, session).into_lua_multi(lua),
+        Err(why) => (Value::Nil, Value::Nil, why).into_lua_multi(lua),
+    }
+}
+
+fn writing(lua: &Lua, state: Rc<ServiceState>, priority: SendPriority) -> mlua::Result<Function> {
+    lua.create_function(move |_, (id, data, size): (u32, Value, Option<usize>)| {
+        let own = {
+            let mut sockets = state.sockets.borrow_mut();
+            let own = sockets.socket(id).map(|socket| socket.shared.clone());
+            own.or_else(|| state.process.sockets.find(id))
+        };
+        let written = with_outgoing(&state, &data, size, |bytes| {
+            own.is_some_and(|socket| socket.write(bytes, None, priority))
+        });
+        Ok(match written {
+            Ok(is_taken) => (Some(is_taken), None),
+            Err(why) => (None, Some(why)),
+        })
+    })
+}
+
+fn changing(lua: &Lua, state: Rc<ServiceState>, name: &str) -> mlua::Result<Function> {
+    match name {
+        "socket_close" => lua.create_function(move |_, id| {
+            let mut sockets = state.sockets.borrow_mut();
+            sockets.close(&state.socket_place(), id);
+            Ok(())
+        }),
+        "socket_shutdown" => lua.create_function(move |_, id| {
+            if let Some(socket) = state.process.sockets.find(id) {
+                socket.shut_down();
+            }
+            Ok(())
+        }),
+        "socket_abandon" => lua.create_function(move |lua, id| {
+            let session = state.sockets.borrow_mut().abandon(id);
+            if let Some(session) = session {
+                let over = pack(&(false, "").into_lua_multi(lua)?).unwrap_or_default();
+                let (me, payload) = (state.port.id(), Payload::Bytes(over));
+                // Answers are taken by every mailbox.
+                let _ = state.port.send(me, Kind::RESPONSE, session, payload);
+            }
+            Ok(())
+        }),
+        _ => asking(lua, state, name),
+    }
+}
+
+fn asking(lua: &Lua, state: Rc<ServiceState>, name: &str) -> mlua::Result<Function> {
+    match name {
+        "socket_pause" => lua.create_function(move |_, id| {
+            let mut sockets = state.sockets.borrow_mut();
+            if let Some(socket) = sockets.socket(id) {
+                socket.pause();
+            } else if let Some(listener) = sockets.listener(id) {
+                listener.is_paused = true;
+            }
+            Ok(())
+        }),
+        "socket_limit" => lua.create_function(move |_, (id, limit)| {
+            let mut sockets = state.sockets.borrow_mut();
+            Ok(sockets
+                .socket(id)
+                .map(|socket| socket.limit = limit)
+                .is_some())
+        }),
+        "socket_nodelay" => lua.create_function(move |_, id| {
+            let socket = state.process.sockets.find(id);
+            if let Some(descriptor) = socket.and_then(|socket| socket.descriptor()) {
+                // Datagrams are never delayed.
+                let _ = SockRef::from(&descriptor).set_tcp_nodelay(true);
+            }
+            Ok(())
+        }),
+        "socket_state" => lua.create_function(move |_, id| {
+            let mut sockets = state.sockets.borrow_mut();
+            if sockets.listener(id).is_some() {
+                return Ok(Some("listening"));
+            }
+            Ok(sockets.socket(id).map(|socket| {
+                match (socket.is_connected(), socket.is_connecting()) {
+                    (true, _) => "connected",
+                    (_, true) => "connecting",
+                    _ => "disconnected",
+                }
+            }))
+        }),
+        _ => lua.create_function(move |lua, ()| {
+            let list = state.process.sockets.list();
+            let tables = list.iter().map(|socket| describe(lua, socket));
+            tables.collect::<mlua::Result<Vec<_>>>()
+        }),
+    }
+}
+
+/// A socket as `netstat` shows it.
+fn describe(lua: &Lua, socket: &SharedSocket) -> mlua::Result<Table> {
+    let table = lua.create_table()?;
+    table.set("id", socket.id)?;
+    table.set("address", socket.owner().number())?;
+    let descriptor = socket.descriptor();
+    let local = descriptor.as_ref().and_then(local_of).map(peer_text);
+    let (received, sent) = (
+        socket.received.load(Ordering::Relaxed),
+        socket.sent.load(Ordering::Relaxed),
+    );
+    if socket.kind == SocketKind::Listener {
+        table.set("type", "LISTEN")?;
+        table.set("accept", received)?;
+        table.set("sock", local)?;
+        return Ok(table);
+    }
+    table.set(
+        "type",
+        match socket.kind {
+            _ if socket.is_closing() => "CLOSING",
+            SocketKind::Datagram => "UDP",
+            SocketKind::Bound => "BIND",
+            _ => "TCP",
+        },
+    )?;
+    table.set("read", received)?;
+    table.set("write", sent)?;
+    table.set("wbuffer", socket.queued())?;
+    table.set("reading", !socket.is_silent())?;
+    table.set("writing", socket.queued() > 0)?;
+    let peer = socket
+        .peer()
+        .or_else(|| descriptor.as_ref().and_then(peer_of));
+    table.set("peer", peer.map(peer_text))?;
+    Ok(table)
+}
