@@ -31,6 +31,7 @@
 //! - `bson`: `bson`
 //! - `crypt`: `skynet.crypt`
 //! - `md5`: `md5`
+//! - `refused`: functions that cannot work here
 //! - `shared`: `skynet.sharedata.core`
 //! - `stm`: `skynet.stm`
 //! - `sproto`: `sproto.core` and `sprotoparser`
@@ -81,6 +82,7 @@ mod packets;
 mod pid_file;
 mod plain;
 mod process;
+mod refused;
 mod sending;
 mod service;
 mod shared;

@@ -5,7 +5,7 @@ use std::rc::Rc;
 use mlua::{Lua, Table};
 
 use crate::state::ServiceState;
-use crate::{bson, crypt, md5, shared, sproto, stm};
+use crate::{bson, crypt, md5, refused, shared, sproto, stm};
 
 /// The table of a module with this name, or none.
 pub(crate) fn module(
@@ -21,6 +21,6 @@ pub(crate) fn module(
         "skynet.stm" => stm::module(lua, state),
         "sproto.core" => sproto::module(lua, state),
         "sprotoparser" => sproto::parser_module(lua),
-        _ => return None,
+        _ => return refused::module(lua, name),
     })
 }

@@ -238,3 +238,24 @@ fn a_map_has_the_fields_of_its_schema_and_is_committed() {
         ],
     );
 }
+
+#[test]
+fn functions_on_memory_of_c_say_why_they_cannot_work() {
+    holds(
+        "local sharetable = require 'skynet.sharetable'
+        local core = require 'skynet.sharetable.core'
+        sharetable.loadtable('t', { sub = {} })
+        local t = sharetable.query 't'
+        assert(core.is_sharedtable(t) and core.is_sharedtable(t.sub) and not core.is_sharedtable({}) and not core.is_sharedtable(1))
+        for name, functions in pairs {
+            ['skynet.sharetable.core'] = { 'clone', 'matrix', 'stackvalues' },
+            ['skynet.datasheet.core'] = { 'new', 'stringpointer', 'update' },
+            ['skynet.multicast.core'] = { 'bind', 'close', 'nextid', 'pack', 'packremote', 'remote', 'unpack' },
+        } do
+            for _, f in ipairs(functions) do
+                refuses(name .. '.' .. f .. ': ', require(name)[f], 1, 2)
+            end
+        end",
+        &[],
+    );
+}

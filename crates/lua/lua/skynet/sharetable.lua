@@ -5,7 +5,7 @@ local core = require "skynet.sharedata.core"
 local KIND <const> = "sharetable"
 local sharetable = {}
 local known = {} -- by name: the tables that were handed out, weakly
-local meta = {}
+local meta = { __name = "sharedtable" }
 
 local function make(object)
 	return setmetatable({ __obj = object, __cache = {} }, meta)
