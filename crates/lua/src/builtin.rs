@@ -115,6 +115,15 @@ fn modules() -> Vec<Builtin> {
 /// The modules that speak to other machines.
 fn network_modules() -> Vec<Builtin> {
     builtins! {
+        "client.socket" => "client/socket.lua",
+        "http.httpc" => "http/httpc.lua",
+        "http.httpd" => "http/httpd.lua",
+        "http.internal" => "http/internal.lua",
+        "http.sockethelper" => "http/sockethelper.lua",
+        "skynet.dns" => "skynet/dns.lua",
+        "skynet.socketchannel" => "skynet/socketchannel.lua",
+        "snax.loginserver" => "snax/loginserver.lua",
+        "snax.msgserver" => "snax/msgserver.lua",
         "skynet.netpack" => "skynet/netpack.lua",
         "skynet.socket" => "skynet/socket.lua",
         "skynet.socketdriver" => "skynet/socketdriver.lua",

@@ -30,7 +30,9 @@ mod socket_registry;
 mod text;
 
 pub(crate) use event::{DecodedEvent, SocketEvent, SocketMode};
-pub(crate) use owned_socket::{ReadOutcome, ReadStart, Received, SCRATCH_BYTES, SocketStep};
+pub(crate) use owned_socket::{
+    OwnedSocket, ReadOutcome, ReadStart, Received, SCRATCH_BYTES, SocketStep,
+};
 pub(crate) use receive_buffer::{ReadNeed, ReceiveBuffer};
 pub(crate) use send_queue::SendPriority;
 pub(crate) use service_sockets::{ServiceSockets, ServiceStep, SocketPlace, Started};

@@ -2,6 +2,7 @@
 
 mod answers;
 mod bson;
+mod channels;
 mod configuration;
 mod coverage;
 mod crypt;
@@ -10,7 +11,9 @@ mod gates;
 mod groups;
 mod hostile;
 mod hosting;
+mod https;
 mod launching;
+mod logins;
 mod looking;
 mod messages;
 mod modules;

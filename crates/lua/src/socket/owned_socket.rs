@@ -519,6 +519,15 @@ impl OwnedSocket {
         Ok(ReadStart::Waits)
     }
 
+    /// What is there, without waiting; and whether the stream is over.
+    pub(crate) fn take_now(&mut self) -> (Option<Vec<u8>>, bool) {
+        let taken = self.buffer.take(&ReadNeed::Any);
+        if self.is_throttled && !self.is_paused {
+            self.read_on();
+        }
+        (taken, self.is_input_over)
+    }
+
     fn read_on(&mut self) {
         self.is_throttled = false;
         self.waker.wake_by_ref();

@@ -259,6 +259,14 @@ impl SharedSocket {
         was_open
     }
 
+    /// Ends what is sent: the peer sees the end of the stream behind what the system has taken.
+    pub(crate) fn finish(&self) {
+        if let Some(descriptor) = self.descriptor() {
+            // One that is not connected has nothing to end.
+            let _ = rustix::net::shutdown(&descriptor, rustix::net::Shutdown::Write);
+        }
+    }
+
     /// Closes it at once: what waits is lost.
     pub(crate) fn shut_down(&self) {
         let mut sending = self.sending();

@@ -9,7 +9,8 @@ use socket2::SockRef;
 use super::with_outgoing;
 use crate::pack::pack;
 use crate::socket::{
-    ReadNeed, ReadStart, SendPriority, SharedSocket, SocketKind, local_of, peer_of, peer_text,
+    OwnedSocket, ReadNeed, ReadStart, SendPriority, SharedSocket, SocketKind, local_of, peer_of,
+    peer_text,
 };
 use crate::socket_messages::outcome_values;
 use crate::state::ServiceState;
@@ -94,6 +95,12 @@ fn changing(lua: &Lua, state: Rc<ServiceState>, name: &str) -> mlua::Result<Func
             }
             Ok(())
         }),
+        "socket_finish" => lua.create_function(move |_, id| {
+            if let Some(socket) = state.process.sockets.find(id) {
+                socket.finish();
+            }
+            Ok(())
+        }),
         _ => asking(lua, state, name),
     }
 }
@@ -123,6 +130,16 @@ fn asking(lua: &Lua, state: Rc<ServiceState>, name: &str) -> mlua::Result<Functi
                 let _ = SockRef::from(&descriptor).set_tcp_nodelay(true);
             }
             Ok(())
+        }),
+        // What is there, or nothing and whether the stream is over.
+        "socket_take" => lua.create_function(move |lua, id| {
+            let taken = {
+                let mut sockets = state.sockets.borrow_mut();
+                sockets.socket(id).map(OwnedSocket::take_now)
+            };
+            let (taken, is_over) = taken.unwrap_or((None, true));
+            let taken = taken.map(|taken| lua.create_string(taken)).transpose()?;
+            Ok((taken, is_over))
         }),
         "socket_state" => lua.create_function(move |_, id| {
             let mut sockets = state.sockets.borrow_mut();

@@ -1,0 +1,68 @@
+-- Sockets for clients: what is there is taken, nothing is waited for but connecting and sleeping, which let the service go on.
+
+local skynet, socket, core = require "skynet", require "skynet.socket", require "moorline.core"
+
+local client = {}
+local input
+
+function client.connect(addr, port)
+	local id, why = socket.open(addr, port)
+	if not id then
+		error(string.format("Connect %s %s failed: %s", addr, port, why), 2)
+	end
+	return id
+end
+
+function client.send(id, text)
+	if not socket.write(id, text) then
+		error("socket error: the connection is closed", 2)
+	end
+end
+
+-- What is there of a stream: nil if nothing is, an empty string at its end.
+local function take(id)
+	local text, closed = core.socket_take(id)
+	if text then
+		return text
+	end
+	return closed and "" or nil
+end
+
+function client.recv(id)
+	-- What has arrived meanwhile is read first.
+	skynet.yield()
+	return take(id)
+end
+
+function client.close(id)
+	socket.close(id)
+end
+
+-- Ends what is sent (`w`), or both directions.
+function client.shutdown(id, how)
+	if how == "w" then
+		core.socket_finish(id)
+	else
+		socket.shutdown(id)
+	end
+end
+
+function client.usleep(microseconds)
+	skynet.sleep(math.max(1, microseconds // 10000))
+end
+
+function client.readstdin()
+	input = input or { id = assert(socket.stdin()), text = "" }
+	skynet.yield()
+	local text = take(input.id)
+	input.text = input.text .. (text or "")
+	local line, rest = input.text:match "^([^\n]*)\n(.*)"
+	if line then
+		input.text = rest
+	elseif text == "" and input.text ~= "" then
+		line, input.text = input.text, ""
+	end
+	return line
+end
+
+return client
