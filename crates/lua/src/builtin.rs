@@ -58,6 +58,12 @@ impl Default for Builtins {
                 Builtin::new("multicastd", include_str!("../lua/service/multicastd.lua")),
                 Builtin::new("snaxd", include_str!("../lua/service/snaxd.lua")).lasting(),
                 Builtin::new("cdummy", include_str!("../lua/service/cdummy.lua")),
+                Builtin::new("console", include_str!("../lua/service/console.lua")).lasting(),
+                Builtin::new(
+                    "debug_console",
+                    include_str!("../lua/service/debug_console.lua"),
+                )
+                .lasting(),
                 // A bootstrap script of the user's launches these, too.
                 Builtin::new("launcher", include_str!("../lua/service/launcher.lua")),
                 Builtin::new("service_mgr", include_str!("../lua/service/unique.lua")),

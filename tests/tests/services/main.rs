@@ -4,6 +4,7 @@ mod answers;
 mod bson;
 mod channels;
 mod configuration;
+mod consoles;
 mod coverage;
 mod crypt;
 mod deployment;
