@@ -245,7 +245,7 @@ fn the_debug_console_ends_tasks_and_services() {
         .expect("it names its thread")
         .to_owned();
     assert!(tasks[0].starts_with("thread: 0x"), "{tasks:?}");
-    assert!(terminal.well("uniqtask .counter")[0].starts_with("[1] thread: 0x"));
+    assert!(terminal.well("uniqtask .counter")[0].starts_with("1\tsessions:["));
     terminal.well(&format!("killtask .counter {thread}"));
     assert_eq!(terminal.well("task .counter"), [""; 0]);
     // Its caller is told.
@@ -284,6 +284,7 @@ fn a_command_that_cannot_be_done_is_an_error_and_the_console_goes_on() {
         ("call .counter os.exit()", "debug console"),
         ("call .counter 'nothing'", ""),
         ("stat many", "Need a number"),
+        ("signal .nobody 0", "Not a valid name"),
         ("debug .counter", "debug is not in this version of Moorline"),
         ("logon .counter", "logon is not in this version"),
     ] {
