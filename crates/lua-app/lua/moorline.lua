@@ -64,6 +64,12 @@ function moorline.session(id)
 	return handle(number or error("an id has 16 hexadecimal digits: " .. tostring(id), 2))
 end
 
+-- The session behind a client of a gate.
+function moorline.session_of(fd)
+	local number = core.number_of(fd)
+	return number and handle(number)
+end
+
 local Group = {}
 Group.__index = Group
 

@@ -13,6 +13,7 @@ use tokio::task::spawn_local;
 
 use crate::bridge::CallError;
 use crate::functions::MODULES;
+use crate::gate::SOCKETS;
 use crate::serving::{BridgeService, Serving};
 use crate::settings::LuaSettings;
 
@@ -95,6 +96,7 @@ impl Running {
             )?,
             variables: settings.into_variables(),
             modules: MODULES.to_vec(),
+            sockets: Some(SOCKETS),
         })?;
         spawn_local(async move {
             this_loop.await;

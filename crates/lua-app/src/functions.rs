@@ -11,10 +11,16 @@ use crate::bridge::ENGINE;
 use crate::serving::{Handles, Serving};
 
 /// What scripts can require beside skynet's modules.
-pub(crate) const MODULES: &[ForeignModule] = &[ForeignModule {
-    name: "moorline",
-    load,
-}];
+pub(crate) const MODULES: &[ForeignModule] = &[
+    ForeignModule {
+        name: "moorline",
+        load,
+    },
+    ForeignModule {
+        name: "snax.gateserver",
+        load: load_gate,
+    },
+];
 
 /// `true`; or `nil` and a reason.
 type Outcome = (Option<bool>, Option<String>);
@@ -30,14 +36,41 @@ fn load(lua: &Lua) -> mlua::Result<Function> {
     let chunk = lua.load(include_str!("../lua/moorline.lua"));
     let module = chunk.set_name("=moorline").into_function()?;
     lua.create_function(move |lua, ()| {
-        let serving = Serving::here()
-            .ok_or_else(|| mlua::Error::runtime("there is no engine on this thread"))?;
+        let serving = here()?;
         let core = lua.create_table()?;
         sending(lua, &core, &serving)?;
         keeping(lua, &core, &serving)?;
         of_the_process(lua, &core, &serving)?;
         module.call::<Table>(core)
     })
+}
+
+fn load_gate(lua: &Lua) -> mlua::Result<Function> {
+    let chunk = lua.load(include_str!("../lua/gateserver.lua"));
+    let module = chunk.set_name("=snax.gateserver").into_function()?;
+    lua.create_function(move |lua, ()| {
+        let serving = here()?;
+        let core = lua.create_table()?;
+        let shared = serving.clone();
+        let add =
+            lua.create_function(move |_, id: i64| Ok(shared.gates.add(id.cast_unsigned())))?;
+        core.set("add_socket", add)?;
+        let shared = serving.clone();
+        let remove = lua.create_function(move |_, fd| {
+            shared.gates.remove(fd);
+            Ok(())
+        })?;
+        core.set("remove_socket", remove)?;
+        let listener_at = lua.create_function(move |_, port: u16| {
+            Ok(serving.context.listener_at(port).map(str::to_owned))
+        })?;
+        core.set("listener_at", listener_at)?;
+        module.call::<Table>(core)
+    })
+}
+
+fn here() -> mlua::Result<Rc<Serving>> {
+    Serving::here().ok_or_else(|| mlua::Error::runtime("there is no engine on this thread"))
 }
 
 /// A function about one session.
@@ -147,6 +180,10 @@ fn of_the_process(lua: &Lua, core: &Table, serving: &Rc<Serving>) -> mlua::Resul
         Ok(())
     })?;
     core.set("serve", serve)?;
+    let shared = serving.clone();
+    let number_of =
+        lua.create_function(move |_, fd: u32| Ok(shared.gates.session(fd).map(u64::cast_signed)))?;
+    core.set("number_of", number_of)?;
     core.set("kind", ENGINE.0)?;
     core.set(
         "engine",

@@ -8,7 +8,9 @@
 //!
 //! - `app`: the hooks
 //! - `functions`: what the module `moorline` stands on
+//! - `gate`: sessions that scripts know as sockets
 //! - `serving`: which service has which session
+//! - `gate_sessions`: numbers and packets of those
 //! - `http`: requests and answers as values
 //! - `asked`: what services ask of the engine
 //! - `bridge`: calls from hooks to services
@@ -20,6 +22,8 @@ mod app;
 mod asked;
 mod bridge;
 mod functions;
+mod gate;
+mod gate_sessions;
 mod http;
 mod serving;
 mod settings;

@@ -13,6 +13,7 @@ use tokio::task::spawn_local;
 
 use crate::asked::{Answer, Asked};
 use crate::bridge::{Bridge, CallError, ENGINE};
+use crate::gate_sessions::GateSessions;
 use crate::http;
 
 thread_local! {
@@ -27,6 +28,7 @@ const FEWEST_SWEPT: usize = 256;
 pub(crate) struct Serving {
     pub(crate) context: Context,
     pub(crate) bridge: Rc<Bridge>,
+    pub(crate) gates: GateSessions,
     /// Sessions that were opened in a service, by their ids.
     sessions: RefCell<FxHashMap<u64, Served>>,
     services: RefCell<Vec<Server>>,
@@ -81,6 +83,7 @@ impl Serving {
         let this = Rc::new(Self {
             context,
             bridge: Rc::default(),
+            gates: GateSessions::default(),
             sessions: RefCell::default(),
             services: RefCell::default(),
             swept_at: Cell::new(FEWEST_SWEPT),

@@ -6,10 +6,11 @@ use std::sync::Arc;
 
 use moorline_actor::{Actor, LaunchError, LaunchOptions, Port, ServiceId, System, SystemOptions};
 
+use crate::foreign::{ForeignModule, ForeignSockets};
 use crate::host::launch_own;
 use crate::options::RunOptions;
 use crate::output;
-use crate::process::{ForeignModule, Process};
+use crate::process::Process;
 use crate::service::LuaService;
 use crate::state::Program;
 
@@ -22,6 +23,8 @@ pub struct EmbeddedOptions {
     pub variables: Vec<(String, String)>,
     /// Modules of the program's own.
     pub modules: Vec<ForeignModule>,
+    /// Its connections that scripts use as sockets.
+    pub sockets: Option<ForeignSockets>,
 }
 
 /// The Lua services on one thread. Dropping it stops them.
@@ -41,7 +44,7 @@ impl Embedded {
         options: EmbeddedOptions,
     ) -> io::Result<(Self, impl Future<Output = ()> + 'static)> {
         let mut process = Process::new(&options.run);
-        process.foreign = options.modules;
+        process.embed(options.modules, options.sockets);
         for (name, value) in &options.variables {
             process.set_variable(name, value);
         }

@@ -44,7 +44,7 @@
 //! - `commons`: what modules share between services
 //! - `socket`: the sockets of services
 //! - `packets`: packets in what sockets receive
-//! - `builtin`: the modules that come with the program
+//! - `builtin`: the modules that come with the program; `foreign`: those of a program that embeds the services
 //! - `options`: what runs, and how
 //! - `configuration`: the files that say so
 //! - `held`: messages that a script holds
@@ -64,6 +64,7 @@ mod configuration;
 mod core;
 mod crypt;
 mod embedded;
+mod foreign;
 mod hangup;
 mod held;
 mod host;
@@ -96,7 +97,7 @@ mod sys;
 
 pub use configuration::ConfigurationError;
 pub use embedded::{Embedded, EmbeddedOptions};
+pub use foreign::{FIRST_FOREIGN_SOCKET, ForeignModule, ForeignSockets};
 pub use host::{Ended, run};
 pub use options::RunOptions;
 pub use plain::Plain;
-pub use process::ForeignModule;

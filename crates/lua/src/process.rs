@@ -6,24 +6,15 @@ use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use mlua::{Function, Lua};
 use moorline_actor::ServiceId;
 use moorline_net::{DialOptions, Dialer, KeepAlive, SocketOptions};
 use rustc_hash::FxHashMap;
 
 use crate::builtin::{Builtin, Builtins};
 use crate::commons::Commons;
+use crate::foreign::{FIRST_FOREIGN_SOCKET, ForeignModule, ForeignSockets};
 use crate::options::RunOptions;
 use crate::socket::SocketRegistry;
-
-/// A module that comes from the program that embeds the services.
-#[derive(Debug, Clone, Copy)]
-pub struct ForeignModule {
-    /// What `require` calls it.
-    pub name: &'static str,
-    /// Makes the function that `require` calls for its value.
-    pub load: fn(&Lua) -> mlua::Result<Function>,
-}
 
 /// One for the process.
 #[derive(Debug)]
@@ -42,6 +33,7 @@ pub(crate) struct Process {
     pub(crate) builtins: Builtins,
     /// Modules of the program that embeds the services.
     pub(crate) foreign: Vec<ForeignModule>,
+    foreign_sockets: Option<ForeignSockets>,
     pub(crate) services: Services,
     /// What modules share.
     pub(crate) commons: Commons,
@@ -68,6 +60,7 @@ impl Process {
             environment: Mutex::new(options.environment.clone().into_iter().collect()),
             builtins: Builtins::default(),
             foreign: Vec::new(),
+            foreign_sockets: None,
             services: Services::default(),
             commons: Commons::default(),
             sockets: SocketRegistry::default(),
@@ -79,6 +72,17 @@ impl Process {
             start_time: now.map_or(0, |now| now.as_secs()),
             memory_limit: half_of_memory(),
         }
+    }
+
+    /// What an embedding program adds.
+    pub(crate) fn embed(&mut self, modules: Vec<ForeignModule>, sockets: Option<ForeignSockets>) {
+        self.foreign = modules;
+        self.foreign_sockets = sockets;
+    }
+
+    /// What a number is sent by that is not one of a service's socket.
+    pub(crate) fn foreign_socket(&self, id: u32) -> Option<ForeignSockets> {
+        self.foreign_sockets.filter(|_| id >= FIRST_FOREIGN_SOCKET)
     }
 
     pub(crate) fn variable(&self, name: &str) -> Option<String> {

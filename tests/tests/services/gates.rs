@@ -3,7 +3,7 @@
 use super::script::{main_of, passes, run_with};
 
 /// Starts a gate, gives each connection an agent, and ends both with it.
-const WATCHDOG: &str = "local skynet = require 'skynet'
+pub(super) const WATCHDOG: &str = "local skynet = require 'skynet'
     local gate, agents, C, S = nil, {}, {}, {}
     function S.open(fd, addr)
         assert(addr:find '^127.0.0.1:%d+$')
@@ -43,7 +43,7 @@ const WATCHDOG: &str = "local skynet = require 'skynet'
     end)";
 
 /// Answers each packet of its client with the packet in capitals; `quit` has the watchdog end it.
-const AGENT: &str = "local skynet = require 'skynet'
+pub(super) const AGENT: &str = "local skynet = require 'skynet'
     local netpack = require 'skynet.netpack'
     local socket = require 'skynet.socket'
     local client, watchdog

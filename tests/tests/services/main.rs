@@ -10,6 +10,7 @@ mod crypt;
 mod deployment;
 mod gates;
 mod groups;
+mod gateway_gates;
 mod hostile;
 mod hosting;
 mod https;

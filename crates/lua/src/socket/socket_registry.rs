@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use rustc_hash::FxHashMap;
 
 use super::shared_socket::SharedSocket;
+use crate::foreign::FIRST_FOREIGN_SOCKET;
 
 /// One for the process.
 #[derive(Debug, Default)]
@@ -17,10 +18,10 @@ struct NumberedSockets {
 }
 
 /// Scripts send numbers of sockets in 4 bytes, with a sign.
-const LAST_NUMBER: u32 = i32::MAX as u32;
+const LAST_NUMBER: u32 = FIRST_FOREIGN_SOCKET - 1;
 
 impl SocketRegistry {
-    /// A number that no other socket has. It comes back after two thousand million others.
+    /// A number that no other socket has. It comes back after a thousand million others.
     pub(crate) fn number(&self) -> u32 {
         let mut all = self.all();
         loop {

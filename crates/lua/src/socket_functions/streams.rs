@@ -57,6 +57,13 @@ fn read(lua: &Lua, state: &ServiceState, id: u32, need: ReadNeed) -> mlua::Resul
 
 fn writing(lua: &Lua, state: Rc<ServiceState>, priority: SendPriority) -> mlua::Result<Function> {
     lua.create_function(move |_, (id, data, size): (u32, Value, Option<usize>)| {
+        if let Some(foreign) = state.process.foreign_socket(id) {
+            let sent = with_outgoing(&state, &data, size, |bytes| (foreign.send)(id, &bytes));
+            return Ok(match sent {
+                Ok(is_taken) => (Some(is_taken), None),
+                Err(why) => (None, Some(why)),
+            });
+        }
         let own = {
             let mut sockets = state.sockets.borrow_mut();
             let own = sockets.socket(id).map(|socket| socket.shared.clone());
@@ -75,11 +82,18 @@ fn writing(lua: &Lua, state: Rc<ServiceState>, priority: SendPriority) -> mlua::
 fn changing(lua: &Lua, state: Rc<ServiceState>, name: &str) -> mlua::Result<Function> {
     match name {
         "socket_close" => lua.create_function(move |_, id| {
+            if let Some(foreign) = state.process.foreign_socket(id) {
+                (foreign.close)(id);
+                return Ok(());
+            }
             let mut sockets = state.sockets.borrow_mut();
             sockets.close(&state.socket_place(), id);
             Ok(())
         }),
         "socket_shutdown" => lua.create_function(move |_, id| {
+            if let Some(foreign) = state.process.foreign_socket(id) {
+                (foreign.close)(id);
+            }
             if let Some(socket) = state.process.sockets.find(id) {
                 socket.shut_down();
             }

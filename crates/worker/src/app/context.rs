@@ -8,6 +8,7 @@ use std::rc::Rc;
 use std::task::Poll;
 use std::time::Duration;
 
+use moorline_net::Address;
 use tokio::task::{AbortHandle, spawn_local};
 use tokio::time::{Instant, sleep_until};
 
@@ -81,6 +82,14 @@ impl Context {
     /// The script of an app in Lua, as the configuration names it.
     pub fn lua(&self) -> Option<&LuaScript> {
         self.0.config.workers.lua.as_ref()
+    }
+
+    /// The name of the TCP listener with this port.
+    pub fn listener_at(&self, port: u16) -> Option<&str> {
+        let listeners = self.0.config.listeners.iter();
+        let has_port = |address: &Address| address.host_port().is_some_and(|it| it.port == port);
+        let mut fitting = listeners.filter(|listener| has_port(&listener.address));
+        fitting.next().map(|listener| listener.name.as_str())
     }
 
     /// A handle to any session, whichever process serves it. The session may not exist: then the first send is lost, and later
