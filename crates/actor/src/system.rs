@@ -96,7 +96,7 @@ impl System {
         let stall_after = options.stall_after;
         let mut system = Self::new(1, options);
         system.watch(stall_after)?;
-        let this_loop = run(Local::new(0, system.shared.clone()));
+        let this_loop = unconstrained(run(Local::new(0, system.shared.clone())));
         Ok((system, this_loop))
     }
 

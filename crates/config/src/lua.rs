@@ -43,6 +43,11 @@ pub(super) fn lua(section: &Section<'_>, base: &Path) -> Result<Option<LuaScript
 
 fn script(field: &Field<'_>, base: &Path) -> Result<PathBuf, Reported> {
     let path = field.path(base)?;
+    let name = path.file_name().and_then(|name| name.to_str());
+    if name.is_some_and(|name| name.contains(char::is_whitespace)) {
+        let hint = "rename it: services in Lua have names of one word";
+        return Err(field.refuse("the name of the script has a space", hint));
+    }
     if path.is_file() && path.to_str().is_some() {
         return Ok(path);
     }
@@ -65,7 +70,7 @@ fn patterns(field: &Field<'_>, base: &Path) -> Result<String, Reported> {
 
 fn word(field: &Field<'_>) -> Result<String, Reported> {
     let word = field.text()?;
-    if word.contains(char::is_whitespace) {
+    if word.is_empty() || word.contains(char::is_whitespace) {
         let hint = "write several words: services in Lua get their arguments as words";
         return Err(field.refuse(format!("{word:?} is not one word"), hint));
     }

@@ -9,19 +9,12 @@ local gateserver = {}
 local clients, count = {}, 0
 local is_closed
 
-local function deliver(handler, fd, data)
-	handler.message(fd, driver.str2p(data))
-end
-
 function gateserver.openclient(fd)
 	local client = clients[fd]
-	if client and client.pending then
-		local pending = client.pending
-		client.pending = nil
-		client.session:resume()
-		for i = 1, #pending do
-			deliver(client.handler, fd, pending[i])
-		end
+	if client and not client.is_open then
+		assert(client.session:resume())
+		client.is_open = true
+		skynet.wakeup(client)
 	end
 end
 
@@ -30,7 +23,19 @@ function gateserver.closeclient(fd)
 	if client then
 		clients[fd] = nil
 		client.session:close()
+		skynet.wakeup(client)
 	end
+end
+
+-- A packet that was on its way before the client was paused waits until the script opens the client. It is in progress meanwhile, so that
+-- it is not lost. In hundredths of a second: how often it is looked whether the client is still there.
+local LOOK <const> = 50
+
+local function is_opened(client)
+	while not client.is_open and clients[client.fd] == client and not client.session:is_closed() do
+		skynet.sleep(LOOK, client)
+	end
+	return client.is_open and clients[client.fd] == client
 end
 
 local function serve(handler, conf)
@@ -40,10 +45,21 @@ local function serve(handler, conf)
 			'framing = { kind = "length", width = 2 } in the configuration', conf.port, conf.port), 0)
 	end
 	local limit = conf.maxclient or 1024
+	local function gone(session)
+		local fd = session.fd
+		if fd then
+			count = count - 1
+			clients[fd] = nil
+			core.remove_socket(fd)
+			if handler.disconnect then
+				handler.disconnect(fd)
+			end
+		end
+	end
 	moorline.serve {
 		listener = listener,
-		open = function(session)
-			if is_closed or count >= limit then
+		open = function(session, is_adopted)
+			if not is_adopted and (is_closed or count >= limit) then
 				return session:close_now()
 			end
 			count = count + 1
@@ -51,31 +67,17 @@ local function serve(handler, conf)
 			session.fd = fd
 			-- Nothing is read until the script wants it.
 			session:pause()
-			clients[fd] = { session = session, handler = handler, pending = {} }
+			clients[fd] = { fd = fd, session = session, is_open = false }
 			handler.connect(fd, session.peer)
 		end,
 		message = function(session, data)
 			local client = clients[session.fd]
-			if not client then
-				return
-			elseif client.pending then
-				-- What was on its way before the pause: at most a window of messages.
-				client.pending[#client.pending + 1] = data
-			else
-				deliver(handler, session.fd, data)
+			if client and (client.is_open or is_opened(client)) then
+				handler.message(session.fd, driver.str2p(data))
 			end
 		end,
-		close = function(session)
-			local fd = session.fd
-			if fd then
-				count = count - 1
-				clients[fd] = nil
-				core.remove_socket(fd)
-				if handler.disconnect then
-					handler.disconnect(fd)
-				end
-			end
-		end,
+		close = gone,
+		moved = gone,
 	}
 	conf.address = conf.address or "0.0.0.0"
 end

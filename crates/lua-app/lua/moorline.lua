@@ -2,6 +2,7 @@
 
 local core = ...
 local skynet = require "skynet"
+local inner = skynet.sleep and require "moorline.core".inner
 
 local moorline = { slot = core.slot, generation = core.generation, workers = core.workers, leader = core.leader }
 
@@ -34,6 +35,7 @@ function Session:send_text(text) return send(self, text, true) end
 function Session:push(data) return core.push(self.number, data, false) end
 function Session:push_text(text) return core.push(self.number, text, true) end
 function Session:close(code, text) return core.close(self.number, code, text) end
+function Session:is_closed() return core.is_closed(self.number) end
 function Session:close_now() return core.close_now(self.number) end
 function Session:join(group) return core.join(self.number, group) end
 function Session:leave(group) return core.leave(self.number, group) end
@@ -60,7 +62,7 @@ function Session:__tostring() return "session " .. self.id end
 
 -- Any session of the engine, by the id that logs and commands show.
 function moorline.session(id)
-	local number = math.type(id) == "integer" and id or (#id == 16 and tonumber(id, 16))
+	local number = math.type(id) == "integer" and id or (type(id) == "string" and #id == 16 and tonumber(id, 16))
 	return handle(number or error("an id has 16 hexadecimal digits: " .. tostring(id), 2))
 end
 
@@ -101,7 +103,17 @@ end
 local handlers
 local events = {}
 
+-- Another process serves it, or it comes back from there.
+function events.moved(number)
+	local session = sessions[number]
+	sessions[number] = nil
+	if session and handlers.moved then
+		handlers.moved(session)
+	end
+end
+
 function events.open(number, is_adopted, listener, peer)
+	events.moved(number)
 	local session = new(number)
 	session.listener, session.peer = listener, peer
 	sessions[number] = session
@@ -115,11 +127,6 @@ function events.message(number, data, is_text)
 	if session and handlers.message then
 		handlers.message(session, data, is_text)
 	end
-end
-
--- Another process serves it.
-function events.moved(number)
-	sessions[number] = nil
 end
 
 function events.close(number, reason)
@@ -168,21 +175,35 @@ function events.accept(...)
 		return "refuse", decision, body and tostring(body) or ""
 	elseif decision == nil or decision == true then
 		return "accept"
+	elseif type(decision) ~= "table" then
+		error("accept returns true, false, a status and a text, or a table; not a " .. type(decision), 0)
 	end
-	local values = { "accept", decision.label, decision.bind, decision.protocol, decision.any_origin == true }
+	local function text(value) return value ~= nil and tostring(value) or nil end
+	local values = {
+		"accept", text(decision.label), text(decision.bind), text(decision.protocol), decision.any_origin == true,
+	}
 	return flat(values, 5, decision.headers)
+end
+
+-- The hook ends with its handler, also if that has called `skynet.ignoreret`.
+local function finish(session, source, ...)
+	local job = inner.current()
+	job.session, job.source = session, source
+	skynet.retpack(...)
 end
 
 skynet.register_protocol {
 	name = "moorline", id = core.kind, pack = skynet.pack, unpack = skynet.unpack,
-	dispatch = function(_, _, event, ...)
-		skynet.retpack(events[event](...))
+	dispatch = function(session, source, event, ...)
+		finish(session, source, events[event](...))
 	end,
 }
 
 -- This service handles sessions: those of the listener `handlers.listener`, or all that no other service names.
 function moorline.serve(new)
 	assert(type(new) == "table", "moorline.serve needs a table of handlers")
+	assert(not handlers or handlers.listener == new.listener,
+		"a service serves one listener: launch a second service for the other one")
 	handlers = new
 	core.serve(skynet.self(), new.listener, new.accept ~= nil, new.request ~= nil)
 end

@@ -86,7 +86,7 @@ impl App for LuaApp {
 impl Running {
     /// Runs the script up to the end of its start function.
     async fn start(context: Context, script: &LuaScript, settings: LuaSettings) -> Result<Self> {
-        let serving = Serving::new(context.clone());
+        let serving = Serving::new(context);
         let (services, this_loop) = Embedded::start(EmbeddedOptions {
             run: RunOptions::for_script(
                 &script.script,
@@ -98,11 +98,12 @@ impl Running {
             modules: MODULES.to_vec(),
             sockets: Some(SOCKETS),
         })?;
+        let ending = Rc::downgrade(&serving);
         spawn_local(async move {
             this_loop.await;
-            // A script that calls `skynet.abort` wants a fresh process.
-            if context.recycle().is_ok() {
-                tracing::warn!("the services in Lua have ended: this worker is replaced");
+            if let Some(serving) = ending.upgrade() {
+                serving.end("a service in Lua has called skynet.abort");
+                serving.bridge.end();
             }
         });
         let (tell, told) = oneshot::channel();
@@ -122,6 +123,7 @@ impl Running {
                 .map_err(|error| CallError::Failed(error.to_string()))
         });
         launched.await?;
+        serving.begin();
         Ok(Self {
             serving,
             _services: services,

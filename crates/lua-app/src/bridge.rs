@@ -64,7 +64,9 @@ impl Bridge {
                 let sent = port.send(service, ENGINE, session, payload);
                 sent.map_err(|error| match error {
                     SendError::Gone(_) => CallError::Gone,
-                    SendError::Full(_) => CallError::Failed("the service's mailbox is full".into()),
+                    SendError::Full(_) => CallError::Failed(
+                        "the mailbox of the service in Lua is full: launch more services that serve".into(),
+                    ),
                 })
             })
             .await?;
@@ -89,6 +91,11 @@ impl Bridge {
         };
         send(port, session)?;
         told.await.unwrap_or(Err(CallError::Gone))
+    }
+
+    /// Nobody answers any more.
+    pub(crate) fn end(&self) {
+        self.pending.take();
     }
 
     /// An answer has come.

@@ -127,6 +127,10 @@ fn sending(lua: &Lua, core: &Table, serving: &Rc<Serving>) -> mlua::Result<()> {
         },
     )?;
     core.set("close", close)?;
+    let shared = serving.clone();
+    let is_closed =
+        lua.create_function(move |_, id: i64| Ok(shared.session(id.cast_unsigned()).is_closed()))?;
+    core.set("is_closed", is_closed)?;
     let close_now = about(lua, serving, |session, (): ()| session.close_now())?;
     core.set("close_now", close_now)
 }

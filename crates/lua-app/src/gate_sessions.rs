@@ -1,6 +1,7 @@
 //! The numbers of sessions that scripts know as sockets, and the packets that they write.
 
 use std::cell::{Cell, RefCell};
+use std::collections::hash_map::Entry;
 
 use moorline_lua::FIRST_FOREIGN_SOCKET;
 use rustc_hash::FxHashMap;
@@ -19,7 +20,7 @@ struct GateSession {
     partial: Vec<u8>,
 }
 
-/// Scripts write packets as `netpack.pack` makes them: a length of two bytes, the larger one first, and so many bytes. The gateway frames
+/// Scripts write packets as `netpack.pack` makes them: a length of two bytes, the larger one first, and that number of bytes. The gateway frames
 /// them again.
 const HEADER: usize = 2;
 
@@ -31,9 +32,11 @@ impl GateSessions {
             let next = self.last.get() % FIRST_FOREIGN_SOCKET + 1;
             self.last.set(next);
             let number = FIRST_FOREIGN_SOCKET - 1 + next;
-            if !sessions.contains_key(&number) {
-                let partial = Vec::new();
-                sessions.insert(number, GateSession { session, partial });
+            if let Entry::Vacant(free) = sessions.entry(number) {
+                free.insert(GateSession {
+                    session,
+                    partial: Vec::new(),
+                });
                 return number;
             }
         }

@@ -2,6 +2,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::rc::{Rc, Weak};
+use std::time::Duration;
 
 use moorline_actor::{Actor, Kind, Message, Payload, ServiceId};
 use moorline_lua::Plain;
@@ -10,6 +11,7 @@ use moorline_worker::app::{
 };
 use rustc_hash::FxHashMap;
 use tokio::task::spawn_local;
+use tokio::time::sleep;
 
 use crate::asked::{Answer, Asked};
 use crate::bridge::{Bridge, CallError, ENGINE};
@@ -34,9 +36,24 @@ pub(crate) struct Serving {
     services: RefCell<Vec<Server>>,
     /// The number of sessions at which those that other processes have taken over are forgotten.
     swept_at: Cell<usize>,
-    /// Where the search for a service begins.
-    turn: Cell<usize>,
+    /// Where the search for a service begins: for sessions, and for requests.
+    openings: Cell<usize>,
+    requests: Cell<usize>,
+    phase: Cell<Phase>,
 }
+
+/// What this process does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    /// The first script's start function runs.
+    Starts,
+    Serves,
+    /// The process is about to end, since a listener has no service any more: the next one takes the sessions over.
+    Ends,
+}
+
+/// How long the last line of a log has to leave the process.
+const LAST_LINE: Duration = Duration::from_millis(50);
 
 #[derive(Debug, Clone)]
 struct Served {
@@ -87,7 +104,9 @@ impl Serving {
             sessions: RefCell::default(),
             services: RefCell::default(),
             swept_at: Cell::new(FEWEST_SWEPT),
-            turn: Cell::new(0),
+            openings: Cell::new(0),
+            requests: Cell::new(0),
+            phase: Cell::new(Phase::Starts),
         });
         HERE.set(Rc::downgrade(&this));
         this
@@ -112,21 +131,59 @@ impl Serving {
         }
     }
 
-    /// A service has ended. Its sessions go to others with their next messages; without others the process is replaced.
+    /// The first script has started.
+    pub(crate) fn begin(&self) {
+        self.phase.set(Phase::Serves);
+    }
+
+    /// A service has ended. Its sessions go to others with their next messages. Where there is no other, the process ends.
     fn remove(&self, service: ServiceId) {
         let mut services = self.services.borrow_mut();
-        services.retain(|server| server.service != service);
-        if services.is_empty() && self.context.recycle().is_ok() {
-            tracing::warn!(
-                "the last service in Lua that serves has ended: this worker is replaced"
-            );
+        let ended: Vec<_> = services
+            .extract_if(.., |server| server.service == service)
+            .map(|server| server.listener)
+            .collect();
+        let serves = |wanted: &Option<String>| {
+            let mut listeners = services.iter().map(|server| &server.listener);
+            listeners.any(|listener| listener.is_none() || listener == wanted)
+        };
+        if !ended.iter().all(serves) {
+            self.end("the last service in Lua that serves a listener has ended");
+        }
+    }
+
+    /// Ends the process, as if it had crashed: sessions stay, and `on_crash` decides about messages in progress.
+    pub(crate) fn end(&self, why: &str) {
+        if self.phase.replace(Phase::Ends) == Phase::Serves {
+            tracing::error!("{why}: this worker ends, and the next one takes its sessions over");
+            spawn_local(async {
+                sleep(LAST_LINE).await;
+                std::process::exit(1);
+            });
+        }
+    }
+
+    /// Never returns once the process is about to end: what begins now begins in the next one.
+    async fn goes_on(&self) {
+        if self.phase.get() == Phase::Ends {
+            std::future::pending::<()>().await;
         }
     }
 
     /// The service for a new session of a listener, or for a request.
-    fn choose(&self, listener: &str, fits: impl Fn(&Handles) -> bool) -> Option<ServiceId> {
+    fn choose(
+        &self,
+        turn: &Cell<usize>,
+        listener: &str,
+        fits: impl Fn(&Handles) -> bool,
+    ) -> Option<ServiceId> {
+        let is_alive = |id| self.bridge.port().is_some_and(|port| port.is_alive(id));
         let services = self.services.borrow();
-        let services = || services.iter().filter(|server| fits(&server.handles));
+        let services = || {
+            services
+                .iter()
+                .filter(|server| fits(&server.handles) && is_alive(server.service))
+        };
         let named = |server: &&Server| server.listener.as_deref() == Some(listener);
         let mut fitting: Vec<_> = services().filter(named).collect();
         if fitting.is_empty() {
@@ -134,15 +191,14 @@ impl Serving {
                 .filter(|server| server.listener.is_none())
                 .collect();
         }
-        let turn = self.turn.get();
-        self.turn.set(turn.wrapping_add(1));
-        let chosen = fitting.get(turn.checked_rem(fitting.len())?)?;
+        let chosen = fitting.get(turn.get().checked_rem(fitting.len())?)?;
+        turn.set(turn.get().wrapping_add(1));
         Some(chosen.service)
     }
 
     /// Whether a request begins a session: by the listener's rules, where no service decides about it.
     pub(crate) async fn accept(&self, request: &Request) -> Result<Accept> {
-        let Some(service) = self.choose(request.listener(), |handles| handles.accept) else {
+        let Some(service) = self.choose(&self.requests, request.listener(), |it| it.accept) else {
             return Ok(Accept::by_rules());
         };
         let values = http::values_of("accept", request);
@@ -150,7 +206,7 @@ impl Serving {
     }
 
     pub(crate) async fn request(&self, request: &Request) -> Result<Response> {
-        let Some(service) = self.choose(request.listener(), |handles| handles.request) else {
+        let Some(service) = self.choose(&self.requests, request.listener(), |it| it.request) else {
             return Ok(Response::text("no service in Lua answers requests here").status(404));
         };
         let values = http::values_of("request", request);
@@ -158,9 +214,10 @@ impl Serving {
     }
 
     pub(crate) async fn open(&self, session: &Session, is_adopted: bool) -> Result<ServiceId> {
+        self.goes_on().await;
         let listener = session.listener().to_owned();
         let service = self
-            .choose(&listener, |_| true)
+            .choose(&self.openings, &listener, |_| true)
             .ok_or_else(|| NobodyServes(listener.clone()))?;
         let served = Served {
             session: session.clone(),
@@ -186,6 +243,7 @@ impl Serving {
         bytes: Vec<u8>,
         is_text: bool,
     ) -> Result<()> {
+        self.goes_on().await;
         let id = u64::from(session.id());
         let service = match self.service_of(id) {
             Some(service) => service,
@@ -215,7 +273,7 @@ impl Serving {
         };
         self.sessions.borrow_mut().remove(&id);
         match closed {
-            // A service that has ended needs not be told.
+            // A service that has ended need not be told.
             Ok(_) | Err(CallError::Gone) => Ok(()),
             Err(error) => Err(error.into()),
         }
@@ -228,7 +286,7 @@ impl Serving {
         if sessions.len() < self.swept_at.get() {
             return;
         }
-        let moved = sessions.extract_if(|_, served| !served.session.is_here());
+        let moved = sessions.extract_if(|_, served| served.session.is_elsewhere());
         for (id, served) in moved {
             if let Some(port) = self.bridge.port() {
                 let values = vec![event("moved"), number(id)];
@@ -287,6 +345,10 @@ impl Actor for BridgeService {
             }
             Kind::EXITED => self.0.remove(source),
             ENGINE if session != 0 => {
+                if self.0.phase.get() == Phase::Starts {
+                    let why = "this worker does not serve yet: call this in a handler or in skynet.timeout, not in the start function";
+                    return self.0.reply(source, session, Err(why.to_owned()));
+                }
                 let (serving, asked) = (self.0.clone(), Asked::read(&payload));
                 spawn_local(async move {
                     let answer = match asked {

@@ -62,7 +62,7 @@ fn searcher(lua: &Lua, state: &Rc<ServiceState>, core: Table) -> mlua::Result<Fu
             return (module.load)(lua)?.into_lua(lua);
         }
         if name == "moorline" {
-            let why = "'moorline' is there in workers only: `moorline serve` runs them";
+            let why = "the module 'moorline' exists only in workers, which `moorline serve` runs";
             return why.into_lua(lua);
         }
         if let Some(module) = builtins.module(&name) {

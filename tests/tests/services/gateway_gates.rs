@@ -128,3 +128,41 @@ fn clients_beyond_the_most_are_closed_and_a_closed_gate_takes_none() {
             && matches!(next.try_receive(), Ok(Some(text)) if text == b"Z")
     });
 }
+
+/// The watchdog opens the client only later, and a reload comes between.
+#[test]
+fn a_packet_that_comes_before_the_client_is_opened_is_not_lost_over_a_reload() {
+    let site = site(AGENT);
+    let slow = WATCHDOG.replace(
+        "agents[fd] = skynet.newservice 'agent'",
+        "skynet.sleep(30) agents[fd] = skynet.newservice 'agent'",
+    );
+    assert_ne!(slow, WATCHDOG);
+    site.write("watchdog.lua", slow);
+    let engine = site.start();
+    let mut clients = [(); 6].map(|()| connect(&engine));
+    for client in &mut clients {
+        client.send("early");
+    }
+    engine.reload().expect_success();
+    for client in &mut clients {
+        assert_eq!(client.receive(), b"EARLY");
+        assert_eq!(client.ask("later"), "LATER");
+    }
+}
+
+/// With this dispatch a client is with one worker after the other.
+#[test]
+fn clients_that_move_between_workers_are_never_too_many() {
+    let site = site(AGENT);
+    site.write("main.lua", MAIN.replace("maxclient = 64", "maxclient = 3"));
+    let text = CONFIG.replace("count = 1", "count = 2");
+    site.configure(&format!("{text}dispatch = \"round-robin\"\n"));
+    let engine = site.start();
+    let mut clients = [(); 2].map(|()| connect(&engine));
+    for round in 0..40 {
+        for client in &mut clients {
+            assert_eq!(client.ask(format!("r{round}")), format!("R{round}"));
+        }
+    }
+}

@@ -119,7 +119,7 @@ fn sessions_of_a_service_that_ends_go_to_another_one_or_to_the_next_worker() {
     );
     let main = "local skynet = require 'skynet'\n\
          skynet.start(function() skynet.newservice 'worker' skynet.newservice 'worker' end)\n";
-    let more = "on_error = \"keep\"\n";
+    let more = "on_error = \"keep\"\non_crash = \"drop\"\n";
     let site = site(&config(more), main);
     site.write("worker.lua", worker);
     let engine = site.start();
@@ -139,7 +139,7 @@ fn sessions_of_a_service_that_ends_go_to_another_one_or_to_the_next_worker() {
     }
     let before = engine.worker(0).pid;
     clients[0].send("exit");
-    engine.logged(&["the last service in Lua that serves has ended"]);
+    engine.logged(&["the last service in Lua that serves a listener has ended"]);
     eventually("the worker is replaced", || engine.worker(0).pid != before);
     for client in &mut clients {
         let mut answer = client.receive();
@@ -349,7 +349,7 @@ fn what_cannot_work_is_refused_with_its_reason() {
     assert!(
         refused
             .stdout
-            .contains("'moorline' is there in workers only: `moorline serve` runs them"),
+            .contains("the module 'moorline' exists only in workers, which `moorline serve` runs"),
         "{refused:#?}"
     );
     let own = Site::new("probe", "");
@@ -527,4 +527,49 @@ end,
     visit(3_000);
     let after = memory();
     assert!(after < before + 100, "from {before} to {after} KiB");
+}
+
+#[test]
+fn waiting_in_a_start_function_is_refused_with_what_to_do() {
+    let script = "local skynet = require 'skynet'
+        local moorline = require 'moorline'
+        skynet.start(function()
+            local sent, why = moorline.group 'all':send 'x'
+            assert(sent, why)
+        end)";
+    let refused = site(&config(""), script).try_start();
+    let refused = refused.err().expect("it does not start");
+    assert!(
+        refused
+            .stderr
+            .contains("this worker does not serve yet: call this in a handler"),
+        "{refused:#?}"
+    );
+}
+
+#[test]
+fn an_abort_ends_the_worker_and_no_session_that_was_idle() {
+    let handlers = r"
+open = function(session, is_adopted) session:push(is_adopted and 'adopted' or 'fresh') end,
+message = function(session, data)
+    if data == 'abort' then require 'skynet.manager' skynet.abort() end
+    if data == 'ignore' then skynet.ignoreret() end
+    session:push(data)
+end,
+";
+    let engine = site(&config("on_crash = \"drop\"\n"), &serving(handlers)).start();
+    let (mut first, mut second) = (connect(&engine), connect(&engine));
+    hears(&mut first, "fresh");
+    hears(&mut second, "fresh");
+    assert_eq!(first.ask("ignore"), "ignore");
+    assert_eq!(first.ask("on"), "on");
+    first.send("abort");
+    engine.logged(&["skynet.abort: this worker ends"]);
+    loop {
+        let heard = second.receive();
+        if heard == b"adopted" {
+            break;
+        }
+    }
+    assert_eq!(second.ask("x"), "x");
 }

@@ -87,7 +87,10 @@ impl Context {
     /// The name of the TCP listener with this port.
     pub fn listener_at(&self, port: u16) -> Option<&str> {
         let listeners = self.0.config.listeners.iter();
-        let has_port = |address: &Address| address.host_port().is_some_and(|it| it.port == port);
+        let has_port = |address: &Address| match address {
+            Address::Tcp(it) | Address::Tls(it) => it.port == port,
+            _ => false,
+        };
         let mut fitting = listeners.filter(|listener| has_port(&listener.address));
         fitting.next().map(|listener| listener.name.as_str())
     }

@@ -67,9 +67,9 @@ impl Session {
         self.0.is_full()
     }
 
-    /// This process serves it.
-    pub fn is_here(&self) -> bool {
-        self.0.is_here()
+    /// Another process serves it, or none: its hooks run here no more.
+    pub fn is_elsewhere(&self) -> bool {
+        self.0.is_elsewhere()
     }
 
     /// It has ended, as far as this process knows.

@@ -193,8 +193,8 @@ impl SessionState {
         self.is_full.get()
     }
 
-    pub(crate) fn is_here(&self) -> bool {
-        self.phase.get() == Phase::Here
+    pub(crate) fn is_elsewhere(&self) -> bool {
+        matches!(self.phase.get(), Phase::Elsewhere | Phase::Unknown)
     }
 
     pub(crate) fn is_closed(&self) -> bool {
