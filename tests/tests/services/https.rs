@@ -20,7 +20,7 @@ const WEB: &str = "local skynet = require 'skynet'
         local write = sockethelper.writefunc(id)
         local code, url, method, header, body = httpd.read_request(sockethelper.readfunc(id), 8192)
         if not code then
-            if url == sockethelper.socket_error then skynet.error 'socket closed' else skynet.error(url) end
+            if url ~= sockethelper.socket_error then skynet.error(url) end
         elseif code ~= 200 then
             respond(id, write, code)
         elseif url == '/pieces' then
