@@ -37,9 +37,7 @@ end
 
 -- Waits for the answer of a call.
 local function wait_answer(session, addr)
-	local job = current()
-	job.to = addr
-	return resumed(job.tag, wait_for(session))
+	return resumed(current().tag, wait_for(session, addr))
 end
 
 -- Before a call: the other service is told the tag, if this job has one.
@@ -183,9 +181,13 @@ local function wake(token)
 end
 
 function inner.drain()
+	-- A job has dispatched a message itself. What this has added comes after the job.
+	if current() then
+		return
+	end
 	local woken, forks = queues.woken, queues.forks
 	local w, f = 1, 1
-	while woken[w] ~= nil or forks[f] do
+	while woken[w] ~= nil or forks[f] ~= nil do
 		if woken[w] ~= nil then
 			local token = woken[w]
 			woken[w] = false
@@ -195,9 +197,10 @@ function inner.drain()
 			local job = forks[f]
 			forks[f] = false
 			f = f + 1
-			local func, args = job.func, job.args
-			job.func, job.args = nil, nil
+			-- It is `false` if it has run before an error that ended this loop.
+			local func, args = job and job.func, job and job.args
 			if func then
+				job.func, job.args = nil, nil
 				run(job, func, table.unpack(args, 1, args.n))
 			end
 		end
@@ -233,8 +236,7 @@ function skynet.tracecall(tag, addr, typename, msg, sz)
 	if not session then
 		error(err, 2)
 	end
-	current().to = addr
-	return traced(trace, tag, wait_for(session))
+	return traced(trace, tag, wait_for(session, addr))
 end
 
 function skynet.rawsend(addr, typename, msg, sz)
@@ -350,6 +352,12 @@ core.unpacks(skynet.PTYPE_DEBUG, true)
 
 -- Waiting
 
+-- The session of a timer. Its callers are functions that the script calls.
+local function set_timer(ti)
+	local session, err = core.timeout(ti)
+	return session or error(err, 3)
+end
+
 local function suspend(token, session, kind)
 	assert(not sleeping[token], "token duplicative")
 	local job = current()
@@ -366,7 +374,7 @@ local function suspend(token, session, kind)
 end
 
 function skynet.sleep(ti, token)
-	return suspend(token or co_running(), core.timeout(ti), "timer")
+	return suspend(token or co_running(), set_timer(ti), "timer")
 end
 
 function skynet.yield()
@@ -390,7 +398,7 @@ local set_at
 
 -- Returns what `skynet.killthread` takes.
 function skynet.timeout(ti, func)
-	local session = core.timeout(ti)
+	local session = set_timer(ti)
 	if set_at then
 		set_at[session] = traceback(string.format("TIMER %d+%d : ", core.now(), ti), 2)
 		local own = func
@@ -449,6 +457,7 @@ function skynet.killthread(thread)
 	for session, job in pairs(waiting) do
 		if job and matches(job) then
 			forget(session, job)
+			core.socket_withdraw(session)
 			for token, other in pairs(sleeping) do
 				if other == session then
 					sleeping[token] = nil
@@ -566,7 +575,6 @@ local function launched(session, err)
 	if not session then
 		error(err, 2)
 	end
-	current().to = nil
 	return answer(wait_for(session))
 end
 

@@ -115,8 +115,13 @@ local function answer(ok, ...)
 	error(... or "call failed", 2)
 end
 
-local function wait_for(session)
-	waiting[session] = current
+-- Waits for an answer: from `addr`, if another service gives it.
+local function wait_for(session, addr)
+	local job = current
+	waiting[session] = job
+	if job then
+		job.to = addr
+	end
 	return co_yield()
 end
 inner.wait_for = wait_for

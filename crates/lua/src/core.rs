@@ -297,27 +297,33 @@ const COLLECTED_WHEN_READY: usize = 256 << 10;
 /// A tick of `skynet.timeout`.
 const TICK: Duration = Duration::from_millis(10);
 
+/// Sets a timer: the session of its message. The number of ticks is not NaN.
+fn timeout(state: &ServiceState, ticks: f64) -> u32 {
+    let session = state.port.next_session();
+    let ticks = ticks.clamp(0.0, f64::from(u32::MAX));
+    if ticks < 1.0 {
+        let me = state.port.id();
+        let due = state
+            .port
+            .forward(me, ServiceId::NONE, Kind::RESPONSE, session, Payload::Empty);
+        // A full mailbox is no reason to lose a timer.
+        if due.is_ok() {
+            return session;
+        }
+    }
+    state.port.after(TICK.mul_f64(ticks), session);
+    session
+}
+
 fn times(lua: &Lua, state: Rc<ServiceState>, name: &str) -> mlua::Result<Function> {
     match name {
-        "timeout" => lua.create_function(move |_, ticks: f64| {
-            let session = state.port.next_session();
-            let ticks = ticks.clamp(0.0, f64::from(u32::MAX));
-            if ticks < 1.0 {
-                let me = state.port.id();
-                let due = state.port.forward(
-                    me,
-                    ServiceId::NONE,
-                    Kind::RESPONSE,
-                    session,
-                    Payload::Empty,
-                );
-                // A full mailbox is no reason to lose a timer.
-                if due.is_ok() {
-                    return Ok(session);
-                }
-            }
-            state.port.after(TICK.mul_f64(ticks), session);
-            Ok(session)
+        "timeout" => lua.create_function(move |lua, ticks: Value| {
+            let kind = ticks.type_name();
+            Ok(match lua.coerce_number(ticks)? {
+                Some(ticks) if ticks.is_nan() => refused("number has no integer representation"),
+                Some(ticks) => accepted(Value::Integer(timeout(&state, ticks).into())),
+                None => refused(format!("number expected, got {kind}")),
+            })
         }),
         "genid" => lua.create_function(move |_, ()| Ok(state.port.next_session())),
         "now" => lua.create_function(move |_, ()| {

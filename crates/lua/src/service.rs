@@ -55,10 +55,10 @@ impl LuaService {
         });
         let _ = lua.set_memory_limit(state.process.memory_limit);
         state.process.services.add(state.port.id(), program.line());
-        let ran = core::install(&lua, &state).map_err(|error| error.to_string());
-        let ran = ran.and_then(|()| run(&lua, &state, program));
-        // From here on its end removes it from the list of services.
+        // From here on its end removes it from the list of services, also if a panic ends it.
         let this = Self { state, lua };
+        let ran = core::install(&this.lua, &this.state).map_err(|error| error.to_string());
+        let ran = ran.and_then(|()| run(&this.lua, &this.state, program));
         let ran = ran.and_then(|()| match this.state.dispatch.get() {
             Some(_) => Ok(()),
             None => Err("the script has ended without skynet.start".to_owned()),

@@ -230,3 +230,33 @@ fn what_is_no_snax_service_is_refused() {
         &[],
     );
 }
+
+#[test]
+fn channels_that_ended_services_left_make_room() {
+    let hog = "local skynet = require 'skynet'
+        local multicast = require 'skynet.multicast'
+        skynet.start(function()
+            local n = 0
+            while pcall(multicast.new) do n = n + 1 end
+            skynet.dispatch('lua', function()
+                skynet.retpack(n)
+                skynet.exit()
+            end)
+        end)";
+    passes(
+        "local multicast = require 'skynet.multicast'
+        local got
+        local mine = multicast.new { dispatch = function(_, _, what) got = what end }
+        mine:subscribe()
+        local hog = skynet.newservice 'hog'
+        local ok, err = pcall(multicast.new)
+        assert(not ok, 'there is no room')
+        assert(skynet.call(hog, 'lua') == 65535)
+        repeat skynet.sleep(1) until pcall(multicast.new)
+        mine:publish 'still there'
+        while not got do skynet.sleep(1) end
+        assert(got == 'still there')
+        for i = 1, 100 do multicast.new() end",
+        &[("hog.lua", hog)],
+    );
+}

@@ -106,3 +106,15 @@ fn a_logger_writes_texts_and_other_hosts_are_not_there() {
         &[],
     );
 }
+
+#[test]
+fn a_name_whose_service_was_not_launched_is_not_blocked() {
+    passes(
+        "local service = require 'skynet.service'
+        for i = 1, 3 do
+            local ok, err = pcall(service.new, '\\xff', function() end)
+            assert(not ok, err)
+        end",
+        &[],
+    );
+}

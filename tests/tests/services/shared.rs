@@ -259,3 +259,36 @@ fn functions_on_memory_of_c_say_why_they_cannot_work() {
         &[],
     );
 }
+
+#[test]
+fn copies_whose_writer_is_gone_make_room() {
+    let hog = "local skynet = require 'skynet'
+        local stm = require 'skynet.stm'
+        skynet.start(function()
+            local writer = stm.new 'x'
+            repeat until not pcall(stm.copy, writer)
+            skynet.dispatch('lua', function()
+                skynet.retpack(type(writer))
+                skynet.exit()
+            end)
+        end)";
+    holds(
+        "local stm = require 'skynet.stm'
+        local writer = stm.new 'mine'
+        local before = stm.copy(writer)
+        local hog = skynet.newservice 'hog'
+        refuses('too many copies', stm.copy, writer)
+        skynet.call(hog, 'lua')
+        local copy
+        repeat
+            skynet.sleep(1)
+            local ok, made = pcall(stm.copy, writer)
+            copy = ok and made
+        until copy
+        for _, each in ipairs { before, copy } do
+            local ok, read = stm.newcopy(each)(skynet.tostring)
+            assert(ok and read == 'mine')
+        end",
+        &[("hog.lua", hog)],
+    );
+}

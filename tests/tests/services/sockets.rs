@@ -286,3 +286,19 @@ fn a_second_reader_of_a_socket_is_an_error_and_low_priority_writes_arrive() {
         &[("lines.lua", LINES)],
     );
 }
+
+#[test]
+fn after_the_end_of_a_reading_coroutine_another_one_reads() {
+    passes(
+        "local socket = require 'skynet.socket'
+        local server = skynet.newservice 'lines'
+        local id = assert(socket.open('127.0.0.1', (skynet.call(server, 'lua'))))
+        local reader = skynet.fork(function() socket.readline(id) error 'it is dead' end)
+        skynet.yield()
+        assert(not pcall(socket.readline, id))
+        assert(skynet.killthread(reader) == reader)
+        socket.write(id, 'one\\ntwo\\n')
+        assert(socket.readline(id) == 'one' and socket.readline(id) == 'two')",
+        &[("lines.lua", LINES)],
+    );
+}

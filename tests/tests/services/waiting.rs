@@ -83,3 +83,98 @@ fn a_hundred_thousand_timers_are_kept() {
         &[],
     );
 }
+
+#[test]
+fn a_time_that_is_no_number_is_refused_and_harms_no_one() {
+    let bad = "local skynet = require 'skynet'
+        skynet.timeout(0/0, print)
+        skynet.start(print)";
+    passes(
+        "for _, wait in ipairs { skynet.sleep, skynet.timeout } do
+            local ok, err = pcall(wait, 0/0, print)
+            assert(not ok and type(err) == 'string', err)
+            assert(err:find('number has no integer representation', 1, true), err)
+            ok, err = pcall(wait, {}, print)
+            assert(not ok and err:find('number expected, got table', 1, true), err)
+        end
+        assert(skynet.sleep(-1) == nil and skynet.sleep '1' == nil)
+        for i = 1, 3 do assert(not pcall(skynet.newservice, 'bad')) end
+        for _, line in pairs(skynet.call('.launcher', 'lua', 'LIST')) do
+            assert(not line:find('bad', 1, true), line)
+        end",
+        &[("bad.lua", bad)],
+    );
+}
+
+#[test]
+fn the_end_of_a_service_fails_only_calls_that_wait_for_it() {
+    let other = "local skynet = require 'skynet'
+        skynet.start(function()
+            skynet.dispatch('lua', function(_, _, what)
+                if what then skynet.retpack(what) else skynet.response() end
+            end)
+        end)";
+    passes(
+        "local socket = require 'skynet.socket'
+        local first, second = skynet.newservice 'other', skynet.newservice 'other'
+        local listener, _, port = socket.listen('127.0.0.1', 0)
+        local peer
+        socket.start(listener, function(id) socket.start(id) peer = id end)
+        local id = assert(socket.open('127.0.0.1', port))
+        local read, failed
+        skynet.fork(function()
+            assert(skynet.call(first, 'lua', 1) == 1)
+            assert(skynet.call(first, 'lua', 2) == 2)
+            read = socket.readline(id)
+            failed = not pcall(skynet.call, first, 'lua')
+        end)
+        skynet.fork(function() pcall(skynet.call, second, 'lua') failed = 'the wrong one' end)
+        while not peer do skynet.sleep(1) end
+        assert(skynet.call(first, 'lua', 3) == 3)
+        skynet.sleep(5)
+        skynet.term(first)
+        skynet.sleep(5)
+        assert(read == nil)
+        socket.write(peer, 'line\\n')
+        while not read do skynet.sleep(1) end
+        assert(read == 'line')
+        skynet.sleep(5)
+        skynet.term(first)
+        while not failed do skynet.sleep(1) end
+        assert(failed == true)",
+        &[("other.lua", other)],
+    );
+}
+
+#[test]
+fn what_a_nested_dispatch_adds_runs_after_the_job_that_dispatched() {
+    passes(
+        "local order = {}
+        local function note(what) order[#order + 1] = what end
+        local token = {}
+        skynet.fork(function() skynet.wait(token) note 'woken' end)
+        skynet.yield()
+        skynet.register_protocol { name = 'own', id = 100, pack = skynet.pack, unpack = skynet.unpack }
+        skynet.dispatch('own', function(_, _, what)
+            note(what)
+            skynet.fork(note, 'fork of ' .. what)
+            skynet.wakeup(token)
+        end)
+        skynet.fork(function()
+            skynet.fork(note, 'before')
+            for i = 1, 2 do
+                local msg, size = skynet.pack('message ' .. i)
+                skynet.dispatch_message(100, msg, size, 0, skynet.self())
+            end
+            skynet.fork(note, 'after')
+        end)
+        skynet.fork(note, 'second')
+        skynet.sleep(1)
+        local said = table.concat(order, ', ')
+        assert(said == 'message 1, message 2, woken, second, before, fork of message 1, fork of message 2, after', said)
+        skynet.fork(note, 'later')
+        skynet.sleep(1)
+        assert(order[#order] == 'later')",
+        &[],
+    );
+}

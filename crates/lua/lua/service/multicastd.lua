@@ -5,20 +5,46 @@ local core = require "moorline.core"
 
 local MOST_CHANNELS <const> = 65536
 local channels, count, last = {}, 0, 0
+local creators = {} -- by channel
 local COMMAND = {}
 
-function COMMAND.NEW()
+local function remove(channel)
+	channels[channel], creators[channel], count = nil, nil, count - 1
+end
+
+local function is_subscribed(subscribers)
+	for subscriber in pairs(subscribers) do
+		if core.is_alive(subscriber) then
+			return true
+		end
+	end
+	return false
+end
+
+-- Gives up channels that services left behind when they ended.
+local function sweep()
+	for channel, subscribers in pairs(channels) do
+		if not core.is_alive(creators[channel]) and not is_subscribed(subscribers) then
+			remove(channel)
+		end
+	end
+end
+
+function COMMAND.NEW(source)
+	if count >= MOST_CHANNELS then
+		sweep()
+	end
 	if count >= MOST_CHANNELS then
 		error("there are too many channels (>" .. MOST_CHANNELS .. "): delete those that are not used")
 	end
 	last, count = last + 1, count + 1
-	channels[last] = {}
+	channels[last], creators[last] = {}, source
 	return last
 end
 
 function COMMAND.DEL(_, channel)
 	if channels[channel] then
-		channels[channel], count = nil, count - 1
+		remove(channel)
 	end
 end
 

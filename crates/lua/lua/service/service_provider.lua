@@ -23,14 +23,19 @@ function COMMAND.launch(name, code, ...)
 	local waiters = type(service) == "table" and service or {}
 	waiters.is_starting = true
 	services[name] = waiters
-	local address = skynet.newservice("service_cell", name)
-	local ok, why = pcall(skynet.call, address, "lua", "init", code, ...)
+	local is_launched, address = pcall(skynet.newservice, "service_cell", name)
+	local ok, why = false, address
+	if is_launched then
+		ok, why = pcall(skynet.call, address, "lua", "init", code, ...)
+	end
 	services[name] = ok and address or nil
 	for _, response in ipairs(waiters) do
 		response(ok, address)
 	end
 	if not ok then
-		skynet.kill(address)
+		if is_launched then
+			skynet.kill(address)
+		end
 		error(why, 0)
 	end
 	skynet.retpack(address)

@@ -519,6 +519,12 @@ impl OwnedSocket {
         Ok(ReadStart::Waits)
     }
 
+    /// The coroutine of a session reads no more. What comes stays for the next one.
+    pub(crate) fn withdraw(&mut self, session: u32) -> bool {
+        let reader = self.reader.take_if(|reader| reader.session == session);
+        reader.is_some()
+    }
+
     /// What is there, without waiting; and whether the stream is over.
     pub(crate) fn take_now(&mut self) -> (Option<Vec<u8>>, bool) {
         let taken = self.buffer.take(&ReadNeed::Any);

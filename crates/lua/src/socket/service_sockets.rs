@@ -350,6 +350,12 @@ impl ServiceSockets {
         }
     }
 
+    /// The coroutine that waits for this session's answer has ended: another one may read.
+    pub(crate) fn withdraw(&mut self, session: u32) {
+        let mut sockets = self.sockets.values_mut();
+        sockets.any(|socket| socket.withdraw(session));
+    }
+
     /// Lets go of a socket, for another service to start it. The coroutine that reads it is told that it is over.
     pub(crate) fn abandon(&mut self, id: u32) -> Option<u32> {
         if let Some(mut listener) = self.listeners.remove(&id) {

@@ -109,6 +109,10 @@ fn changing(lua: &Lua, state: Rc<ServiceState>, name: &str) -> mlua::Result<Func
             }
             Ok(())
         }),
+        "socket_withdraw" => lua.create_function(move |_, session| {
+            state.sockets.borrow_mut().withdraw(session);
+            Ok(())
+        }),
         "socket_finish" => lua.create_function(move |_, id| {
             if let Some(socket) = state.process.sockets.find(id) {
                 socket.finish();
