@@ -33,6 +33,7 @@ mod app;
 mod balance;
 mod bind;
 mod cache_control;
+mod chosen_certificate;
 mod compression;
 mod cpu_affinity;
 mod datagram_relay;
@@ -97,6 +98,7 @@ pub use access_log::{AccessLog, AccessLogLine, AccessLogPath, Escape};
 pub use app::{check_app, check_app_text};
 pub use balance::{Balance, HashMethod, Load, TimeOf};
 pub use bind::{BadBind, Bind, BindAddress, parse_bind};
+pub use chosen_certificate::ChosenCertificate;
 pub use compression::Compression;
 pub use datagram_relay::DatagramRules;
 pub use destination::{Destination, address as destination_address};
@@ -110,7 +112,7 @@ pub use lua::LuaScript;
 pub use map::{Addresses, Map, MapEntries, MapPattern, Share, TextKey};
 pub use names::NameId;
 pub use peer_check::{Check, CheckKind, Exchange};
-pub use peer_tls::{ChosenCertificate, PeerTls};
+pub use peer_tls::PeerTls;
 pub use preread::Preread;
 pub use process::CONTROL_SOCKET;
 pub use proxies::{ForwardedHeader, Network, Proxies};
@@ -400,6 +402,8 @@ pub struct Listener {
     pub attempts: u32,
     /// The rules for clients of a stream listener.
     pub stream: StreamRules,
+    /// The certificate for clients, if connections choose it.
+    pub certificate: Option<ChosenCertificate>,
     /// Connections at the same time; more are closed at once. Default 100,000.
     pub max_sessions: u64,
     /// The most sessions from one address (an IPv6 network of 64 bits counts as one).
@@ -442,7 +446,12 @@ impl Listener {
 
     /// Every text that its connections fill in, apart from those of its upstreams.
     fn texts(&self) -> impl Iterator<Item = &Template> {
-        self.destination.iter().filter_map(Destination::text)
+        let chosen = self.certificate.iter();
+        let files = chosen.flat_map(|chosen| [&chosen.certificate, &chosen.key]);
+        self.destination
+            .iter()
+            .filter_map(Destination::text)
+            .chain(files)
     }
 
     /// Whether it has a socket of its own: a server behind another listener has none, and a removed one no more.

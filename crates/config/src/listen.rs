@@ -4,7 +4,6 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use moorline_net::tls::server::ServerOptions;
 use moorline_net::{Address, AddressError, Framing, HostPort};
 
 use super::address_kind::{KEYS_OF_HTTP, is_datagram, is_http};
@@ -14,6 +13,7 @@ use super::liveness::liveness;
 use super::naming::TakenNames;
 use super::process::{self, DEFAULT_ATTEMPTS, MAX_ATTEMPTS};
 use super::relay::Relaying;
+use super::tls::ListenerTls;
 use super::walk::{Field, Section};
 use super::{
     Compression, Dispatch, Listener, OnCrash, OnError, RequestRules, Route, RouteKind, Routes,
@@ -137,7 +137,8 @@ fn listener(
         host: None,
         uses: Uses::default(),
         datagrams: rules?,
-        tls,
+        certificate: tls.as_ref().and_then(|it| it.certificate.clone()),
+        tls: tls.map(|it| it.options),
         framing: content.framing,
         routes: content.routes,
         requests: content.requests,
@@ -378,12 +379,20 @@ fn tls_of(
     section: &Section<'_>,
     address: Option<&Address>,
     base: &Path,
-) -> Result<Option<ServerOptions>, Reported> {
+) -> Result<Option<ListenerTls>, Reported> {
     let protocols: &[&str] = match address {
         Some(address) if is_http(section, address) => &["http/1.1"],
         _ => &[],
     };
     let tls = section.read("tls", |field| tls::tls(&field, base, protocols))?;
+    let is_chosen = tls.as_ref().is_some_and(|it| it.certificate.is_some());
+    if is_chosen && !destination::is_written(section) {
+        return Err(section.report.error(
+            section.place("tls"),
+            "`tls`: variables in the path of a certificate need `upstream` or `return`",
+            "write a path without variables, or `certificates` with one for each name",
+        ));
+    }
     match address {
         Some(address) if is_datagram(address) => section.refuse_keys(
             &["tls"],

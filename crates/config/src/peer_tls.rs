@@ -1,12 +1,13 @@
 //! `tls = { … }` of an upstream: how its peers are verified, and what they are shown.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use moorline_net::Address;
 use moorline_net::tls::client::{ClientCredentials, ClientOptions};
 use moorline_net::tls::{ClientCertificate, Pem, Roots};
 use serde::{Deserialize, Serialize};
 
+use super::chosen_certificate::ChosenCertificate;
 use super::error::Reported;
 use super::tls::{alpn, remedy, verify_depth, versions};
 use super::variables::{Template, template};
@@ -32,17 +33,6 @@ impl PeerTls {
         let files = chosen.flat_map(|chosen| [&chosen.certificate, &chosen.key]);
         self.server_name.iter().chain(files)
     }
-}
-
-/// A certificate whose files each connection names. An empty name of the certificate: none is shown.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ChosenCertificate {
-    /// The file of the chain.
-    pub certificate: Template,
-    /// The file of its key.
-    pub key: Template,
-    /// Where relative paths begin.
-    pub base: PathBuf,
 }
 
 /// The certificate for peers.

@@ -138,14 +138,20 @@ fn server(
     listener_names.take(field.report, span, "listener", &name)?;
     has_destination?;
     let Relaying { destination, sets } = relaying?;
+    let tls = tls?;
     Ok(Listener {
+        // Without `tls` it shows what its listener does.
+        certificate: match &tls {
+            Some(own) => own.certificate.clone(),
+            None => listener.certificate.clone(),
+        },
         name,
         names,
         host: Some(listener.name.clone()),
         destination,
         sets,
         uses: Uses::default(),
-        tls: tls?,
+        tls: tls.map(|it| it.options),
         idle_timeout: Some(idle_timeout?.unwrap_or(DEFAULT_IDLE_TIMEOUT)),
         stream: stream?,
         // The listener counts them.

@@ -7,7 +7,9 @@ use moorline_net::tls::server::{
 };
 use moorline_net::tls::{FileErrorKind, Pem, Versions};
 
+use super::chosen_certificate::ChosenCertificate;
 use super::error::Reported;
+use super::variables::template;
 use super::walk::{Field, Section};
 
 const HINT: &str = r#"write tls = { certificate = "cert.pem", key = "key.pem" }"#;
@@ -28,17 +30,26 @@ enum Asks {
     Required,
 }
 
+/// What a listener shows and asks for.
+pub(super) struct ListenerTls {
+    pub(super) options: ServerOptions,
+    /// The certificate, if connections choose it.
+    pub(super) certificate: Option<ChosenCertificate>,
+}
+
 /// Reads the table, and the files that it names: unusable ones are refused here. `protocols` are those of the
 /// listener's scheme, used unless the table names others.
 pub(super) fn tls(
     field: &Field<'_>,
     base: &Path,
     protocols: &[&str],
-) -> Result<ServerOptions, Reported> {
+) -> Result<ListenerTls, Reported> {
     let section = field.section("`tls`", HINT)?;
+    let chosen = chosen(&section, base);
+    let is_chosen = !matches!(chosen, Ok(None));
     let needs_none =
         section.has("reject") && !section.has("certificate") && !section.has("certificates");
-    let certificates = match needs_none {
+    let certificates = match needs_none || is_chosen {
         true => Ok(Vec::new()),
         false => certificates(&section, base),
     };
@@ -66,9 +77,14 @@ pub(super) fn tls(
         .versions(versions?)
         .rejects_unknown_names(rejects?.unwrap_or(false))
         .rejects_all_names(rejects_all?.unwrap_or(false))
-        .resumes(resumes?.unwrap_or(true));
+        .resumes(resumes?.unwrap_or(true))
+        .certificates_follow(is_chosen);
+    let certificate = chosen?;
     match ServerCredentials::load_files(&options) {
-        Ok(_) => Ok(options),
+        Ok(_) => Ok(ListenerTls {
+            options,
+            certificate,
+        }),
         Err(error) => {
             let message = format!("`tls`: {error}");
             Err(match remedy(error.kind()) {
@@ -145,6 +161,35 @@ fn certificates(section: &Section<'_>, base: &Path) -> Result<Vec<ServerCertific
             Ok(several)
         }
     }
+}
+
+/// The certificate whose path has variables, if it has some.
+fn chosen(section: &Section<'_>, base: &Path) -> Result<Option<ChosenCertificate>, Reported> {
+    let mut has_variables = false;
+    for key in ["certificate", "key"] {
+        let has = section.read(key, |field| {
+            Ok(field.is_text() && field.text()?.contains("${"))
+        });
+        has_variables |= has?.unwrap_or(false);
+    }
+    if !has_variables {
+        return Ok(None);
+    }
+    let certificate = section.require("certificate", HINT, |field| template(&field));
+    let key = section.require("key", HINT, |field| template(&field));
+    section.refuse_keys(
+        &["password_file"],
+        "has no effect on a key whose path has variables: the gateway reads keys without a password",
+    )?;
+    section.refuse_keys(
+        &["certificates", "reject_unknown_names", "reject"],
+        "has no effect beside a `certificate` whose path has variables",
+    )?;
+    Ok(Some(ChosenCertificate {
+        certificate: certificate?,
+        key: key?,
+        base: base.to_owned(),
+    }))
 }
 
 fn files(section: &Section<'_>, base: &Path, hint: &str) -> Result<ServerCertificate, Reported> {

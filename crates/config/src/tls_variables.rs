@@ -13,6 +13,11 @@ pub enum TlsVariable {
     /// `${hello.version}`: the newest version that it offers, as in `TLSv1.3`; where the listener has `tls`, the one that was
     /// agreed on.
     HelloVersion,
+    /// `${tls.ciphers}`: the cipher suites that the client offers, as OpenSSL names them, with colons between them; those without a
+    /// name in hex.
+    Ciphers,
+    /// `${tls.curves}`: the groups of the key exchange that it offers, likewise.
+    Curves,
     /// `${tls.version}`: the version that was agreed on, as in `TLSv1.3`.
     Version,
     /// `${tls.cipher}`: the cipher suite, as OpenSSL names it.
@@ -52,7 +57,15 @@ pub enum TlsVariable {
 impl TlsVariable {
     /// Whether it is known before anything is decrypted.
     pub(super) fn is_of_hello(self) -> bool {
-        matches!(self, Self::Sni | Self::Alpn | Self::HelloVersion)
+        matches!(
+            self,
+            Self::Sni | Self::Alpn | Self::HelloVersion | Self::Ciphers | Self::Curves
+        )
+    }
+
+    /// Whether it is of a client's offer, which is forgotten unless a text has it.
+    pub(super) fn is_of_offer(self) -> bool {
+        matches!(self, Self::Ciphers | Self::Curves)
     }
 }
 
@@ -61,6 +74,8 @@ pub(super) const TLS_VARIABLES: &[(&str, TlsVariable)] = &[
     ("sni", TlsVariable::Sni),
     ("alpn", TlsVariable::Alpn),
     ("hello.version", TlsVariable::HelloVersion),
+    ("tls.ciphers", TlsVariable::Ciphers),
+    ("tls.curves", TlsVariable::Curves),
     ("tls.version", TlsVariable::Version),
     ("tls.cipher", TlsVariable::Cipher),
     ("tls.curve", TlsVariable::Curve),

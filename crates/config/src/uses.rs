@@ -23,6 +23,8 @@ pub struct Uses {
     pub attempts: bool,
     /// What a TLS client asks for, before anything is decrypted.
     pub hello: bool,
+    /// What it offers to choose from.
+    pub offer: bool,
 }
 
 impl Uses {
@@ -42,7 +44,10 @@ impl Uses {
             | Variable::UpstreamSessionTime
             | Variable::UpstreamBytesSent
             | Variable::UpstreamBytesReceived => self.attempts = true,
-            Variable::Tls(variable) if variable.is_of_hello() => self.hello = true,
+            Variable::Tls(variable) if variable.is_of_hello() => {
+                self.hello = true;
+                self.offer |= variable.is_of_offer();
+            }
             Variable::Match(_) => self.hello = true,
             _ => {}
         }
@@ -201,6 +206,7 @@ fn for_servers(listeners: &mut [Listener]) {
             uses.connection |= server.uses.connection;
             uses.header |= server.uses.header;
             uses.announced |= server.uses.announced;
+            uses.offer |= server.uses.offer;
         }
     }
     for listener in listeners.iter_mut().filter(|it| it.host.is_none()) {
@@ -209,6 +215,7 @@ fn for_servers(listeners: &mut [Listener]) {
             listener.uses.connection |= needs.connection;
             listener.uses.header |= needs.header;
             listener.uses.announced |= needs.announced;
+            listener.uses.offer |= needs.offer;
             if reads_hello(listener) {
                 listener.stream.preread.get_or_insert_default();
             }

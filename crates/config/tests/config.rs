@@ -124,6 +124,7 @@ fn listener(name: &str, address: Address, framing: Framing) -> Listener {
         max_sessions: 100_000,
         deliver_after_close: false,
         dispatch: Dispatch::Sticky,
+        certificate: None,
         is_retired: false,
     }
 }

@@ -5,6 +5,7 @@ use std::fmt::Write;
 
 #[cfg(any(test, fuzzing))]
 pub mod invariants;
+mod names;
 #[cfg(test)]
 mod tests;
 
@@ -19,10 +20,13 @@ const CLIENT_HELLO: u8 = 1;
 const SERVER_NAME: u16 = 0;
 const PROTOCOLS: u16 = 16;
 const SUPPORTED_VERSIONS: u16 = 43;
+const SUPPORTED_GROUPS: u16 = 10;
 /// The only kind of name that there is.
 const HOST_NAME: u8 = 0;
 /// Names of protocols after this number of bytes are left out: real lists have some dozens of bytes, and relays keep them.
 const LONGEST_LIST: usize = 1024;
+/// Suites and groups behind this number are left out.
+const MOST_OFFERED: usize = 256;
 /// The longest name of a host in bytes.
 const LONGEST_NAME: usize = 255;
 
@@ -46,6 +50,15 @@ pub(crate) struct ClientHello {
     pub(crate) alpn: Box<str>,
     /// The newest version that it offers, as OpenSSL writes it; empty if it is unknown.
     pub(crate) version: &'static str,
+    /// The suites and groups that it offers.
+    pub(crate) offer: Offer,
+}
+
+/// What a client offers to choose from, by the numbers of IANA.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Offer {
+    pub(crate) suites: Box<[u16]>,
+    pub(crate) groups: Box<[u16]>,
 }
 
 /// It breaks the protocol.
@@ -132,9 +145,10 @@ fn read_message(message: &[u8]) -> Result<ClientHello, Malformed> {
     let mut version = [major, minor];
     rest.chunk::<32>()?;
     rest.short_field()?;
-    rest.long_field()?;
+    let suites = rest.long_field()?;
     rest.short_field()?;
     let mut hello = ClientHello::default();
+    hello.offer.suites = numbers(suites);
     if !rest.is_empty() {
         let mut extensions = HelloFields(rest.long_field()?);
         while !extensions.is_empty() {
@@ -143,6 +157,7 @@ fn read_message(message: &[u8]) -> Result<ClientHello, Malformed> {
             match kind {
                 SERVER_NAME => hello.sni = host(content)?,
                 PROTOCOLS => hello.alpn = protocols(content)?,
+                SUPPORTED_GROUPS => hello.offer.groups = groups(content)?,
                 SUPPORTED_VERSIONS => version = newest(content, version)?,
                 _ => {}
             }
@@ -182,6 +197,16 @@ fn protocols(mut content: HelloFields<'_>) -> Result<Box<str>, Malformed> {
         let _ = write!(list, "{}", name.escape_ascii());
     }
     Ok(list.into())
+}
+
+fn groups(mut content: HelloFields<'_>) -> Result<Box<[u16]>, Malformed> {
+    content.long_field().map(numbers)
+}
+
+fn numbers(list: &[u8]) -> Box<[u16]> {
+    let (pairs, _) = list.as_chunks();
+    let pairs = pairs.iter().take(MOST_OFFERED);
+    pairs.map(|pair| u16::from_be_bytes(*pair)).collect()
 }
 
 /// The newest of the versions that are known: clients put others in between, to keep servers tolerant (RFC 8701).

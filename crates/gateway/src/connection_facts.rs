@@ -173,6 +173,7 @@ impl ConnectionFacts<'_> {
         TlsFacts {
             hello: self.notes.and_then(|notes| notes.hello.as_deref()),
             tls: self.tls,
+            offer: self.notes.and_then(|notes| notes.offer.as_deref()),
         }
     }
 

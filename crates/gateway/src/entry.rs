@@ -3,6 +3,8 @@
 use std::net::IpAddr;
 use std::os::fd::OwnedFd;
 
+use moorline_net::tls::TlsRecords;
+
 use crate::connection_facts::ConnectionFacts;
 use crate::cx::{Cx, unix_ms};
 use crate::ids::ListenerId;
@@ -44,6 +46,8 @@ pub(crate) struct Newcomer<'a> {
     pub(crate) client: &'a Peer,
     pub(crate) socket: Option<&'a OwnedFd>,
     pub(crate) notes: Option<&'a Notes>,
+    /// Its TLS, before its handshake has begun.
+    pub(crate) tls: Option<&'a TlsRecords>,
     /// The address that a datagram was sent to, where the socket has several.
     pub(crate) local: Option<IpAddr>,
     /// No other connection of its kind has it; 0: it has none yet.
@@ -59,6 +63,7 @@ pub(crate) fn newcomer(session: &Session) -> Newcomer<'_> {
         client: &session.peer,
         socket: session.transport.socket.as_ref(),
         notes: session.notes.as_deref(),
+        tls: None,
         local: None,
         number: session.id,
         begun_at: Some(session.meters.connected_at),
@@ -185,7 +190,7 @@ impl Newcomer<'_> {
             notes: self.notes,
             socket: self.socket,
             local: self.local,
-            tls: None,
+            tls: self.tls,
             number: self.number,
             begun_at: self.begun_at.unwrap_or_else(unix_ms),
             relayed: None,

@@ -60,7 +60,7 @@
 //! - `history`: the last events of groups
 //! - `upstreams`: the peers of relays
 //! - `peer_tls`: TLS towards peers
-//! - `peer_certificates`: certificates that connections choose for their peers
+//! - `chosen_certificates`: certificates that connections choose for their peers
 //! - `change`: the changes of a reload
 //! - `start`: everything that a gateway starts with
 //! - `rules`: which requests a listener's rules let through
@@ -94,6 +94,7 @@ mod arrival;
 mod budget;
 mod burst;
 mod change;
+mod chosen_certificates;
 mod client_hello;
 mod clock;
 mod codecs;
@@ -124,7 +125,6 @@ mod notes;
 mod output;
 mod own_address;
 mod pace;
-mod peer_certificates;
 mod peer_tls;
 mod pipes;
 mod placement;

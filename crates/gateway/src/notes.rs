@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use crate::client_hello::ClientHello;
+use crate::client_hello::{ClientHello, Offer};
 use crate::pace::RatePace;
 use crate::shared::limits::{LimitStatus, LimitTicket};
 use crate::upstreams::PeerAddress;
@@ -16,6 +16,8 @@ pub(crate) struct Notes {
     pub(crate) connection: Option<Peer>,
     /// What a TLS client asks for, where TLS passes through.
     pub(crate) hello: Option<Box<ClientHello>>,
+    /// What it offers to choose from, if some text has that.
+    pub(crate) offer: Option<Box<Offer>>,
     /// The header of the PROXY protocol, if some text has a part of it.
     pub(crate) header: Option<Box<[u8]>>,
     /// The address that the client has connected to, as a trusted proxy says, if peers are told.

@@ -3,11 +3,12 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use moorline_config::MOST_PEERS;
-use moorline_net::tls::client::{ClientTls, ReadyCertificate};
+use moorline_net::tls::client::ClientTls;
+use moorline_net::tls::{ClientCertificate, ReadyCertificate};
 use moorline_proxy::PeerAddress;
 use rustc_hash::FxHashMap;
 
-use crate::peer_certificates::{CertificateFiles, KnownCertificate, PeerCertificates};
+use crate::chosen_certificates::{CertificateFiles, ChosenCertificates, KnownCertificate};
 
 /// TLS towards the peers of an upstream. Each peer has sessions of its own, which are resumed, and so has each certificate that
 /// it is shown.
@@ -15,7 +16,7 @@ use crate::peer_certificates::{CertificateFiles, KnownCertificate, PeerCertifica
 pub(crate) struct PeerTls {
     made: ClientTls,
     by_peer: Mutex<FxHashMap<SessionsOf, ClientTls>>,
-    certificates: Arc<PeerCertificates>,
+    certificates: Arc<ChosenCertificates>,
 }
 
 /// Whose sessions they are: a peer, and the digest of the certificate that it is shown.
@@ -27,13 +28,21 @@ impl PeerTls {
         Self {
             made,
             by_peer: Mutex::default(),
-            certificates: Arc::default(),
+            certificates: Arc::new(ChosenCertificates::of_upstream()),
         }
     }
 
     /// The certificate in these files.
     pub(crate) fn certificate(&self, files: &CertificateFiles, now: u64) -> KnownCertificate {
-        self.certificates.get(files, &self.made, now)
+        let read = || {
+            let tls = self.made.clone();
+            let read = move |files: &CertificateFiles| {
+                let pair = ClientCertificate::new(files.certificate.clone(), files.key.clone());
+                tls.read(&pair).map_err(|error| error.to_string())
+            };
+            Box::new(read) as _
+        };
+        self.certificates.get(files, read, now)
     }
 
     /// That of a peer, which is shown this certificate instead of the one of all.

@@ -14,6 +14,7 @@ use rustc_hash::FxHashMap;
 use tokio::sync::Semaphore;
 
 use crate::access_log::AccessLogs;
+use crate::chosen_certificates::ChosenCertificates;
 use crate::clock::Clock;
 use crate::ids::ListenerId;
 use crate::ids::MAX_SLOTS;
@@ -60,6 +61,8 @@ pub(crate) struct Shared {
     pub(crate) upstreams: Upstreams,
     /// The limits of connections by a key.
     pub(crate) limits: ConnectionLimits,
+    /// The certificates for clients that connections choose.
+    pub(crate) certificates: Arc<ChosenCertificates>,
     /// The logs where connections leave a line.
     pub(crate) access_logs: AccessLogs,
     /// The HTTP connections, which the main thread has.
@@ -95,6 +98,7 @@ impl Shared {
             last_request: AtomicU64::new(0),
             upstreams: Upstreams::default(),
             limits: ConnectionLimits::default(),
+            certificates: Arc::new(ChosenCertificates::of_listeners()),
             access_logs: AccessLogs::default(),
             http: Stopping::default(),
             suspects: (0..MAX_SLOTS).map(|_| AtomicU32::new(0)).collect(),

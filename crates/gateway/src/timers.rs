@@ -33,6 +33,8 @@ pub(crate) enum Alarm {
     Flush(SessionRef),
     /// Has this session's TLS handshake still not ended?
     Handshake(SessionRef),
+    /// Was the certificate of this session's handshake read?
+    Certificate(SessionRef),
     /// Has this session's unfinished message come fast enough?
     Slowloris(SessionRef),
     /// Has the peer of this session taken some of its output?
@@ -137,6 +139,7 @@ impl Alarm {
             Alarm::Idle(name)
             | Alarm::Flush(name)
             | Alarm::Handshake(name)
+            | Alarm::Certificate(name)
             | Alarm::Slowloris(name)
             | Alarm::Output(name)
             | Alarm::HalfClose(name)

@@ -4,13 +4,14 @@ use moorline_config::TlsVariable;
 use moorline_net::tls::{CertificateFacts, ClientVerdict, TlsRecords, TlsVersion};
 use moorline_proxy::Text;
 
-use crate::client_hello::ClientHello;
+use crate::client_hello::{ClientHello, Offer};
 
 /// What is known of it: by its hello, where TLS passes through, or by the handshake, where it ends here.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct TlsFacts<'a> {
     pub(crate) hello: Option<&'a ClientHello>,
     pub(crate) tls: Option<&'a TlsRecords>,
+    pub(crate) offer: Option<&'a Offer>,
 }
 
 impl TlsFacts<'_> {
@@ -22,8 +23,17 @@ impl TlsFacts<'_> {
 
     /// Appends the value of this variable, or nothing if it is not known.
     pub(crate) fn write(&self, variable: TlsVariable, text: &mut Text) {
+        if let Some(offer) = self.offer {
+            match variable {
+                TlsVariable::Ciphers => text.push(offer.suite_names().as_bytes()),
+                TlsVariable::Curves => text.push(offer.group_names().as_bytes()),
+                _ => {}
+            }
+        }
         if let Some(hello) = self.hello {
             match variable {
+                // Where TLS ends here, and has not begun.
+                TlsVariable::ServerName if self.tls.is_some() => text.push(hello.sni.as_bytes()),
                 TlsVariable::Sni => text.push(hello.sni.as_bytes()),
                 TlsVariable::Alpn => text.push(hello.alpn.as_bytes()),
                 TlsVariable::HelloVersion => text.push(hello.version.as_bytes()),

@@ -58,6 +58,8 @@ mod proof;
 #[cfg(feature = "tls")]
 mod purpose;
 #[cfg(feature = "tls")]
+mod ready_certificate;
+#[cfg(feature = "tls")]
 mod records;
 #[cfg(feature = "tls")]
 mod records_error;
@@ -98,6 +100,8 @@ pub use facts::CertificateFacts;
 #[cfg(feature = "tls")]
 pub use file_error::{FileError, FileErrorKind};
 pub use options::{ClientCertificate, Pem, Roots, TlsOptions, Verification};
+#[cfg(feature = "tls")]
+pub use ready_certificate::ReadyCertificate;
 #[cfg(feature = "tls")]
 pub use records::{ClientVerdict, MAX_PLAINTEXT, Opened, TlsRecords};
 #[cfg(feature = "tls")]

@@ -11,6 +11,7 @@ mod failures;
 mod greeting;
 mod hello;
 mod limits;
+mod listener_certificates;
 mod maps;
 mod names;
 mod own_addresses;

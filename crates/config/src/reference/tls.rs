@@ -155,7 +155,11 @@ pub(super) const TLS: SectionReference = SectionReference {
             Required,
             r#""cert.pem""#,
             NewConnections,
-            "A PEM file: the certificate, then those of its issuers.",
+            "A PEM file: the certificate, then those of its issuers. With variables each connection of a listener with `upstream` or `return` \
+             gets the certificate that it chooses: the gateway reads the files, with its user and below its `chroot`, keeps the last 1024, \
+             and reads one again after 10 s. What a client chooses, also through a map, has no slash in it and leads to no other folder. A \
+             handshake fails if the text is empty or the files cannot be used; if they could be before, that certificate is shown for up to \
+             a minute more.",
         ),
         key(
             "key",
@@ -163,7 +167,7 @@ pub(super) const TLS: SectionReference = SectionReference {
             Required,
             r#""key.pem""#,
             NewConnections,
-            "A PEM file: the key of the certificate.",
+            "A PEM file: the key of the certificate. Its path may have variables, too; then the key has no password.",
         ),
         key(
             "certificates",

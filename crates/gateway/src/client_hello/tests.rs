@@ -38,6 +38,9 @@ fn versions(list: &[u8]) -> Vec<u8> {
     extension(SUPPORTED_VERSIONS, &field(1, list))
 }
 
+/// The suites that it offers.
+const SUITES: [u16; 2] = [0x1301, 0xc02f];
+
 /// A message of the handshake.
 fn message(version: [u8; 2], extensions: &[Vec<u8>]) -> Vec<u8> {
     let body = [
@@ -64,6 +67,10 @@ fn hello(sni: &str, alpn: &str, version: &'static str) -> FirstBytes {
         sni: sni.into(),
         alpn: alpn.into(),
         version,
+        offer: Offer {
+            suites: SUITES.into(),
+            groups: [].into(),
+        },
     })
 }
 

@@ -4,6 +4,7 @@ use crate::alarms;
 use crate::ending::act;
 use crate::event_loop::Loop;
 use crate::ids::SessionRef;
+use crate::input::server::look_for_certificate;
 use crate::input::slowloris;
 use crate::pulse;
 use crate::session::{End, Session};
@@ -58,6 +59,7 @@ impl Loop {
             Alarm::Handshake(name) => {
                 self.check(name, alarms::check_handshake);
             }
+            Alarm::Certificate(name) => self.check(name, look_for_certificate),
             Alarm::Slowloris(name) => self.check(name, slowloris::check),
             Alarm::Output(name) => self.check(name, alarms::check_output),
             Alarm::HalfClose(name) => {

@@ -4,10 +4,10 @@ use std::fmt;
 
 use rustix::io::Errno;
 
+use crate::chosen_certificates::{CertificateFiles, KnownCertificate};
 use crate::cx::Cx;
 use crate::ids::Side;
 use crate::memory::{Class, TLS_BYTES};
-use crate::peer_certificates::{CertificateFiles, KnownCertificate};
 use crate::peer_tls::{PeerTls, host_of};
 use crate::relay::inflow::receive;
 use crate::relay::peer_handshake::PeerHandshake;

@@ -41,6 +41,7 @@ impl Relays {
         let is_asked = stream.access_log.is_some() || !stream.limits.is_empty();
         self.last_serial += u64::from(is_asked);
         Newcomer {
+            tls: None,
             listener,
             client,
             socket: Some(socket),

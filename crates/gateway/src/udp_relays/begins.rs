@@ -118,6 +118,7 @@ fn newcomer<'a>(
     number: u64,
 ) -> Newcomer<'a> {
     Newcomer {
+        tls: None,
         listener: client.listener,
         client: shown,
         socket: Some(front),

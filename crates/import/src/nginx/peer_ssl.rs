@@ -1,14 +1,12 @@
 //! TLS of a server towards its peers.
 
-use std::path::Path;
-
 use super::conf_command::{Commands, commands};
 use super::context::Context;
-use super::pem_file::file;
+use super::pem_file::{as_template, chosen, file};
 use super::scope::Scope;
 use super::ssl::{verify_depth, versions};
 use super::tree::Directive;
-use super::variables::{has_variables, literal, template};
+use super::variables::{has_variables, template};
 use crate::note::Reported;
 use crate::toml::{Entry, Value};
 
@@ -104,36 +102,6 @@ fn shown(
         }
         (None, None) => Ok(Vec::new()),
     }
-}
-
-/// A path without variables, where there may be some.
-fn as_template(path: &Value) -> Value {
-    match path {
-        Value::Text(path) => Value::text(literal(path)),
-        other => other.clone(),
-    }
-}
-
-/// The path of a PEM file, which connections may choose.
-fn chosen(directive: &Directive, cx: &mut Context<'_>) -> Result<Value, Reported> {
-    let text = directive.one(&mut cx.report)?;
-    if !has_variables(text) {
-        return Ok(as_template(&file(directive, cx)?));
-    }
-    let path = template(text, &directive.place, cx)?;
-    if text.starts_with('$') {
-        // A value may be a whole path, or empty, which means no certificate.
-        let remark = format!(
-            "`{}`: if a value is a relative path, it begins at the folder of Moorline's file",
-            directive.name
-        );
-        cx.report.remark(&directive.place, remark);
-        return Ok(Value::text(path));
-    }
-    // The folder's own dollar signs begin no variable.
-    let folder = literal(&cx.folder.to_string_lossy());
-    let path = Path::new(&folder).join(path);
-    Ok(Value::text(path.to_string_lossy()))
 }
 
 fn peer_versions(

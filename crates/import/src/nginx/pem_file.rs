@@ -1,8 +1,10 @@
 //! Paths of PEM files.
 
+use std::path::Path;
+
 use super::context::Context;
 use super::tree::Directive;
-use super::variables::has_variables;
+use super::variables::{has_variables, literal, template};
 use crate::note::Reported;
 use crate::toml::Value;
 
@@ -27,4 +29,34 @@ pub(super) fn path_of(
         return Err(directive.refuse(&mut cx.report, why));
     }
     Ok(Value::text(cx.path(text)))
+}
+
+/// A path without variables, where there may be some.
+pub(super) fn as_template(path: &Value) -> Value {
+    match path {
+        Value::Text(path) => Value::text(literal(path)),
+        other => other.clone(),
+    }
+}
+
+/// The path of a PEM file, which connections may choose.
+pub(super) fn chosen(directive: &Directive, cx: &mut Context<'_>) -> Result<Value, Reported> {
+    let text = directive.one(&mut cx.report)?;
+    if !has_variables(text) {
+        return Ok(as_template(&file(directive, cx)?));
+    }
+    let path = template(text, &directive.place, cx)?;
+    if text.starts_with('$') {
+        // A value may be a whole path, or empty, which means no certificate.
+        let remark = format!(
+            "`{}`: if a value is a relative path, it begins at the folder of Moorline's file",
+            directive.name
+        );
+        cx.report.remark(&directive.place, remark);
+        return Ok(Value::text(path));
+    }
+    // The folder's own dollar signs begin no variable.
+    let folder = literal(&cx.folder.to_string_lossy());
+    let path = Path::new(&folder).join(path);
+    Ok(Value::text(path.to_string_lossy()))
 }

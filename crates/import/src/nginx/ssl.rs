@@ -3,9 +3,10 @@
 use super::conf_command::{Commands, commands};
 use super::context::Context;
 use super::listen::HANDSHAKE;
-use super::pem_file::file;
+use super::pem_file::{chosen, file};
 use super::scope::Scope;
 use super::tree::Directive;
+use super::variables::has_variables;
 use crate::note::Reported;
 use crate::toml::{Entry, Value};
 use crate::unit;
@@ -169,6 +170,10 @@ fn certificates<'a>(
         return Err(first.refuse(&mut cx.report, why));
     }
     let passwords = scope.one("ssl_password_file", cx);
+    if certificates.iter().chain(&keys).any(|it| is_chosen(it)) {
+        let pair = (&certificates[..], &keys[..]);
+        return chosen_certificate(pair, passwords, commands, cx).map(|keys| (keys, first));
+    }
     let mut pairs = Vec::new();
     for (certificate, key) in certificates.iter().zip(keys) {
         let mut pair = match (&commands.certificate, &commands.key) {
@@ -202,6 +207,47 @@ fn certificates<'a>(
         }
     };
     Ok((table, first))
+}
+
+/// Whether a path has variables.
+fn is_chosen(directive: &Directive) -> bool {
+    directive.arguments.iter().any(|it| has_variables(it))
+}
+
+/// A certificate whose path has variables.
+fn chosen_certificate(
+    (certificates, keys): (&[&Directive], &[&Directive]),
+    passwords: Option<&Directive>,
+    commands: &Commands,
+    cx: &mut Context<'_>,
+) -> Result<Keys, Reported> {
+    let ([certificate], [key]) = (certificates, keys) else {
+        let why = "has variables beside other certificates: write one with variables alone";
+        return Err(certificates[0].refuse(&mut cx.report, why));
+    };
+    if let Some(passwords) = passwords {
+        let why =
+            "cannot be expressed where the path of a key has variables: such keys have no password";
+        return Err(passwords.refuse(&mut cx.report, why));
+    }
+    if commands.certificate.is_some() || commands.key.is_some() {
+        let why = "has variables beside `ssl_conf_command Certificate`, which counts alone";
+        return Err(certificate.refuse(&mut cx.report, why));
+    }
+    for directive in [certificate, key] {
+        let text = directive.one(&mut cx.report)?;
+        if ["data:", "engine:", "store:"]
+            .iter()
+            .any(|it| text.starts_with(it))
+        {
+            let why = "names no file: keys come from files";
+            return Err(directive.refuse(&mut cx.report, why));
+        }
+    }
+    Ok(vec![
+        ("certificate".to_owned(), chosen(certificate, cx)?),
+        ("key".to_owned(), chosen(key, cx)?),
+    ])
 }
 
 /// Certificates of clients.

@@ -32,6 +32,8 @@ pub(super) const VARIABLES: &[(&str, &str)] = &[
     ("ssl_preread_server_name", "sni"),
     ("ssl_preread_alpn_protocols", "alpn"),
     ("ssl_preread_protocol", "hello.version"),
+    ("ssl_ciphers", "tls.ciphers"),
+    ("ssl_curves", "tls.curves"),
     ("ssl_protocol", "tls.version"),
     ("ssl_cipher", "tls.cipher"),
     ("ssl_curve", "tls.curve"),

@@ -2,14 +2,13 @@
 //!
 //! - [`ClientOptions`]: how servers are verified, and what they are shown
 //! - [`ClientCredentials`]: the certificates and keys themselves, read and checked once, passed on as bytes
-//! - [`ReadyCertificate`]: a certificate that was read later, for some connections
+//! - [`ReadyCertificate`](super::ReadyCertificate): a certificate that was read later, for some connections
 //! - [`ClientTls`]: both made ready; each connection begins with it, as [`TlsRecords`](super::TlsRecords)
 
 mod config;
 mod credentials;
 mod load;
 mod options;
-mod ready_certificate;
 
 #[cfg(test)]
 mod tests;
@@ -17,4 +16,3 @@ mod tests;
 pub use config::ClientTls;
 pub use credentials::ClientCredentials;
 pub use options::ClientOptions;
-pub use ready_certificate::ReadyCertificate;

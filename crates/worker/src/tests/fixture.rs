@@ -465,6 +465,7 @@ pub(super) fn config(name: &str) -> Config {
         max_sessions: 10,
         deliver_after_close: false,
         dispatch: Dispatch::Sticky,
+        certificate: None,
         is_retired: false,
     };
     Config {

@@ -1,6 +1,6 @@
 //! TLS of listeners.
 
-use super::{refused, remarks, server};
+use super::{imported, read, refused, remarks, server};
 
 const PAIR: &str = "listen 2 ssl; ssl_certificate a.crt; ssl_certificate_key a.key;";
 
@@ -97,8 +97,8 @@ fn wrong_settings_of_tls_are_refused() {
             "`ssl_certificate` has no `ssl_certificate_key` of its own, or one too many",
         ),
         (
-            "ssl_certificate $a; ssl_certificate_key a.key;",
-            "`ssl_certificate` with variables cannot be expressed: write several `ssl_certificate`",
+            "ssl_certificate $ssl_server_name.crt; ssl_certificate_key data:$ssl_server_name;",
+            "`ssl_certificate_key` names no file: keys come from files",
         ),
         (
             "ssl_certificate a.crt; ssl_certificate_key engine:x;",
@@ -151,4 +151,23 @@ fn what_has_no_effect_on_tls_has_a_remark() {
         );
         assert_eq!(remarks(&text).len(), 1, "{directive}");
     }
+}
+
+#[test]
+fn a_certificate_may_be_chosen_by_variables() {
+    let server = |path: &str, more: &str| {
+        format!(
+            "stream {{ server {{ listen 2 ssl; ssl_certificate {path}.crt; ssl_certificate_key {path}.key; {more} return x; }} }}"
+        )
+    };
+    let found = imported(&server("certs/$ssl_server_name", ""));
+    let expected = "certificate = \"/etc/nginx/certs/${tls.server_name}.crt\", key = \"/etc/nginx/certs/${tls.server_name}.key\"";
+    assert!(found.contains(expected), "{found}");
+    let refused = |text: &str| read(text).expect_err("it is wrong")[0].to_string();
+    assert!(
+        refused(&server("$ssl_server_name", "ssl_password_file p;"))
+            .ends_with("such keys have no password")
+    );
+    let two = "ssl_certificate a.crt; ssl_certificate_key a.key;";
+    assert!(refused(&server("$ssl_server_name", two)).ends_with("write one with variables alone"));
 }

@@ -15,13 +15,13 @@ use super::super::connector::{TlsConnector, protocols, server_name};
 use super::super::error::TlsError;
 use super::super::file_error::{self, FileError};
 use super::super::options::{ClientCertificate, Roots, Verification};
+use super::super::ready_certificate::ReadyCertificate;
 use super::super::records::TlsRecords;
 use super::super::revocation::RevocationList;
 use super::super::roots::{self, TrustedRoots};
 use super::super::verifier::{HostNames, ServerVerifier};
 use super::credentials::ClientCredentials;
 use super::options::ClientOptions;
-use super::ready_certificate::ReadyCertificate;
 
 /// Sessions that are kept for one server, some KiB each: up to 8 of each of 8 names.
 const KEPT_SESSIONS: usize = 64;

@@ -11,11 +11,12 @@ use rustls::server::NoServerSessionStorage;
 use super::super::authority::Authority;
 use super::super::error::TlsError;
 use super::super::file_error;
+use super::super::ready_certificate::ReadyCertificate;
 use super::super::revocation::RevocationList;
 use super::super::roots::TrustedRoots;
 use super::client_verifier::{ClientVerifier, Demand};
 use super::credentials::ServerCredentials;
-use super::names::ShownCertificates;
+use super::names::{OneCertificate, ShownCertificates};
 use super::options::{ClientCertificates, ServerOptions};
 
 /// A server's TLS made ready. Clones are cheap and share the keys of resumption.
@@ -64,6 +65,16 @@ impl ServerTls {
             config: Arc::new(config),
             judge,
         })
+    }
+
+    /// The same for connections whose clients get this certificate. They share the sessions that can be resumed.
+    pub fn showing(&self, shown: &ReadyCertificate) -> Self {
+        let mut config = (*self.config).clone();
+        config.cert_resolver = Arc::new(OneCertificate(shown.certified.clone()));
+        Self {
+            config: Arc::new(config),
+            judge: self.judge.clone(),
+        }
     }
 }
 

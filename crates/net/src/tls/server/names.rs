@@ -90,7 +90,8 @@ impl ShownCertificates {
             }
             shown.all.push(certified);
         }
-        match shown.all.is_empty() && !shown.rejects_all {
+        let needs_none = shown.rejects_all || options.certificates_follow;
+        match shown.all.is_empty() && !needs_none {
             true => Err(TlsError::Options("there is no certificate".into())),
             false => Ok(shown),
         }
@@ -179,6 +180,23 @@ impl ResolvesServerCert for ShownCertificates {
             .or(named.first())
             .or(self.all.first())
             .cloned()
+    }
+}
+
+/// One certificate for every client.
+pub(super) struct OneCertificate(pub(super) Arc<CertifiedKey>);
+
+impl ResolvesServerCert for OneCertificate {
+    fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        asked::note(hello.server_name(), false);
+        Some(self.0.clone())
+    }
+}
+
+/// Without keys.
+impl fmt::Debug for OneCertificate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("OneCertificate").finish_non_exhaustive()
     }
 }
 

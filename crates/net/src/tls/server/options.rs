@@ -31,6 +31,8 @@ pub struct ServerOptions {
     pub rejects_all_names: bool,
     /// Sessions can be resumed, by tickets and by their ids.
     pub resumes: bool,
+    /// Each connection chooses its certificate: see [`ServerTls::showing`](super::ServerTls::showing). None is shown otherwise.
+    pub certificates_follow: bool,
 }
 
 impl ServerOptions {
@@ -47,6 +49,7 @@ impl ServerOptions {
             rejects_unknown_names: false,
             rejects_all_names: false,
             resumes: true,
+            certificates_follow: false,
         }
     }
 }
@@ -61,6 +64,7 @@ setters! {
         rejects_unknown_names: bool,
         rejects_all_names: bool,
         resumes: bool,
+        certificates_follow: bool,
     }
 }
 

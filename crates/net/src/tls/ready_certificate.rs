@@ -6,12 +6,13 @@ use std::sync::Arc;
 use rustls::crypto::aws_lc_rs;
 use rustls::sign::CertifiedKey;
 
-use super::super::file_error::FileError;
-use super::super::key_pair::{KeyPair, KeyPairFiles};
-use super::super::options::ClientCertificate;
-use super::super::passwords::Passwords;
+use super::file_error::FileError;
+use super::key_pair::{KeyPair, KeyPairFiles};
+use super::options::ClientCertificate;
+use super::passwords::Passwords;
 
-/// A certificate and its key, read by [`ClientTls::read`](super::ClientTls::read). Clones are cheap. `Debug` shows neither.
+/// A certificate and its key, read by [`ClientTls::read`](super::client::ClientTls::read) or [`read_plain`](Self::read_plain). Clones
+/// are cheap. `Debug` shows neither.
 #[derive(Clone)]
 pub struct ReadyCertificate {
     pub(super) certified: Arc<CertifiedKey>,
@@ -37,6 +38,14 @@ impl ReadyCertificate {
             certified: Arc::new(pair.certified(files, &provider)?),
             digest: pair.digest(),
         })
+    }
+
+    /// Reads a certificate and its key, which has no password. Blocks on files.
+    ///
+    /// # Errors
+    /// A file cannot be read or used, its certificate does not hold now, or the key belongs to another one.
+    pub fn read_plain(files: &ClientCertificate) -> Result<Self, FileError> {
+        Self::read(files, &[])
     }
 
     /// A number that no other certificate with another key has.

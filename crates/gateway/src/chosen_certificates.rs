@@ -1,4 +1,4 @@
-//! Certificates for peers whose files connections name: read off the loops when the first connection needs them.
+//! Certificates whose files connections name: read off the loops when the first connection needs them.
 
 use std::ffi::OsString;
 use std::ops::Range;
@@ -9,13 +9,14 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::thread;
 
 use moorline_config::{ChosenCertificate, Template};
-use moorline_net::tls::ClientCertificate;
-use moorline_net::tls::client::{ClientTls, ReadyCertificate};
+use moorline_net::tls::ReadyCertificate;
 use moorline_proxy::{Facts, Text};
 use rustc_hash::FxHashMap;
 
 /// The most of one upstream. The one that was read first gives way.
-const MOST_KEPT: usize = 256;
+const MOST_OF_UPSTREAM: usize = 256;
+/// The most of all listeners.
+const MOST_OF_LISTENERS: usize = 1024;
 /// How long one counts before its files are read again, in milliseconds.
 const VALID_MS: u64 = 10_000;
 /// How long one is shown behind that while its files cannot be used, in milliseconds: a renewal takes less.
@@ -30,12 +31,18 @@ pub(crate) struct CertificateFiles {
     pub(crate) key: PathBuf,
 }
 
-/// The certificates of one upstream.
-#[derive(Debug, Default)]
-pub(crate) struct PeerCertificates(Mutex<KnownCertificates>);
+/// The certificates of one upstream, or of all listeners.
+#[derive(Debug)]
+pub(crate) struct ChosenCertificates(Mutex<KnownCertificates>);
 
-#[derive(Debug, Default)]
+/// Reads the files of a certificate. It blocks on them.
+pub(crate) type CertificateReader =
+    Box<dyn Fn(&CertificateFiles) -> Result<ReadyCertificate, String> + Send>;
+
+#[derive(Debug)]
 struct KnownCertificates {
+    /// The most that are kept.
+    most: usize,
     read: FxHashMap<CertificateFiles, Reading>,
     /// The way to the thread that reads, which runs once it was needed.
     reader: Option<Sender<CertificateFiles>>,
@@ -118,12 +125,30 @@ fn is_led_astray(path: &[u8], chosen: &[Range<usize>]) -> bool {
     })
 }
 
-impl PeerCertificates {
+impl ChosenCertificates {
+    fn new(most: usize) -> Self {
+        Self(Mutex::new(KnownCertificates {
+            most,
+            read: FxHashMap::default(),
+            reader: None,
+        }))
+    }
+
+    /// Those of an upstream.
+    pub(crate) fn of_upstream() -> Self {
+        Self::new(MOST_OF_UPSTREAM)
+    }
+
+    /// Those of all listeners.
+    pub(crate) fn of_listeners() -> Self {
+        Self::new(MOST_OF_LISTENERS)
+    }
+
     /// The certificate in these files. They are read if they were not for a while; then the caller asks again soon.
     pub(crate) fn get(
         self: &Arc<Self>,
         files: &CertificateFiles,
-        tls: &ClientTls,
+        read: impl FnOnce() -> CertificateReader,
         now: u64,
     ) -> KnownCertificate {
         let mut known = self.locked();
@@ -136,7 +161,7 @@ impl PeerCertificates {
             return KnownCertificate::Unusable("too many certificates are being read".into());
         }
         if known.reader.is_none() {
-            known.reader = match self.start(tls) {
+            known.reader = match self.start(read()) {
                 Ok(reader) => Some(reader),
                 Err(error) => return KnownCertificate::Unusable(format!("no thread: {error}")),
             };
@@ -150,11 +175,14 @@ impl PeerCertificates {
         reading.known(now)
     }
 
-    fn start(self: &Arc<Self>, tls: &ClientTls) -> std::io::Result<Sender<CertificateFiles>> {
+    fn start(
+        self: &Arc<Self>,
+        read: CertificateReader,
+    ) -> std::io::Result<Sender<CertificateFiles>> {
         let (sender, wanted) = channel();
-        let (of, tls) = (Arc::downgrade(self), tls.clone());
+        let of = Arc::downgrade(self);
         let thread = thread::Builder::new().name("certificates".to_owned());
-        thread.spawn(move || read_all(&of, &tls, &wanted))?;
+        thread.spawn(move || read_all(&of, &read, &wanted))?;
         Ok(sender)
     }
 
@@ -167,7 +195,7 @@ impl PeerCertificates {
 impl KnownCertificates {
     /// Makes room for one more. False: all are being read.
     fn make_room(&mut self) -> bool {
-        if self.read.len() < MOST_KEPT {
+        if self.read.len() < self.most {
             return true;
         }
         let over = self
@@ -201,7 +229,7 @@ impl Reading {
                 if self.good.is_some() && self.problem.is_none() {
                     tracing::warn!(
                         %error,
-                        "a certificate for peers cannot be read again: the earlier one is shown for a minute at most"
+                        "a certificate cannot be read again: the earlier one is shown for a minute at most"
                     );
                 }
                 self.problem = Some(error);
@@ -212,10 +240,13 @@ impl Reading {
 }
 
 /// Reads what is wanted, until nobody can want anything. The queue is as long as the table at most.
-fn read_all(of: &Weak<PeerCertificates>, tls: &ClientTls, wanted: &Receiver<CertificateFiles>) {
+fn read_all(
+    of: &Weak<ChosenCertificates>,
+    read: &CertificateReader,
+    wanted: &Receiver<CertificateFiles>,
+) {
     while let Ok(files) = wanted.recv() {
-        let pair = ClientCertificate::new(files.certificate.clone(), files.key.clone());
-        let result = tls.read(&pair).map_err(|error| error.to_string());
+        let result = read(&files);
         let Some(of) = of.upgrade() else {
             return;
         };
@@ -229,14 +260,14 @@ fn read_all(of: &Weak<PeerCertificates>, tls: &ClientTls, wanted: &Receiver<Cert
 #[cfg(test)]
 mod tests {
     use super::*;
-    use moorline_net::tls::client::{ClientCredentials, ClientOptions};
+    use moorline_net::tls::ClientCertificate;
     use std::time::Duration;
 
-    fn tls() -> ClientTls {
-        let mut options = ClientOptions::default();
-        options.verifies = false;
-        let credentials = ClientCredentials::load(&options).expect("it needs no file");
-        ClientTls::new(&options, &credentials).expect("they are good")
+    fn reader() -> CertificateReader {
+        Box::new(|files| {
+            let pair = ClientCertificate::new(files.certificate.clone(), files.key.clone());
+            ReadyCertificate::read_plain(&pair).map_err(|error| error.to_string())
+        })
     }
 
     fn files(name: &str) -> CertificateFiles {
@@ -248,9 +279,9 @@ mod tests {
 
     #[test]
     fn files_that_cannot_be_read_are_told_and_read_again_later() {
-        let (certificates, tls) = (Arc::new(PeerCertificates::default()), tls());
+        let certificates = Arc::new(ChosenCertificates::of_upstream());
         let now = crate::clock::Clock::shared_now();
-        let get = |now| certificates.get(&files("a"), &tls, now);
+        let get = |now| certificates.get(&files("a"), reader, now);
         assert!(matches!(get(now), KnownCertificate::Awaited));
         let why = loop {
             match get(now) {
@@ -280,8 +311,8 @@ mod tests {
             certificate: folder.path().join("a.pem"),
             key: folder.path().join("a.key"),
         };
-        let (certificates, tls) = (Arc::new(PeerCertificates::default()), tls());
-        let get = |now| certificates.get(&files, &tls, now);
+        let certificates = Arc::new(ChosenCertificates::of_upstream());
+        let get = |now| certificates.get(&files, reader, now);
         let read = || {
             while certificates.locked().read[&files].again.is_none() {
                 thread::sleep(Duration::from_millis(1));
@@ -394,10 +425,10 @@ mod tests {
 
     #[test]
     fn there_are_only_so_many() {
-        let (certificates, tls) = (Arc::new(PeerCertificates::default()), tls());
-        for at in 0..3 * MOST_KEPT {
-            certificates.get(&files(&at.to_string()), &tls, 0);
-            assert!(certificates.locked().read.len() <= MOST_KEPT);
+        let certificates = Arc::new(ChosenCertificates::of_upstream());
+        for at in 0..3 * MOST_OF_UPSTREAM {
+            certificates.get(&files(&at.to_string()), reader, 0);
+            assert!(certificates.locked().read.len() <= MOST_OF_UPSTREAM);
         }
     }
 }
