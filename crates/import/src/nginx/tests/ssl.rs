@@ -163,7 +163,7 @@ fn a_certificate_may_be_chosen_by_variables() {
     let found = imported(&server("certs/$ssl_server_name", ""));
     let expected = "certificate = \"/etc/nginx/certs/${tls.server_name}.crt\", key = \"/etc/nginx/certs/${tls.server_name}.key\"";
     assert!(found.contains(expected), "{found}");
-    let refused = |text: &str| read(text).expect_err("it is wrong")[0].to_string();
+    let refused = |text: &str| read(text, &[]).expect_err("it is wrong")[0].to_string();
     assert!(
         refused(&server("$ssl_server_name", "ssl_password_file p;"))
             .ends_with("such keys have no password")
