@@ -47,7 +47,9 @@ const PHRASES: &[(&str, &str)] = &[
 const BEGINNINGS: &[&str] = &["who", "whoever", "whose", "nor"];
 
 /// A capital letter with a number is taken for the id of a planned behaviour, except for these names of the field.
-const NAMES: &[&str] = &["V4", "V6", "E12", "E914", "L1", "L2", "L3", "H1", "H2"];
+const NAMES: &[&str] = &[
+    "V4", "V6", "E12", "E914", "L1", "L2", "L3", "H1", "H2", "X448",
+];
 
 /// The files that are read, by the ends of their names. Those of hidden folders are among them.
 const READ: &[&str] = &[

@@ -85,6 +85,7 @@ mod upstream;
 mod uses;
 mod variables;
 mod walk;
+mod watermarks;
 
 use std::path::PathBuf;
 use std::time::Duration;
