@@ -1,5 +1,11 @@
 //! Gates: packets of clients, watchdogs, agents.
 
+use std::io::Read;
+use std::net::{TcpListener, TcpStream};
+use std::time::Duration;
+
+use socket2::SockRef;
+
 use super::script::{main_of, passes, run_with};
 
 /// Starts a gate, gives each connection an agent, and ends both with it.
@@ -248,4 +254,117 @@ fn a_service_that_handles_its_sockets_itself_sees_messages() {
         assert(seen == expected, seen)",
         &[("own.lua", OWN), ("lines.lua", lines)],
     );
+}
+
+/// A gate whose clients are not opened until it is asked, and that says how often each function of its handler ran.
+const COUNTING: &str = "local skynet = require 'skynet'
+        local gateserver = require 'snax.gateserver'
+        local netpack = require 'skynet.netpack'
+        local driver = require 'skynet.socketdriver'
+        local seen, handler, last, mode = { connect = 0, disconnect = 0, message = 0, error = 0 }, {}, nil, nil
+        local function note(what) seen[what] = seen[what] + 1 end
+        function handler.open(source, conf)
+            mode = conf.mode
+            if mode == 'errors' then function handler.error() note 'error' end end
+            return conf.port
+        end
+        function handler.connect(fd)
+            note 'connect'
+            last = fd
+            if mode == 'refuse' then
+                gateserver.closeclient(fd)
+            elseif mode == 'late' then
+                driver.shutdown(fd)
+                gateserver.openclient(fd)
+                gateserver.closeclient(fd)
+            elseif mode ~= 'wait' then
+                gateserver.openclient(fd)
+            end
+        end
+        function handler.message(fd, msg, size) netpack.tostring(msg, size) note 'message' end
+        function handler.disconnect(fd) note 'disconnect' gateserver.closeclient(fd) end
+        function handler.command(cmd, source, ...) return seen, last end
+        gateserver.start(handler)";
+
+#[test]
+fn a_gate_counts_a_client_that_ends_before_it_is_opened() {
+    passes(
+        "local socket = require 'skynet.socket'
+        for _, mode in ipairs { 'refuse', 'late' } do
+            local gate = skynet.newservice 'counting'
+            local port = skynet.call(gate, 'lua', 'open', { address = '127.0.0.1', port = 0, maxclient = 1, mode = mode })
+            for i = 1, 5 do
+                local id = assert(socket.open('127.0.0.1', port))
+                assert(socket.read(id) == false)
+                socket.close(id)
+                local seen
+                repeat
+                    seen = skynet.call(gate, 'lua', 'seen')
+                until seen.disconnect == i
+                assert(seen.connect == i)
+            end
+        end
+        -- Also one that another service closes, after it has written to it.
+        local gate = skynet.newservice 'counting'
+        local port = skynet.call(gate, 'lua', 'open', { address = '127.0.0.1', port = 0, maxclient = 1, mode = 'wait' })
+        for i = 1, 3 do
+            local id = assert(socket.open('127.0.0.1', port))
+            local seen, last
+            repeat
+                seen, last = skynet.call(gate, 'lua', 'seen')
+            until seen.connect == i
+            local text = ('x'):rep(16 << 20)
+            assert(socket.write(last, text))
+            skynet.yield()
+            socket.close_fd(last)
+            assert(socket.readall(id) == text)
+            socket.close(id)
+            repeat
+                seen = skynet.call(gate, 'lua', 'seen')
+            until seen.disconnect == i
+        end",
+        &[("counting.lua", COUNTING)],
+    );
+}
+
+#[test]
+fn a_gate_learns_once_that_a_client_has_reset_its_connection() {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("there is a free port");
+    let asked = listener.local_addr().expect("it is bound").port();
+    // Resets a connection to the gate for each port that it is told.
+    let resetting = std::thread::spawn(move || {
+        for _ in 0..4 {
+            let (mut stream, _) = listener.accept().expect("it is asked");
+            let mut port = String::new();
+            stream.read_to_string(&mut port).expect("it is told");
+            let address = format!("127.0.0.1:{port}");
+            let client = TcpStream::connect(address).expect("it listens");
+            SockRef::from(&client)
+                .set_linger(Some(Duration::ZERO))
+                .expect("it is set");
+        }
+    });
+    let body = format!(
+        "local socket = require 'skynet.socket'
+        for _, mode in ipairs {{ 'plain', 'errors' }} do
+            local gate = skynet.newservice 'counting'
+            local port = skynet.call(gate, 'lua', 'open', {{ address = '127.0.0.1', port = 0, maxclient = 1, mode = mode }})
+            local id = assert(socket.open('127.0.0.1', {asked}))
+            socket.write(id, port)
+            socket.close(id)
+            local seen
+            repeat
+                seen = skynet.call(gate, 'lua', 'seen')
+            until seen.disconnect == 1
+            -- There is room for the next one.
+            id = assert(socket.open('127.0.0.1', port))
+            repeat
+                seen = skynet.call(gate, 'lua', 'seen')
+            until seen.connect == 2
+            assert(seen.disconnect == 1 and seen.error == (mode == 'errors' and 1 or 0))
+            socket.close(id)
+        end"
+    );
+    passes(&body, &[("counting.lua", COUNTING)]);
+    resetting.join().expect("it found nothing wrong");
 }

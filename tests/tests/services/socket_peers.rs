@@ -76,9 +76,19 @@ fn a_connection_that_the_peer_resets_ends_for_its_reader_alone() {
         assert(socket.write(quiet, 'x') == false)
         socket.close(quiet)
         assert(socket.disconnected(id) == false)
+        local closed, waiter = nil, {}
+        socket.onclose(id, function(which) closed = which skynet.wakeup(waiter) end)
         socket.write(id, 'x')
         assert(socket.block(id) == false)
-        socket.close(id)",
+        if not closed then skynet.wait(waiter) end
+        assert(closed == id and not pcall(socket.readline, id, ''))
+        socket.close(id)
+        -- One that has failed is listed no longer when it is abandoned.
+        id = assert(socket.open('127.0.0.1', PORT))
+        socket.write(id, 'x')
+        assert(socket.block(id) == false)
+        socket.abandon(id)
+        for _, info in ipairs(socket.netstat()) do assert(info.id ~= id) end",
     );
 }
 

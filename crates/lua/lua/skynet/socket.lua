@@ -51,6 +51,7 @@ messages[5] = function(id, _, why)
 		skynet.error("socket: accept error:", why)
 	else
 		skynet.error("socket: error on", id, why)
+		messages[3](id)
 	end
 end
 
@@ -178,6 +179,9 @@ function socket.read(id, size)
 end
 
 function socket.readline(id, separator)
+	if separator == "" then
+		error("a line ends with at least one byte: give a separator that is not empty", 2)
+	end
 	return got(readline(id, separator or "\n"))
 end
 

@@ -7,7 +7,9 @@ local gateserver = {}
 -- The state of a client: it can be read; the peer has closed; none if this side has closed.
 local OPEN <const>, HALF <const> = "open", "half"
 
-local clients, count = {}, 0
+local clients = {}
+-- The connections that count, and how many they are.
+local counted, count = {}, 0
 local listener, queue
 local limit, is_undelayed
 
@@ -80,12 +82,11 @@ local function events(handler)
 	end
 
 	function MSG.open(fd, addr)
-		count = count + 1
-		if count > limit then
-			count = count - 1
+		if count >= limit then
 			driver.shutdown(fd)
 			return
 		end
+		counted[fd], count = true, count + 1
 		if is_undelayed then
 			driver.nodelay(fd)
 		end
@@ -97,11 +98,16 @@ local function events(handler)
 		return listener and listener.fd == fd
 	end
 
+	-- Whether the connection was one that counts: it ends once.
 	local function lost(fd)
-		count = count - 1
+		if not counted[fd] then
+			return false
+		end
+		counted[fd], count = nil, count - 1
 		if clients[fd] then
 			clients[fd] = HALF
 		end
+		return true
 	end
 
 	function MSG.close(fd)
@@ -109,8 +115,7 @@ local function events(handler)
 			listener = nil
 			return
 		end
-		lost(fd)
-		if handler.disconnect then
+		if lost(fd) and handler.disconnect then
 			handler.disconnect(fd)
 		end
 	end
@@ -120,10 +125,13 @@ local function events(handler)
 			skynet.error("gateserver accept error:", why)
 			return
 		end
-		lost(fd)
+		local was_connected = lost(fd)
 		driver.shutdown(fd)
 		if handler.error then
 			handler.error(fd, why)
+		end
+		if was_connected and handler.disconnect then
+			handler.disconnect(fd)
 		end
 	end
 

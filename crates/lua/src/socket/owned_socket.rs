@@ -463,13 +463,16 @@ impl OwnedSocket {
     /// The connection is broken, or was not made.
     pub(crate) fn fail(&mut self, why: String) {
         self.end();
-        self.is_input_over = true;
+        let was_told = std::mem::replace(&mut self.is_input_over, true);
         if self.mode == SocketMode::Buffered && self.starter.is_some() {
             self.is_closed = true;
             return self.tell_not_opened(&why);
         }
-        let failed = SocketEvent::Failed(why);
-        self.steps.push_back(SocketStep::Event(failed));
+        // A socket ends once for its owner: if it knows that the stream is over, it learns of no failure later.
+        if !was_told {
+            let failed = SocketEvent::Failed(why);
+            self.steps.push_back(SocketStep::Event(failed));
+        }
         self.give_rest();
     }
 
@@ -552,6 +555,10 @@ impl OwnedSocket {
     /// Whether the script can read and write it.
     pub(crate) fn is_connected(&self) -> bool {
         self.io.is_some() && !self.is_input_over
+    }
+
+    pub(crate) fn is_ended(&self) -> bool {
+        self.is_ended
     }
 
     pub(crate) fn is_connecting(&self) -> bool {

@@ -9,16 +9,18 @@ use std::task::{Context, Poll};
 
 use moorline_actor::{Port, ServiceId};
 use moorline_net::{Dialer, KeepAlive};
-use rustc_hash::{FxHashMap, FxHashSet};
+use rustc_hash::FxHashMap;
 use socket2::{SockRef, TcpKeepalive};
+use tokio::task::spawn_local;
 
+use super::descriptor_io::send_rest;
 use super::event::{SocketEvent, SocketMode};
 use super::listening_socket::{ListenStep, ListeningSocket};
 use super::opening::{Opened, OpeningTask, connect, look_up};
 use super::owned_socket::{OwnedSocket, ReadOutcome, ReadStart, SocketStep};
 use super::receive_buffer::ReadNeed;
 use super::registration::watch;
-use super::shared_socket::{SharedSocket, SocketClaim, SocketKind};
+use super::shared_socket::{SendPhase, SharedSocket, SocketClaim, SocketKind};
 use super::socket_registry::SocketRegistry;
 use super::text::{io_text, peer_text};
 
@@ -27,8 +29,10 @@ use super::text::{io_text, peer_text};
 pub(crate) struct ServiceSockets {
     sockets: FxHashMap<u32, OwnedSocket>,
     listeners: FxHashMap<u32, ListeningSocket>,
-    /// Those that nobody has started.
-    accepted: FxHashSet<u32>,
+    /// Those that nobody has started, and how the service learns of their end.
+    accepted: FxHashMap<u32, SocketMode>,
+    /// Those that could not be started, and why: a script that gets messages is told by one.
+    refused: FxHashMap<u32, String>,
     look_ups: FxHashMap<u32, (OpeningTask, u32)>,
     /// Those that wait until another service lets go, and how they want to learn of it.
     claims: FxHashMap<u32, OwnerRequest>,
@@ -138,6 +142,12 @@ impl ServiceSockets {
         Ok(id)
     }
 
+    /// Has the script told by a message that it did not get a socket.
+    pub(crate) fn refuse(&mut self, place: &SocketPlace<'_>, id: u32, why: String) {
+        self.refused.insert(id, why);
+        place.port.waker(id).wake();
+    }
+
     /// Makes the service the owner of a socket, and has it read.
     pub(crate) fn start(
         &mut self,
@@ -190,6 +200,8 @@ impl ServiceSockets {
                 }
                 let mut socket = OwnedSocket::new(shared.clone(), waker, request.mode);
                 if let Err(error) = socket.register(descriptor) {
+                    shared.end();
+                    place.registry.remove(id);
                     return Started::Failed(io_text(&error));
                 }
                 socket.tell_started("start".to_owned());
@@ -212,7 +224,7 @@ impl ServiceSockets {
             let mode = socket.mode;
             if matches!(step, SocketStep::Gone) {
                 let socket = self.sockets.remove(&id)?;
-                self.forget(place, &socket.shared);
+                self.forget(place, &socket.shared, mode);
             }
             return Some(ServiceStep::Socket(mode, step));
         }
@@ -222,9 +234,13 @@ impl ServiceSockets {
         if let Some(request) = self.claims.remove(&id) {
             return self.poll_claim(place, id, request);
         }
-        if self.accepted.contains(&id) {
-            self.look_at_accepted(place, id);
-            return None;
+        if let Some(why) = self.refused.remove(&id) {
+            let failed = SocketStep::Event(SocketEvent::Failed(why));
+            return Some(ServiceStep::Socket(SocketMode::Raw, failed));
+        }
+        if let Some(mode) = self.accepted.get(&id).copied() {
+            let event = self.look_at_accepted(place, id)?;
+            return Some(ServiceStep::Socket(mode, SocketStep::Event(event)));
         }
         self.poll_look_up(place, id)
     }
@@ -262,7 +278,7 @@ impl ServiceSockets {
                 listener.shared.received.fetch_add(1, Ordering::Relaxed);
                 let shared = place.share(SocketKind::Stream, Some(descriptor));
                 shared.silence(Vec::new(), false);
-                self.accepted.insert(shared.id);
+                self.accepted.insert(shared.id, mode);
                 let from = from.map(peer_text).unwrap_or_default();
                 SocketEvent::Accepted(shared.id, from)
             }
@@ -274,7 +290,7 @@ impl ServiceSockets {
             }
             ListenStep::Released => {
                 if let Some(listener) = self.listeners.remove(&id) {
-                    self.forget(place, &listener.shared);
+                    self.forget(place, &listener.shared, mode);
                 }
                 return Some(ServiceStep::Socket(mode, SocketStep::Gone));
             }
@@ -283,20 +299,28 @@ impl ServiceSockets {
     }
 
     /// Somebody has taken or closed a socket that nobody had started.
-    fn look_at_accepted(&mut self, place: &SocketPlace<'_>, id: u32) {
-        let Some(shared) = place.registry.find(id) else {
+    fn look_at_accepted(&mut self, place: &SocketPlace<'_>, id: u32) -> Option<SocketEvent> {
+        let shared = place.registry.find(id);
+        let Some((shared, asked)) =
+            shared.and_then(|shared| Some((shared.clone(), shared.asked_silent(place.me())?)))
+        else {
             self.accepted.remove(&id);
-            return;
+            return None;
         };
-        if shared.owner() != place.me() {
-            self.accepted.remove(&id);
-        } else if shared.is_closing() {
-            // Nobody waits for the system to take the rest.
-            let _ = shared.flush();
-            self.accepted.remove(&id);
-            shared.end();
-            place.registry.remove(id);
+        if !matches!(asked.phase, SendPhase::Closing | SendPhase::Closed) {
+            return asked.warning.map(SocketEvent::Warning);
         }
+        self.accepted.remove(&id);
+        if let Some((descriptor, queue)) = shared.closing_rest() {
+            spawn_local(send_rest(descriptor, queue));
+        }
+        shared.end();
+        place.registry.remove(id);
+        Some(
+            asked
+                .failure
+                .map_or(SocketEvent::Closed, SocketEvent::Failed),
+        )
     }
 
     fn poll_look_up(&mut self, place: &SocketPlace<'_>, id: u32) -> Option<ServiceStep> {
@@ -357,16 +381,23 @@ impl ServiceSockets {
     }
 
     /// Lets go of a socket, for another service to start it. The coroutine that reads it is told that it is over.
-    pub(crate) fn abandon(&mut self, id: u32) -> Option<u32> {
+    pub(crate) fn abandon(&mut self, place: &SocketPlace<'_>, id: u32) -> Option<u32> {
         if let Some(mut listener) = self.listeners.remove(&id) {
             listener.io = None;
             listener.shared.silence(Vec::new(), false);
-            self.accepted.insert(id);
+            self.accepted.insert(id, listener.mode);
+            listener.waker.wake();
             return None;
         }
         self.socket(id)?;
         let socket = self.sockets.remove(&id)?;
-        self.accepted.insert(id);
+        if socket.is_ended() {
+            place.registry.remove(id);
+        } else {
+            self.accepted.insert(id, socket.mode);
+            // It may be closing.
+            socket.waker.wake_by_ref();
+        }
         socket.abandon()
     }
 
@@ -383,7 +414,7 @@ impl ServiceSockets {
                 registry.remove(id);
             }
         }
-        for id in self.accepted.drain() {
+        for (id, _) in self.accepted.drain() {
             if let Some(shared) = registry.find(id)
                 && shared.owner() == place.me()
                 && shared.end_if_silent()
@@ -394,13 +425,13 @@ impl ServiceSockets {
     }
 
     /// A socket of this service has ended, or waits for another service.
-    fn forget(&mut self, place: &SocketPlace<'_>, shared: &SharedSocket) {
+    fn forget(&mut self, place: &SocketPlace<'_>, shared: &SharedSocket, mode: SocketMode) {
         if shared.owner() != place.me() {
             return;
         }
         match shared.is_silent() {
             true => {
-                self.accepted.insert(shared.id);
+                self.accepted.insert(shared.id, mode);
             }
             false => place.registry.remove(shared.id),
         }

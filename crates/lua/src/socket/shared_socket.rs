@@ -333,6 +333,19 @@ impl SharedSocket {
         }
     }
 
+    /// What was asked of a service about a socket that it does not read. None if it is not that service's any more.
+    pub(crate) fn asked_silent(&self, service: ServiceId) -> Option<SocketAsked> {
+        {
+            let ownership = self.ownership();
+            if ownership.service != service || !ownership.is_silent {
+                return None;
+            }
+            // Who takes it looks at all again.
+            self.is_asked.store(false, Ordering::Release);
+        }
+        Some(self.asked())
+    }
+
     /// Wakes the owner.
     fn ask(&self) {
         if !self.is_asked.swap(true, Ordering::AcqRel)
@@ -395,6 +408,8 @@ impl SharedSocket {
         }
         ownership.service = service;
         ownership.is_silent = false;
+        // What was written meanwhile waits to be sent.
+        self.is_asked.store(true, Ordering::Release);
         SocketClaim::Taken {
             descriptor,
             left: std::mem::take(&mut ownership.left),

@@ -9,7 +9,7 @@ use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
 use socket2::{Domain, Protocol, Socket, Type};
 
 use super::mode;
-use crate::socket::{SocketKind, Started, io_text, local_of, split_host_port};
+use crate::socket::{SocketKind, SocketMode, Started, io_text, local_of, split_host_port};
 use crate::state::ServiceState;
 use crate::sys::duplicate;
 
@@ -49,12 +49,13 @@ pub(super) fn function(lua: &Lua, state: Rc<ServiceState>, name: &str) -> mlua::
         }),
         "socket_start" => lua.create_function(move |_, (id, is_raw): (u32, Option<bool>)| {
             let session = state.port.next_session();
-            let started =
-                state
-                    .sockets
-                    .borrow_mut()
-                    .start(&state.socket_place(), id, mode(is_raw), session);
-            Ok(match started {
+            let (place, mode) = (state.socket_place(), mode(is_raw));
+            let mut sockets = state.sockets.borrow_mut();
+            Ok(match sockets.start(&place, id, mode, session) {
+                Started::Failed(why) if mode == SocketMode::Raw => {
+                    sockets.refuse(&place, id, why.clone());
+                    (None, Some(why), None)
+                }
                 Started::Done => (Some(id), None, None),
                 Started::Later => (None, None, Some(session)),
                 Started::Failed(why) => (None, Some(why), None),

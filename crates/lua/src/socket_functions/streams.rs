@@ -100,7 +100,10 @@ fn changing(lua: &Lua, state: Rc<ServiceState>, name: &str) -> mlua::Result<Func
             Ok(())
         }),
         "socket_abandon" => lua.create_function(move |lua, id| {
-            let session = state.sockets.borrow_mut().abandon(id);
+            let session = state
+                .sockets
+                .borrow_mut()
+                .abandon(&state.socket_place(), id);
             if let Some(session) = session {
                 let over = pack(&(false, "").into_lua_multi(lua)?).unwrap_or_default();
                 let (me, payload) = (state.port.id(), Payload::Bytes(over));
