@@ -33,6 +33,8 @@ pub enum Report {
         source: ServiceId,
         /// For how long at least.
         lasting: Duration,
+        /// The other services of its loop, which wait for it.
+        others: usize,
     },
     /// Its code has panicked. An untyped service ends; a typed one goes on, and the caller of the handler gets an error.
     Panicked {
@@ -71,9 +73,10 @@ impl fmt::Display for Report {
                 service,
                 source,
                 lasting,
+                others,
             } => write!(
                 f,
-                "A message from [ {source} ] to [ {service} ] maybe in an endless loop, for {} s",
+                "A message from [ {source} ] to [ {service} ] maybe in an endless loop, for {} s, {others} other services wait",
                 lasting.as_secs()
             ),
             Self::Panicked { text, .. } => write!(f, "panicked: {text}"),

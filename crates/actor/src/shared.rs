@@ -1,7 +1,7 @@
 //! What loops share.
 
 use std::fmt;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Condvar, Mutex, PoisonError};
 use std::time::Instant;
 
@@ -21,6 +21,8 @@ pub(crate) struct Shared {
     pub(crate) names: Names,
     pub(crate) limits: MailboxLimits,
     pub(crate) loops: Box<[LoopSeat]>,
+    /// The first of them, which get services that ask for no loop.
+    common: usize,
     pub(crate) started: Instant,
     pub(crate) is_stopping: AtomicBool,
     /// Somebody has asked how long services run. Until then no clock is read for it.
@@ -40,6 +42,8 @@ pub(crate) struct LoopSeat {
     pub(crate) inbox: Inbox<Launch>,
     pub(crate) vitals: Vitals,
     pub(crate) services: AtomicUsize,
+    /// The message from which a service of it has not returned for a while, or 0: new services go elsewhere.
+    pub(crate) long_message: AtomicU64,
 }
 
 /// A service to make.
@@ -57,7 +61,8 @@ pub(crate) type Make = Box<dyn FnOnce(ServiceId) -> Result<Box<dyn Actor>, Strin
 /// Where and how a service is launched.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct LaunchOptions {
-    /// The loop, from 0. Default: the one with the fewest services.
+    /// The loop, from 0; reserved loops are behind the others. Default: of those that are not reserved the one with the fewest services,
+    /// unless a service of it does not return.
     pub on: Option<usize>,
     /// [`System::wait`](crate::System::wait) does not wait for it. Default: false.
     pub is_daemon: bool,
@@ -87,17 +92,19 @@ impl fmt::Display for LaunchError {
 impl std::error::Error for LaunchError {}
 
 impl Shared {
-    pub(crate) fn new(loops: u8, limits: MailboxLimits, reporter: Reporter) -> Self {
+    pub(crate) fn new(loops: u8, reserved: u8, limits: MailboxLimits, reporter: Reporter) -> Self {
         let seat = |_| LoopSeat {
             inbox: Inbox::new(),
             vitals: Vitals::default(),
             services: AtomicUsize::new(0),
+            long_message: AtomicU64::new(0),
         };
         Self {
             table: Table::new(),
             names: Names::default(),
             limits,
-            loops: (0..loops).map(seat).collect(),
+            loops: (0..loops.saturating_add(reserved)).map(seat).collect(),
+            common: loops.into(),
             started: Instant::now(),
             is_stopping: AtomicBool::new(false),
             is_measuring: AtomicBool::new(false),
@@ -136,8 +143,14 @@ impl Shared {
             Some(index) if index < self.loops.len() => index,
             Some(index) => return Err(LaunchError::NoLoop(index)),
             None => {
-                let services = |index: &usize| self.loops[*index].services.load(Ordering::Relaxed);
-                (0..self.loops.len()).min_by_key(services).unwrap_or(0)
+                let load = |index: &usize| {
+                    let seat = &self.loops[*index];
+                    let long = seat.long_message.load(Ordering::Relaxed);
+                    let handling = seat.vitals.look();
+                    let is_held_up = handling.is_some_and(|handling| handling.message == long);
+                    (is_held_up, seat.services.load(Ordering::Relaxed))
+                };
+                (0..self.common).min_by_key(load).unwrap_or(0)
             }
         };
         Ok(u8::try_from(index).unwrap_or(0))

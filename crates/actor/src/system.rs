@@ -21,11 +21,15 @@ use crate::report::Report;
 use crate::runner::run;
 use crate::shared::{LaunchError, LaunchOptions, Reporter, Shared};
 use crate::typed::{Address, Context, Service, host};
+use crate::vitals::Handling;
 
 /// How a system runs.
 pub struct SystemOptions {
     /// The event loops, from 1 to 255. Default: 1.
     pub loops: u8,
+    /// More loops, behind those: they get only services that ask for them. For what must answer while services of the others do not
+    /// return. Default: 0.
+    pub reserved: u8,
     /// How much may wait in a mailbox.
     pub mailbox: MailboxLimits,
     /// A service that handles one message for longer is reported as stuck, once. Default: 5 s.
@@ -38,6 +42,7 @@ impl Default for SystemOptions {
     fn default() -> Self {
         Self {
             loops: 1,
+            reserved: 0,
             mailbox: MailboxLimits::default(),
             stall_after: Duration::from_secs(5),
             report: Box::new(|report| eprintln!("[{}] {report}", report.service())),
@@ -49,6 +54,7 @@ impl fmt::Debug for SystemOptions {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("SystemOptions")
             .field("loops", &self.loops)
+            .field("reserved", &self.reserved)
             .field("mailbox", &self.mailbox)
             .field("stall_after", &self.stall_after)
             .finish_non_exhaustive()
@@ -76,8 +82,9 @@ impl System {
     /// The system gives no thread or no epoll set.
     pub fn start(options: SystemOptions) -> io::Result<Self> {
         let (loops, stall_after) = (options.loops.max(1), options.stall_after);
+        let all = loops.saturating_add(options.reserved);
         let mut system = Self::new(loops, options);
-        for index in 0..loops {
+        for index in 0..all {
             let started = start_loop(index, system.shared.clone())?;
             system.threads.push(started);
         }
@@ -103,7 +110,12 @@ impl System {
     fn new(loops: u8, options: SystemOptions) -> Self {
         let reporter: Reporter = options.report;
         Self {
-            shared: Arc::new(Shared::new(loops, options.mailbox, reporter)),
+            shared: Arc::new(Shared::new(
+                loops,
+                options.reserved,
+                options.mailbox,
+                reporter,
+            )),
             threads: Vec::new(),
             watchdog: None,
         }
@@ -244,27 +256,51 @@ fn start_loop(index: u8, shared: Arc<Shared>) -> io::Result<JoinHandle<()>> {
     told.recv().unwrap_or(Ok(())).map(|()| thread)
 }
 
+/// How often the watchdog looks.
+const LOOK: Duration = Duration::from_millis(500);
+
+/// A message that has lasted for two looks at least.
+#[derive(Debug, Clone, Copy)]
+struct Lasting {
+    handling: Handling,
+    since: Instant,
+    is_reported: bool,
+}
+
 /// Looks at what each loop does, until its other end is dropped.
 fn watch(shared: &Shared, stall_after: Duration, end: &mpsc::Receiver<()>) {
-    let mut before = vec![None; shared.loops.len()];
-    let mut reported = vec![0; shared.loops.len()];
-    while end.recv_timeout(stall_after) == Err(mpsc::RecvTimeoutError::Timeout) {
+    let mut all: Vec<Option<Lasting>> = vec![None; shared.loops.len()];
+    let look = LOOK.min(stall_after);
+    while end.recv_timeout(look) == Err(mpsc::RecvTimeoutError::Timeout) {
         if shared.is_stopping.load(Ordering::Acquire) {
             return;
         }
-        for (index, seat) in shared.loops.iter().enumerate() {
-            let now = seat.vitals.look();
-            if let (Some(now), true) = (now, now == before[index])
-                && reported[index] != now.message
-            {
-                reported[index] = now.message;
+        let now = Instant::now();
+        for (seat, lasting) in shared.loops.iter().zip(&mut all) {
+            let Some(handling) = seat.vitals.look() else {
+                *lasting = None;
+                continue;
+            };
+            let before = lasting.filter(|before| before.handling == handling);
+            if before.is_some() {
+                seat.long_message.store(handling.message, Ordering::Relaxed);
+            }
+            let mut known = before.unwrap_or(Lasting {
+                handling,
+                since: now,
+                is_reported: false,
+            });
+            if !known.is_reported && now >= known.since + stall_after {
+                known.is_reported = true;
+                let others = seat.services.load(Ordering::Relaxed).saturating_sub(1);
                 shared.report(&Report::Stuck {
-                    service: now.service,
-                    source: now.source,
+                    service: handling.service,
+                    source: handling.source,
                     lasting: stall_after,
+                    others,
                 });
             }
-            before[index] = now;
+            *lasting = Some(known);
         }
     }
 }

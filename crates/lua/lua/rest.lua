@@ -87,6 +87,9 @@ function inner.failed(job, err)
 	local ok, trace = pcall(traceback, job.co, text)
 	coroutine.close(job.co)
 	core.log_failure(source or 0, session or 0, ok and trace or text)
+	if inner.starting == job.co then
+		core.failed(text)
+	end
 end
 
 -- What takes the answers of `skynet.request`, by session. Their sessions are `false` in `waiting`.
@@ -684,7 +687,7 @@ function skynet.memlimit(bytes)
 end
 
 function skynet.endless()
-	return false
+	return core.stat "endless" == 1
 end
 
 function skynet.stat(what)

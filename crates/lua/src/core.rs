@@ -8,7 +8,7 @@ use std::time::Duration;
 use mlua::{Function, IntoLua, IntoLuaMulti, Lua, MultiValue, Table, Value};
 use moorline_actor::{Kind, LaunchOptions, Payload, ServiceId};
 
-use crate::builtin::is_missing;
+use crate::builtin::{Builtin, is_missing};
 use crate::held::Held;
 use crate::native;
 use crate::netpack;
@@ -18,6 +18,7 @@ use crate::process::ServiceCode;
 use crate::sending::{accepted, address, refused, sending};
 use crate::socket_functions;
 use crate::state::{Program, ServiceState};
+use crate::sys::Demand;
 
 /// Makes `require "skynet"` and `print` work.
 pub(crate) fn install(lua: &Lua, state: &Rc<ServiceState>) -> mlua::Result<()> {
@@ -110,7 +111,7 @@ fn function(lua: &Lua, state: &Rc<ServiceState>, name: &str) -> mlua::Result<Opt
         "launch" | "launch_now" => launching(lua, state, name),
         "rest" | "debug" | "trace" => parts(lua, state, name),
         "start" | "ready" | "failed" | "exit" | "kill" | "abort" | "find" | "name" | "is_alive"
-        | "self" | "services" => services(lua, state, name),
+        | "signal" | "self" | "services" => services(lua, state, name),
         "timeout" | "genid" | "now" | "hpc" | "starttime" => times(lua, state, name),
         "log" | "log_failure" | "getenv" | "setenv" | "memlimit" | "mqlen" | "stat" => {
             process(lua, state, name)
@@ -227,6 +228,15 @@ fn services(lua: &Lua, state: Rc<ServiceState>, name: &str) -> mlua::Result<Func
         }),
         "is_alive" => lua
             .create_function(move |_, id: u32| Ok(state.port.is_alive(ServiceId::from_number(id)))),
+        "signal" => lua.create_function(move |_, (id, number): (u32, Option<i64>)| {
+            let demand = match number.unwrap_or(0) {
+                0 => Demand::Break,
+                1 => Demand::Memory,
+                _ => return Ok(false),
+            };
+            let watches = &state.process.watches;
+            Ok(watches.ask(ServiceId::from_number(id), demand))
+        }),
         "self" => lua.create_function(move |_, ()| Ok(state.port.id().number())),
         _ => lua.create_function(move |lua, ()| {
             let all = state.process.services.all().into_iter();
@@ -276,10 +286,14 @@ fn launch(state: &ServiceState, session: u32, words: &MultiValue) -> Result<Serv
     let line = words.map_err(|error| error.to_string())?.join(" ");
     let (start, process) = (state.start, state.process.clone());
     let name = line.split_ascii_whitespace().next().unwrap_or_default();
+    let builtin = match process.find(name) {
+        Ok(ServiceCode::Builtin(code)) => Some(code),
+        _ => None,
+    };
     let options = LaunchOptions {
         // One that modules stand on does not keep the process running.
-        is_daemon: matches!(process.find(name), Ok(ServiceCode::Builtin(code)) if code.is_daemon()),
-        ..LaunchOptions::default()
+        is_daemon: builtin.is_some_and(Builtin::is_daemon),
+        on: builtin.and_then(|_| process.loop_of(name)),
     };
     let program = Program::Script {
         line,
@@ -366,7 +380,10 @@ fn process(lua: &Lua, state: Rc<ServiceState>, name: &str) -> mlua::Result<Funct
             Ok(match what.as_str() {
                 "mqlen" => count(state.port.waiting() as u64),
                 "message" => count(state.port.handled()),
-                "endless" => count(0),
+                "endless" => {
+                    let watches = &state.process.watches;
+                    count(watches.take_endless(state.port.id()).into())
+                }
                 "cpu" => Value::Number(state.port.busy().as_secs_f64()),
                 "time" => Value::Number(state.port.turn().as_secs_f64()),
                 _ => Value::Nil,

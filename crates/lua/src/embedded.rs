@@ -7,9 +7,8 @@ use std::sync::Arc;
 use moorline_actor::{Actor, LaunchError, LaunchOptions, Port, ServiceId, System, SystemOptions};
 
 use crate::foreign::{ForeignModule, ForeignSockets};
-use crate::host::launch_own;
+use crate::host::{launch_own, reporter};
 use crate::options::RunOptions;
-use crate::output;
 use crate::process::Process;
 use crate::service::LuaService;
 use crate::state::Program;
@@ -50,7 +49,7 @@ impl Embedded {
         }
         let process = Arc::new(process);
         let (system, this_loop) = System::on_this_thread(SystemOptions {
-            report: Box::new(|report| output::log(report.service(), report.to_string().as_bytes())),
+            report: reporter(&process),
             ..SystemOptions::default()
         })?;
         launch_own(&system, &process)?;

@@ -5,11 +5,14 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use moorline_actor::{Kind, LaunchOptions, Message, Payload, ServiceId, System, SystemOptions};
+use moorline_actor::{
+    Kind, LaunchOptions, Message, Payload, Report, ServiceId, System, SystemOptions,
+};
 
 use crate::hangup;
 use crate::log_file::LogFile;
 use crate::options::{Log, RunOptions};
+use crate::outlet;
 use crate::output::{self, LogSink};
 use crate::pid_file::PidFile;
 use crate::process::Process;
@@ -45,10 +48,14 @@ pub fn run(options: &RunOptions) -> io::Result<Ended> {
     if let Some(file) = &log_file {
         output::log_to(LogSink::File(file.clone()));
     }
-    let process = Arc::new(Process::new(options));
+    let mut process = Process::new(options);
+    // There are 255 loops at most: 255 leave no room for another.
+    process.own_loop = (options.loops < u8::MAX).then_some(options.loops.into());
+    let process = Arc::new(process);
     let system = System::start(SystemOptions {
         loops: options.loops,
-        report: Box::new(|report| output::log(report.service(), report.to_string().as_bytes())),
+        reserved: 1,
+        report: reporter(&process),
         ..SystemOptions::default()
     })?;
     let logger = match &options.log {
@@ -66,6 +73,7 @@ pub fn run(options: &RunOptions) -> io::Result<Ended> {
     launch(&system, &process, first, false)?;
     system.wait();
     system.end_within(LAST_TURN);
+    outlet::flush();
     match process.has_failed.load(Ordering::Acquire) {
         true => Ok(Ended::NotStarted),
         false => Ok(Ended::Well),
@@ -119,6 +127,17 @@ fn message(source: ServiceId, kind: Kind, payload: Payload) -> Message {
     }
 }
 
+/// Logs what the system reports, and the stack of a service that does not return.
+pub(crate) fn reporter(process: &Arc<Process>) -> Box<dyn Fn(&Report) + Send + Sync> {
+    let process = process.clone();
+    Box::new(move |report| {
+        output::log(report.service(), report.to_string().as_bytes());
+        if let Report::Stuck { service, .. } = report {
+            process.watches.is_stuck(*service);
+        }
+    })
+}
+
 /// Launches the services that every other one may ask for. Their names are there before the first script is, on whatever loop they
 /// start.
 pub(crate) fn launch_own(system: &System, process: &Arc<Process>) -> io::Result<()> {
@@ -138,7 +157,8 @@ fn launch(
     let process = process.clone();
     let options = LaunchOptions {
         is_daemon,
-        ..LaunchOptions::default()
+        // Those of the program's own have a loop of their own.
+        on: process.own_loop.filter(|_| is_daemon),
     };
     let launched = system.launch_actor(options, move |port| {
         LuaService::start(port, process, &program)

@@ -53,7 +53,9 @@
 //! - `pack`: values as bytes
 //! - `output`: lines that people read
 //! - `log_file`: the log in a file
-//! - `sys`: what mlua calls unsafe
+//! - `outlet`: standard output, written by a thread of its own
+//! - `watches`: looks at services that do not return
+//! - `sys`: what mlua calls unsafe, and a look into a state that runs
 
 #![deny(unsafe_code)]
 
@@ -77,6 +79,7 @@ mod module;
 mod native;
 mod netpack;
 mod options;
+mod outlet;
 mod output;
 mod pack;
 mod packets;
@@ -94,6 +97,7 @@ mod sproto;
 mod state;
 mod stm;
 mod sys;
+mod watches;
 
 pub use configuration::ConfigurationError;
 pub use embedded::{Embedded, EmbeddedOptions};

@@ -1,11 +1,11 @@
 //! Lines that people read.
 
-use std::io::{self, Write};
 use std::sync::{Arc, PoisonError, RwLock};
 
 use moorline_actor::ServiceId;
 
 use crate::log_file::LogFile;
+use crate::outlet;
 
 /// Where the log goes.
 #[derive(Clone)]
@@ -44,12 +44,15 @@ pub(crate) fn log(service: ServiceId, text: &[u8]) {
     }
 }
 
-/// Writes a line to standard output in one piece.
+/// Writes a line to standard output in one piece, soon. A reader that stops holds nobody up: then lines are lost.
 pub(crate) fn print_line(mut line: Vec<u8>) {
     line.push(b'\n');
-    let mut output = io::stdout().lock();
-    // Nobody reads, and there is nowhere to say so.
-    let _ = output.write_all(&line).and_then(|()| output.flush());
+    outlet::write(&line);
+}
+
+/// What is seen of a service that does not return.
+pub(crate) fn log_look(service: u32, text: &[u8]) {
+    log(ServiceId::from_number(service), text);
 }
 
 /// What Lua says, without what mlua puts around it.

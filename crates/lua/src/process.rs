@@ -15,6 +15,7 @@ use crate::commons::Commons;
 use crate::foreign::{FIRST_FOREIGN_SOCKET, ForeignModule, ForeignSockets};
 use crate::options::RunOptions;
 use crate::socket::SocketRegistry;
+use crate::watches::Watches;
 
 /// One for the process.
 #[derive(Debug)]
@@ -40,6 +41,9 @@ pub(crate) struct Process {
     pub(crate) sockets: SocketRegistry,
     /// Opens connections.
     pub(crate) dialer: Arc<Dialer>,
+    pub(crate) watches: Watches,
+    /// The loop of the services that answer while others do not return.
+    pub(crate) own_loop: Option<usize>,
     /// The first service did not start.
     pub(crate) has_failed: AtomicBool,
     /// Seconds since 1970 at the start.
@@ -68,6 +72,8 @@ impl Process {
                 DialOptions::default()
                     .socket(SocketOptions::default().keep_alive(Some(KeepAlive::default()))),
             )),
+            watches: Watches::default(),
+            own_loop: None,
             has_failed: AtomicBool::new(false),
             start_time: now.map_or(0, |now| now.as_secs()),
             memory_limit: half_of_memory(),
@@ -127,6 +133,16 @@ impl Process {
             Some(builtin) => Ok(ServiceCode::Builtin(builtin)),
             None => Err(format!("cannot find service {name}:{tried}")),
         }
+    }
+}
+
+/// The services that came with the program and answer while others do not return.
+const ALWAYS_THERE: &[&str] = &["console", "debug_console", "launcher", "service_mgr"];
+
+impl Process {
+    /// The loop of a service that came with the program, if it has one of its own.
+    pub(crate) fn loop_of(&self, builtin: &str) -> Option<usize> {
+        self.own_loop.filter(|_| ALWAYS_THERE.contains(&builtin))
     }
 }
 

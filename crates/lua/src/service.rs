@@ -7,13 +7,13 @@ use std::sync::Arc;
 
 use crate::builtin::Builtin;
 use crate::core;
-use crate::output::error_text;
+use crate::output::{error_text, log_look};
 use crate::pack::{PackError, unpack};
 use crate::plain::Plain;
 use crate::process::{Process, ServiceCode};
 use crate::socket_messages;
 use crate::state::{Program, RAW, ServiceState};
-use crate::sys::new_state;
+use crate::sys::{MainThread, enter, new_state, note_coroutines};
 use mlua::{Function, Lua, MultiValue, Table, Value};
 use moorline_actor::{Actor, Kind, Message, Payload, Port};
 
@@ -25,6 +25,7 @@ const CLIENT: Kind = Kind(3);
 /// The code behind a Lua service's mailbox.
 pub(crate) struct LuaService {
     state: Rc<ServiceState>,
+    main: MainThread,
     // Dropped after what refers to it.
     lua: Lua,
 }
@@ -37,6 +38,8 @@ impl LuaService {
         program: &Program,
     ) -> Result<Box<dyn Actor>, String> {
         let lua = new_state();
+        let main = note_coroutines(&lua).map_err(|error| error.to_string())?;
+        process.watches.add_thread(log_look);
         let mut unpacked = Box::new([false; 256]);
         unpacked[usize::from(LUA)] = true;
         let state = Rc::new(ServiceState {
@@ -56,9 +59,12 @@ impl LuaService {
         let _ = lua.set_memory_limit(state.process.memory_limit);
         state.process.services.add(state.port.id(), program.line());
         // From here on its end removes it from the list of services, also if a panic ends it.
-        let this = Self { state, lua };
+        let this = Self { state, main, lua };
+        // Dropped before the state.
+        let running = enter(this.main, this.state.port.id().number());
         let ran = core::install(&this.lua, &this.state).map_err(|error| error.to_string());
         let ran = ran.and_then(|()| run(&this.lua, &this.state, program));
+        drop(running);
         let ran = ran.and_then(|()| match this.state.dispatch.get() {
             Some(_) => Ok(()),
             None => Err("the script has ended without skynet.start".to_owned()),
@@ -114,6 +120,7 @@ impl Drop for LuaService {
     fn drop(&mut self) {
         let port = &self.state.port;
         self.state.process.services.remove(port.id());
+        self.state.process.watches.take_endless(port.id());
         if let Some(monitor) = port.find(".monitor") {
             let _ = port.forward(monitor, port.id(), CLIENT, 0, Payload::Empty);
         }
@@ -130,6 +137,7 @@ impl Actor for LuaService {
             kind,
             payload,
         } = message;
+        let _running = enter(self.main, self.state.port.id().number());
         if kind == Kind::WOKEN {
             return socket_messages::deliver(&self.lua, &self.state, session);
         }

@@ -285,6 +285,7 @@ fn a_command_that_cannot_be_done_is_an_error_and_the_console_goes_on() {
         ("call .counter 'nothing'", ""),
         ("stat many", "Need a number"),
         ("signal .nobody 0", "Not a valid name"),
+        ("signal .counter much", "Need a number"),
         ("debug .counter", "debug is not in this version of Moorline"),
         ("logon .counter", "logon is not in this version"),
     ] {

@@ -29,3 +29,4 @@ mod sockets;
 mod sproto;
 mod tracing;
 mod waiting;
+mod watchdog;

@@ -128,6 +128,7 @@ fn a_service_that_never_returns_is_reported_once() {
     let expected = Report::Stuck {
         service: looping.id(),
         source: ServiceId::NONE,
+        others: 0,
         lasting: Duration::from_millis(20),
     };
     assert_eq!(*reports.lock().expect("not poisoned"), [expected]);

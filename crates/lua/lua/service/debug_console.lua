@@ -150,9 +150,9 @@ command("trace", "trace address [protocol] [on|off]: logs the way of calls", fun
 	end
 end)
 
-command("signal", "signal address [0]: ends the message that a service handles with an error", function(word, number)
-	local signal = core.signal or later "signal"
-	signal(address(word), math.tointeger(tonumber(number or 0)))
+command("signal", "signal address [0]: ends the message that a service handles with an error; 1 logs its memory", function(word, number)
+	local signal = assert(math.tointeger(tonumber(number or 0)), "Need a number")
+	core.signal(address(word), signal)
 end)
 
 command("debug", "debug address: is not there", later "debug")
