@@ -185,6 +185,7 @@ impl Loop {
     fn reach(&mut self, key: UdpRelayKey) {
         let relay = &self.udp_relays[key];
         let hash_key = relay.facts(None, &self.tools.cx).hash_key(&relay.upstream);
+        let mut has_looked_again = false;
         loop {
             let (relay, tools) = (&mut self.udp_relays[key], &mut self.tools);
             let Some(unanswered) = &mut relay.unanswered else {
@@ -206,6 +207,8 @@ impl Loop {
                     self.look_for_names(key);
                     return;
                 }
+                // The last answer may have come since the choice.
+                Err(NoPeer::Unresolved) if !has_looked_again => has_looked_again = true,
                 Err(why) => {
                     self.tell_unreachable(key, why);
                     self.end_udp_relay(key, UdpEnd::Unreachable);

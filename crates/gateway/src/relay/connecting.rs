@@ -50,6 +50,7 @@ pub(crate) enum Reached {
 /// Asks one peer after the other, until one answers, or must be waited for.
 pub(crate) fn connect(relay: &mut Relay, poller: &Poller, tools: &mut Tools) -> Reached {
     let key = relay.facts(None, &tools.cx).hash_key(&relay.upstream);
+    let mut has_looked_again = false;
     loop {
         let RelayStage::Connecting(connecting) = &mut relay.stage else {
             return Reached::Joined;
@@ -67,6 +68,11 @@ pub(crate) fn connect(relay: &mut Relay, poller: &Poller, tools: &mut Tools) -> 
                     let alarm = Alarm::Connect(relay.name);
                     tools.agenda.timers.set(at, alarm);
                     return Reached::Waits;
+                }
+                // The last answer may have come since the choice.
+                Err(NoPeer::Unresolved) if !has_looked_again => {
+                    has_looked_again = true;
+                    continue;
                 }
                 Err(why) => return Reached::Nobody(why),
             }
