@@ -6,9 +6,9 @@ use moorline_lua::Plain;
 use moorline_worker::app::{Accept, Request, Response, Result};
 
 /// What a handler gets to know of a request: the event, then what it asks, then its fields as names and values.
-pub(crate) fn values_of(event: &str, request: &Request) -> Vec<Plain> {
+pub(crate) fn values_of(event: &'static str, request: &Request) -> Vec<Plain> {
     let mut values = vec![
-        text(event),
+        Plain::Word(event),
         text(request.method()),
         text(request.target()),
         text(request.path()),

@@ -227,7 +227,7 @@ impl Serving {
         self.sessions.borrow_mut().insert(id, served);
         self.sweep();
         let values = vec![
-            event("open"),
+            Plain::Word("open"),
             number(id),
             Plain::Flag(is_adopted),
             Plain::Text(listener.into_bytes()),
@@ -251,7 +251,7 @@ impl Serving {
             None => self.open(session, true).await?,
         };
         let values = vec![
-            event("message"),
+            Plain::Word("message"),
             number(id),
             Plain::Text(bytes),
             Plain::Flag(is_text),
@@ -266,7 +266,7 @@ impl Serving {
         let closed = match service {
             Some(service) => {
                 let reason = Plain::Text(reason.to_string().into_bytes());
-                let values = vec![event("close"), number(id), reason];
+                let values = vec![Plain::Word("close"), number(id), reason];
                 self.bridge.call(service, values).await
             }
             None => Ok(Vec::new()),
@@ -289,7 +289,7 @@ impl Serving {
         let moved = sessions.extract_if(|_, served| served.session.is_elsewhere());
         for (id, served) in moved {
             if let Some(port) = self.bridge.port() {
-                let values = vec![event("moved"), number(id)];
+                let values = vec![Plain::Word("moved"), number(id)];
                 let _ = port.send(served.service, ENGINE, 0, Payload::Value(Box::new(values)));
             }
         }
@@ -311,10 +311,6 @@ impl Serving {
             None => self.context.session(SessionId::from(id)),
         }
     }
-}
-
-fn event(name: &str) -> Plain {
-    Plain::Text(name.into())
 }
 
 /// Ids are unsigned, Lua's integers are not: the bits are the same.

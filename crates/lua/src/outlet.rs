@@ -13,7 +13,7 @@ const MOST: usize = 16 << 20;
 /// How long the end of the process waits for the reader.
 const LAST_LINES: Duration = Duration::from_secs(1);
 
-/// What is to be written.
+/// Lines that wait for the thread that writes them.
 #[derive(Debug, Default)]
 pub(crate) struct Outlet {
     state: Mutex<Waiting>,

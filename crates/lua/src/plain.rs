@@ -18,6 +18,8 @@ pub enum Plain {
     Number(f64),
     /// A string: any bytes.
     Text(Vec<u8>),
+    /// A string of the program's own, which needs no memory here.
+    Word(&'static str),
 }
 
 impl Plain {
@@ -48,6 +50,7 @@ impl Plain {
             Self::Integer(number) => Value::Integer(*number),
             Self::Number(number) => Value::Number(*number),
             Self::Text(text) => lua.create_string(text)?.into_lua(lua)?,
+            Self::Word(word) => lua.create_string(word)?.into_lua(lua)?,
         })
     }
 }

@@ -23,7 +23,7 @@ const ALL: &[Refused] = &[
             "remote",
             "unpack",
         ],
-        why: "what is published is no pointer here: use skynet.multicast",
+        why: "Moorline publishes messages without pointers: use skynet.multicast",
     },
     Refused {
         module: "skynet.sharetable.core",

@@ -27,7 +27,7 @@ pub(super) struct Sample {
     /// Its text, with variables.
     pub(super) text: String,
     pub(super) maps: Vec<Table>,
-    /// It is to be in lower case. No map does that; those that look it up compare so.
+    /// HAProxy makes it lower case. No map does that: maps that look it up ignore case instead.
     pub(super) is_lower: bool,
     /// What the connection has, as long as nothing else was made of it.
     pub(super) subject: Option<Subject>,

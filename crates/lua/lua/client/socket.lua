@@ -1,4 +1,4 @@
--- Sockets for clients: what is there is taken, nothing is waited for but connecting and sleeping, which let the service go on.
+-- Sockets for clients. `recv` takes what has arrived and never waits. Connecting and sleeping wait, and the service goes on meanwhile.
 
 local skynet, socket, core = require "skynet", require "skynet.socket", require "moorline.core"
 

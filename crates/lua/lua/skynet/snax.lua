@@ -82,7 +82,7 @@ function snax.newservice(name, ...)
 	return snax.bind(snax.rawnewservice(name, ...), name)
 end
 
--- One process has all services: what is global is unique.
+-- All services are in one process, so a global service is a unique one.
 function snax.uniqueservice(name, ...)
 	return snax.bind(assert(skynet.call(".service", "lua", "LAUNCH", "snaxd", name, ...)), name)
 end

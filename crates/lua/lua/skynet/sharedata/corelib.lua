@@ -57,7 +57,7 @@ local function make(object, parent, key)
 end
 
 function meta:__index(key)
-	-- What is cached is of this version, when the object is.
+	-- `current` brings the cache to the newest version, so it is called first.
 	local object = current(self)
 	local child = self.__cache[key]
 	if child then
