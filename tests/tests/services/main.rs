@@ -11,6 +11,7 @@ mod deployment;
 mod gates;
 mod gateway_gates;
 mod groups;
+mod guide;
 mod hostile;
 mod hosting;
 mod https;
