@@ -45,7 +45,7 @@ mod variables;
 mod variants;
 mod words;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::Source;
 use crate::files::Files;
@@ -67,6 +67,7 @@ pub(crate) fn import(
         folder: source.folder,
         made: BTreeMap::new(),
         groups: 0,
+        matched: BTreeSet::new(),
     };
     let document = document(source, files, &mut cx);
     (document.unwrap_or_default(), cx.report)

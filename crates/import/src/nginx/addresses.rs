@@ -77,6 +77,15 @@ impl Addresses {
         addresses
     }
 
+    /// The groups of the patterns by which servers are chosen.
+    pub(super) fn groups(&self) -> BTreeSet<String> {
+        let chosen = self.0.iter().filter(|it| it.knows_names());
+        let members = chosen.flat_map(|it| &it.members);
+        members
+            .flat_map(|it| server_name::all_groups(&it.names))
+            .collect()
+    }
+
     fn push(&mut self, member: Member) {
         let address = &member.listen.address;
         match self.0.iter_mut().find(|it| it.address == *address) {

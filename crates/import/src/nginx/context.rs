@@ -1,6 +1,6 @@
 //! What all directives of an import share.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use crate::note::{Place, Report};
@@ -14,6 +14,8 @@ pub(super) struct Context<'a> {
     pub(super) made: BTreeMap<String, Made>,
     /// How many groups `$1`, `$2` … may mean in the present server.
     pub(super) groups: usize,
+    /// The groups of the patterns that Moorline's file has: numbers and names. Others never match anything.
+    pub(super) matched: BTreeSet<String>,
 }
 
 /// A variable that the file makes.

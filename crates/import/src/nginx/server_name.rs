@@ -1,5 +1,7 @@
 //! `server_name`: the hosts for which TLS clients get a server.
 
+use std::collections::BTreeSet;
+
 use super::context::{Context, Made};
 use super::map::{count_groups, groups};
 use super::tree::Directive;
@@ -105,4 +107,12 @@ pub(super) fn define_groups(stream: &[Directive], cx: &mut Context<'_>) {
 pub(super) fn most_groups(names: &[ServerName]) -> usize {
     let patterns = names.iter().filter_map(|it| it.text.strip_prefix('~'));
     patterns.filter_map(count_groups).max().unwrap_or(0)
+}
+
+/// The groups of these names' patterns: their numbers and their names.
+pub(super) fn all_groups(names: &[ServerName]) -> BTreeSet<String> {
+    let numbers = (1..=most_groups(names)).map(|number| number.to_string());
+    let patterns = names.iter().filter_map(|it| it.text.strip_prefix('~'));
+    let named = patterns.filter_map(|it| groups(it).ok()).flatten();
+    numbers.chain(named).collect()
 }

@@ -25,11 +25,13 @@ pub(super) fn stream(block: &[Directive], cx: &mut Context<'_>) -> Document {
     map::define(block, cx);
     define_sets(block, cx);
     server_name::define_groups(block, cx);
+    let addresses = Addresses::of(block, cx);
+    cx.matched = addresses.groups();
     let mut listeners = Listeners {
         tables: Vec::new(),
         hosts: BTreeMap::new(),
         behind: Vec::new(),
-        addresses: Addresses::of(block, cx),
+        addresses,
         logs: Logs::new(block, cx),
         upstreams: Upstreams::new(upstream::upstreams(block, cx)),
     };

@@ -83,6 +83,13 @@ pub(super) fn template_with(
         let (name, after) = name(after);
         rest = after;
         match name.and_then(|name| capture(name).or_else(|| variable(name, cx))) {
+            Some(variable) if is_never_matched(&variable, cx) => {
+                let text = format!(
+                    "${} is always empty, as with nginx: no connection is known by a pattern that has this group",
+                    name.unwrap_or_default()
+                );
+                cx.report.remark(place, text);
+            }
             Some(variable) => {
                 written.push_str("${");
                 written.push_str(&variable);
@@ -99,6 +106,12 @@ pub(super) fn template_with(
     }
     written.push_str(rest);
     result.map(|()| written)
+}
+
+/// Whether it is a group that no pattern in Moorline's file has.
+fn is_never_matched(variable: &str, cx: &Context<'_>) -> bool {
+    let group = variable.strip_prefix("match.");
+    group.is_some_and(|group| !cx.matched.contains(group))
 }
 
 /// A text without variables.

@@ -164,6 +164,21 @@ fn one_server_alone_has_names_only_for_their_groups() {
 }
 
 #[test]
+fn groups_of_patterns_that_choose_no_server_are_empty() {
+    let text = "stream { log_format f '$n|$remote_addr'; access_log /l f;
+        server { listen 2; server_name ~^(?<n>a+)$; return \"<$1$n>\"; } }";
+    let found = imported(text);
+    assert!(found.contains("return = \"<>\""), "{found}");
+    assert!(found.contains("\"|${client.address}\""), "{found}");
+    let empty = |place, group| {
+        format!(
+            "nginx.conf:{place}: ${group} is always empty, as with nginx: no connection is known by a pattern that has this group"
+        )
+    };
+    assert_eq!(remarks(text), [empty(1, "n"), empty(2, "1"), empty(2, "n")]);
+}
+
+#[test]
 fn names_that_mean_nothing_are_told() {
     let text = "stream { ssl_preread on;
         server { listen 2; server_name a.example; return a; }
