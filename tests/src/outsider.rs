@@ -5,13 +5,14 @@ use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 
-use nix::sys::signal::Signal;
-
-use crate::{Site, eventually, kill};
+use crate::{Site, eventually};
 
 /// A program of others, which ends with the test.
 #[derive(Debug)]
 pub struct Outsider {
+    program: String,
+    /// The path of the configuration is the last.
+    arguments: Vec<String>,
     child: Child,
     /// Where it listens.
     pub ports: Vec<u16>,
@@ -42,31 +43,55 @@ impl Outsider {
         let name = format!("{program}.conf");
         site.write(&name, config);
         drop(free);
-        let child = Command::new(program)
-            .args(arguments)
-            .arg(site.path(&name))
-            .stdin(Stdio::null())
-            .process_group(0)
-            .spawn()
-            .unwrap_or_else(|error| panic!("{program}: {error}"));
+        let path = site.path(&name).display().to_string();
+        let arguments = arguments.iter().map(|it| (*it).to_owned());
+        let arguments: Vec<String> = arguments.chain([path]).collect();
         let outsider = Self {
-            child,
+            child: spawn(program, &arguments),
+            program: program.to_owned(),
+            arguments,
             ports,
             site: site.clone(),
         };
-        for port in &outsider.ports {
+        outsider.wait_for_ports();
+        outsider
+    }
+
+    /// Kills it, and starts it again with the same configuration and ports.
+    pub fn restart(&mut self) {
+        self.stop();
+        self.child = spawn(&self.program, &self.arguments);
+        self.wait_for_ports();
+    }
+
+    /// Kills it.
+    pub fn stop(&mut self) {
+        // Nothing happens to one that has been waited for.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+
+    fn wait_for_ports(&self) {
+        for port in &self.ports {
             eventually("the program accepts", || {
                 TcpStream::connect(("127.0.0.1", *port)).is_ok()
             });
         }
-        outsider
     }
+}
+
+fn spawn(program: &str, arguments: &[String]) -> Child {
+    Command::new(program)
+        .args(arguments)
+        .stdin(Stdio::null())
+        .process_group(0)
+        .spawn()
+        .unwrap_or_else(|error| panic!("{program}: {error}"))
 }
 
 impl Drop for Outsider {
     fn drop(&mut self) {
-        kill(self.child.id() as i32, Signal::SIGKILL);
-        let _ = self.child.wait();
+        self.stop();
         if std::thread::panicking() {
             let log = std::fs::read_to_string(self.site.path("nginx.log"));
             eprintln!("{}", log.unwrap_or_default());

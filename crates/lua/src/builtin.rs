@@ -126,6 +126,8 @@ fn network_modules() -> Vec<Builtin> {
         "http.httpd" => "http/httpd.lua",
         "http.internal" => "http/internal.lua",
         "http.sockethelper" => "http/sockethelper.lua",
+        "skynet.db.redis" => "skynet/db/redis.lua",
+        "skynet.db.redis.crc16" => "skynet/db/redis/crc16.lua",
         "skynet.dns" => "skynet/dns.lua",
         "skynet.socketchannel" => "skynet/socketchannel.lua",
         "snax.loginserver" => "snax/loginserver.lua",

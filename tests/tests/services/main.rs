@@ -21,6 +21,7 @@ mod looking;
 mod messages;
 mod modules;
 mod names;
+mod redis;
 mod script;
 mod sessions;
 mod shapes;

@@ -207,6 +207,9 @@ local function new_link(self, fd)
 	if self.nodelay then
 		driver.nodelay(fd)
 	end
+	if self.limit then
+		socket.limit(fd, self.limit)
+	end
 	if self.overload then
 		watch_overload(self, fd)
 	end
@@ -403,7 +406,7 @@ function socketchannel.channel(desc)
 	return setmetatable({
 		host = assert(desc.host, "a channel has a host"), port = assert(desc.port, "a channel has a port"),
 		backup = desc.backup, auth = desc.auth, response_of = desc.response, nodelay = desc.nodelay, overload = desc.overload,
-		closed = false, is_overloaded = false,
+		limit = desc.limit, closed = false, is_overloaded = false,
 	}, channel)
 end
 
