@@ -4,6 +4,7 @@ mod control;
 mod import;
 mod output;
 mod peers;
+#[cfg(feature = "lua")]
 mod run;
 mod serve;
 mod table;
@@ -100,6 +101,7 @@ enum Command {
         engine: EngineChoice,
     },
     Import(import::ImportArgs),
+    #[cfg(feature = "lua")]
     Run(run::RunArgs),
     Dial(crate::dial::DialArgs),
     /// Generate load for a server, check every answer, and show what it cost.
@@ -202,6 +204,7 @@ pub(crate) fn run(default_config: Option<PathBuf>, served: Served) -> ExitCode {
             ..
         }) => control::set_peer(&paths, engine, &peer, &change),
         Some(Command::Import(args)) => import::import(&args),
+        #[cfg(feature = "lua")]
         Some(Command::Run(args)) => run::run(args),
         Some(Command::Dial(args)) => crate::dial::run(&args),
         Some(Command::Bench(args)) => control::bench(&paths, &args),
