@@ -660,8 +660,9 @@ function skynet.tostring(msg, sz)
 end
 
 function skynet.setenv(key, value)
-	if not core.setenv(key, tostring(value)) then
-		error("Can't setenv exist key : " .. key, 2)
+	local ok, why = core.setenv(key, tostring(value))
+	if not ok then
+		error(why, 2)
 	end
 end
 

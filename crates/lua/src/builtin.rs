@@ -87,6 +87,7 @@ impl Default for Builtins {
 fn modules() -> Vec<Builtin> {
     builtins! {
         "http.url" => "http/url.lua",
+        "moorline.wrap" => "wrap.lua",
         "skynet.codecache" => "skynet/codecache.lua",
         "skynet.memory" => "skynet/memory.lua",
         "skynet.profile" => "skynet/profile.lua",
@@ -164,8 +165,36 @@ const MISSING: &[&str] = &[
     "lpeg",
     "client.",
     "ltls.",
-    "cluster",
 ];
+
+/// Modules that had names without `skynet.` before. Those of databases have moved, too.
+const OLDER: &[(&str, &str)] = &[
+    ("cluster", "skynet.cluster"),
+    ("crypt", "skynet.crypt"),
+    ("datacenter", "skynet.datacenter"),
+    ("dns", "skynet.dns"),
+    ("memory", "skynet.memory"),
+    ("mongo", "skynet.db.mongo"),
+    ("mqueue", "skynet.mqueue"),
+    ("multicast", "skynet.multicast"),
+    ("mysql", "skynet.db.mysql"),
+    ("netpack", "skynet.netpack"),
+    ("profile", "skynet.profile"),
+    ("redis", "skynet.db.redis"),
+    ("sharedata", "skynet.sharedata"),
+    ("sharemap", "skynet.sharemap"),
+    ("snax", "skynet.snax"),
+    ("socket", "skynet.socket"),
+    ("socketchannel", "skynet.socketchannel"),
+    ("socketdriver", "skynet.socketdriver"),
+    ("stm", "skynet.stm"),
+];
+
+/// The name that a module has now, if this is its older one.
+pub(crate) fn current_name(name: &str) -> Option<&'static str> {
+    let found = OLDER.iter().find(|(older, _)| *older == name);
+    found.map(|(_, current)| *current)
+}
 
 /// Whether a module belongs to skynet.
 pub(crate) fn is_missing(name: &str) -> bool {

@@ -10,6 +10,7 @@ use moorline_actor::{Kind, LaunchOptions, Payload, ServiceId};
 
 use crate::builtin::{Builtin, is_missing};
 use crate::held::Held;
+use crate::last_searcher;
 use crate::native;
 use crate::netpack;
 use crate::output;
@@ -39,6 +40,7 @@ pub(crate) fn install(lua: &Lua, state: &Rc<ServiceState>) -> mlua::Result<()> {
     let searchers: Table = package.get("searchers")?;
     // Before files, so that a module of the user's with the name of a builtin one does not stand in its way by accident.
     searchers.raw_insert(2, searcher(lua, state, core)?)?;
+    last_searcher::install(lua, &searchers)?;
     lua.globals().set("print", print(lua)?)
 }
 
@@ -311,11 +313,11 @@ const COLLECTED_WHEN_READY: usize = 256 << 10;
 /// A tick of `skynet.timeout`.
 const TICK: Duration = Duration::from_millis(10);
 
-/// Sets a timer: the session of its message. The number of ticks is not NaN.
-fn timeout(state: &ServiceState, ticks: f64) -> u32 {
+/// Sets a timer: the session of its message.
+fn timeout(state: &ServiceState, ticks: i64) -> u32 {
     let session = state.port.next_session();
-    let ticks = ticks.clamp(0.0, f64::from(u32::MAX));
-    if ticks < 1.0 {
+    let ticks = u32::try_from(ticks.max(0)).unwrap_or(u32::MAX);
+    if ticks == 0 {
         let me = state.port.id();
         let due = state
             .port
@@ -325,7 +327,7 @@ fn timeout(state: &ServiceState, ticks: f64) -> u32 {
             return session;
         }
     }
-    state.port.after(TICK.mul_f64(ticks), session);
+    state.port.after(TICK * ticks, session);
     session
 }
 
@@ -333,9 +335,11 @@ fn times(lua: &Lua, state: Rc<ServiceState>, name: &str) -> mlua::Result<Functio
     match name {
         "timeout" => lua.create_function(move |lua, ticks: Value| {
             let kind = ticks.type_name();
-            Ok(match lua.coerce_number(ticks)? {
-                Some(ticks) if ticks.is_nan() => refused("number has no integer representation"),
+            Ok(match lua.coerce_integer(ticks.clone())? {
                 Some(ticks) => accepted(Value::Integer(timeout(&state, ticks).into())),
+                None if lua.coerce_number(ticks)?.is_some() => {
+                    refused("number has no integer representation")
+                }
                 None => refused(format!("number expected, got {kind}")),
             })
         }),
@@ -370,8 +374,8 @@ fn process(lua: &Lua, state: Rc<ServiceState>, name: &str) -> mlua::Result<Funct
             },
         ),
         "getenv" => lua.create_function(move |_, name: String| Ok(state.process.variable(&name))),
-        "setenv" => lua.create_function(move |_, (name, value): (String, String)| {
-            Ok(state.process.set_variable(&name, &value))
+        "setenv" => lua.create_function(move |lua, (name, value): (String, String)| {
+            outcome(lua, state.process.set_variable(&name, &value))
         }),
         "memlimit" => lua.create_function(move |lua, bytes: usize| lua.set_memory_limit(bytes)),
         "mqlen" => lua.create_function(move |_, ()| Ok(state.port.waiting())),

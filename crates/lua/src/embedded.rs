@@ -45,7 +45,8 @@ impl Embedded {
         let mut process = Process::new(&options.run);
         process.embed(options.modules, options.sockets);
         for (name, value) in &options.variables {
-            process.set_variable(name, value);
+            // What the run says itself comes first.
+            let _ = process.set_variable(name, value);
         }
         let process = Arc::new(process);
         let (system, this_loop) = System::on_this_thread(SystemOptions {

@@ -22,10 +22,12 @@
 //! The modules, from top to bottom; none uses one above it:
 //!
 //! - `host`: runs the services of a process; `embedded`: on a thread of somebody else's
+//! - `sdk`: files for editors and C compilers
 //! - `hangup`: the signal to open the log again
 //! - `pid_file`: a process that leaves its terminal
 //! - `service`: a Lua state, and how it gets messages
 //! - `core`: the functions that the Lua modules stand on
+//! - `last_searcher`: modules in C, and older names of modules
 //! - `sending`: those of them that send
 //! - `native`: the modules that are written in Rust
 //! - `bson`: `bson`
@@ -73,6 +75,7 @@ mod host;
 #[cfg(any(test, fuzzing))]
 #[doc(hidden)]
 pub mod invariants;
+mod last_searcher;
 mod log_file;
 mod md5;
 mod module;
@@ -87,6 +90,7 @@ mod pid_file;
 mod plain;
 mod process;
 mod refused;
+mod sdk;
 mod sending;
 mod service;
 mod shared;
@@ -105,3 +109,4 @@ pub use foreign::{FIRST_FOREIGN_SOCKET, ForeignModule, ForeignSockets};
 pub use host::{Ended, run};
 pub use options::RunOptions;
 pub use plain::Plain;
+pub use sdk::write_sdk;

@@ -99,17 +99,28 @@ impl Process {
         environment.get(name).cloned()
     }
 
-    /// Sets a variable once. False if it has a value.
-    pub(crate) fn set_variable(&self, name: &str, value: &str) -> bool {
+    /// Sets a variable once.
+    ///
+    /// # Errors
+    /// It has a value, or there are too many.
+    pub(crate) fn set_variable(&self, name: &str, value: &str) -> Result<(), String> {
         let mut environment = self
             .environment
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
         if environment.contains_key(name) {
-            return false;
+            return Err(format!("Can't setenv exist key : {name}"));
+        }
+        if environment.len() >= MOST_VARIABLES {
+            return Err(format!("there are too many values (>{MOST_VARIABLES})"));
+        }
+        if name.len() + value.len() > LONGEST_VARIABLE {
+            return Err(format!(
+                "the value is too long (>{LONGEST_VARIABLE} bytes with its key)"
+            ));
         }
         environment.insert(name.to_owned(), value.to_owned());
-        true
+        Ok(())
     }
 
     /// What runs under a service's name.
@@ -135,6 +146,11 @@ impl Process {
         }
     }
 }
+
+/// The most values of `setenv` with those of the configuration. They stay as long as the process.
+const MOST_VARIABLES: usize = 16_384;
+/// The most bytes of one, with its name.
+const LONGEST_VARIABLE: usize = 64 << 10;
 
 /// The services that came with the program and answer while others do not return.
 const ALWAYS_THERE: &[&str] = &["console", "debug_console", "launcher", "service_mgr"];

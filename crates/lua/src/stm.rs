@@ -3,13 +3,13 @@
 use std::cell::RefCell;
 use std::rc::Rc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use mlua::{
     AnyUserData, Function, IntoLuaMulti, LightUserData, Lua, MetaMethod, MultiValue, Table,
 };
 use mlua::{UserData, UserDataFields, UserDataRegistry, Value};
-use moorline_actor::Payload;
+use moorline_actor::{Payload, ServiceId};
 use rustc_hash::FxHashMap;
 
 use crate::held::Held;
@@ -34,14 +34,75 @@ impl Cell {
 /// Cells on their way to readers: what `copy` gives out and `newcopy` takes, by the number that travels in a message.
 #[derive(Debug, Default)]
 struct Travelling {
-    cells: Mutex<FxHashMap<usize, Arc<Cell>>>,
+    copies: Mutex<Copies>,
     last: AtomicUsize,
+}
+
+#[derive(Debug, Default)]
+struct Copies {
+    /// Each with the service that made it.
+    cells: FxHashMap<usize, (ServiceId, Arc<Cell>)>,
+    /// How many each service has made.
+    made: FxHashMap<ServiceId, usize>,
 }
 
 /// The most of them. A copy that nobody takes stays as long as its writer, which ends with its service.
 const MOST_COPIES: usize = 65_536;
+/// The most of one service, so that it leaves room for others.
+const MOST_COPIES_OF_ONE: usize = 16_384;
 /// Numbers look like pointers: they are multiples of this.
 const STEP: usize = 16;
+
+impl Travelling {
+    fn copies(&self) -> MutexGuard<'_, Copies> {
+        self.copies.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Copies {
+    fn insert(&mut self, number: usize, service: ServiceId, cell: Arc<Cell>) -> Result<(), String> {
+        if self.is_full(service) {
+            // A reader of these would read nothing.
+            let cells = std::mem::take(&mut self.cells);
+            self.made.clear();
+            for (number, (service, cell)) in cells {
+                if cell.get().is_some() {
+                    *self.made.entry(service).or_default() += 1;
+                    self.cells.insert(number, (service, cell));
+                }
+            }
+        }
+        if self.cells.len() >= MOST_COPIES {
+            return Err(format!(
+                "there are too many copies (>{MOST_COPIES}) that no one reads"
+            ));
+        }
+        if self.is_full(service) {
+            return Err(format!(
+                "the service has too many copies (>{MOST_COPIES_OF_ONE}) that no one reads"
+            ));
+        }
+        *self.made.entry(service).or_default() += 1;
+        self.cells.insert(number, (service, cell));
+        Ok(())
+    }
+
+    fn is_full(&self, service: ServiceId) -> bool {
+        let made = self.made.get(&service).copied().unwrap_or_default();
+        self.cells.len() >= MOST_COPIES || made >= MOST_COPIES_OF_ONE
+    }
+
+    fn take(&mut self, number: usize) -> Option<Arc<Cell>> {
+        let (service, cell) = self.cells.remove(&number)?;
+        if let Some(made) = self.made.get_mut(&service) {
+            *made -= 1;
+            if *made == 0 {
+                self.made.remove(&service);
+            }
+        }
+        Some(cell)
+    }
+}
 
 struct StmWriter(Arc<Cell>, Rc<ServiceState>);
 
@@ -106,7 +167,7 @@ impl StmReader {
 pub(crate) fn module(lua: &Lua, state: &Rc<ServiceState>) -> mlua::Result<Table> {
     let travelling = state.process.commons.of::<Travelling>();
     let (sent, received) = (travelling.clone(), travelling);
-    let (writing, reading) = (state.clone(), state.clone());
+    let (writing, copying, reading) = (state.clone(), state.clone(), state.clone());
     let module = Module::new(lua)?
         .function("new", move |_, (message, _): (Value, Option<i64>)| {
             let message = taken(&writing, &message)?;
@@ -115,18 +176,10 @@ pub(crate) fn module(lua: &Lua, state: &Rc<ServiceState>) -> mlua::Result<Table>
         })?
         .function("copy", move |_, writer: AnyUserData| {
             let cell = writer.borrow::<StmWriter>()?.0.clone();
-            let mut cells = sent.cells.lock().unwrap_or_else(PoisonError::into_inner);
-            if cells.len() >= MOST_COPIES {
-                // A reader of these would read nothing.
-                cells.retain(|_, cell| cell.get().is_some());
-            }
-            if cells.len() >= MOST_COPIES {
-                return Err(failure(format!(
-                    "there are too many copies (>{MOST_COPIES}) that no one reads"
-                )));
-            }
             let number = sent.last.fetch_add(STEP, Ordering::Relaxed) + STEP;
-            cells.insert(number, cell);
+            let service = copying.port.id();
+            let inserted = sent.copies().insert(number, service, cell);
+            inserted.map_err(failure)?;
             let pointer = std::ptr::without_provenance_mut(number);
             Ok(Value::LightUserData(LightUserData(pointer)))
         })?
@@ -135,11 +188,7 @@ pub(crate) fn module(lua: &Lua, state: &Rc<ServiceState>) -> mlua::Result<Table>
                 Value::LightUserData(LightUserData(pointer)) => pointer.addr(),
                 _ => 0,
             };
-            let mut cells = received
-                .cells
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner);
-            let cell = cells.remove(&number);
+            let cell = received.copies().take(number);
             let cell = cell.ok_or_else(|| failure("the copy was taken before, or is none"))?;
             Ok(StmReader {
                 cell,

@@ -248,10 +248,14 @@ fn channels_that_ended_services_left_make_room() {
         local got
         local mine = multicast.new { dispatch = function(_, _, what) got = what end }
         mine:subscribe()
-        local hog = skynet.newservice 'hog'
-        local ok, err = pcall(multicast.new)
-        assert(not ok, 'there is no room')
-        assert(skynet.call(hog, 'lua') == 65535)
+        -- One service takes its share, and leaves room.
+        local hogs = { skynet.newservice 'hog' }
+        multicast.new():delete()
+        for i = 2, 4 do hogs[i] = skynet.newservice 'hog' end
+        assert(not pcall(multicast.new), 'there is no room')
+        for i = 1, 4 do
+            assert(skynet.call(hogs[i], 'lua') == (i < 4 and 16384 or 16383))
+        end
         repeat skynet.sleep(1) until pcall(multicast.new)
         mine:publish 'still there'
         while not got do skynet.sleep(1) end

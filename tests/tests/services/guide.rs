@@ -1,5 +1,6 @@
 //! The examples of the page "Coming from skynet": they stand there, and run here.
 
+use std::process::Command;
 use std::sync::Arc;
 
 use moorline_tests::{Client, Finish, Site, Wire};
@@ -14,8 +15,8 @@ fn blocks(language: &str) -> Vec<(String, String)> {
     let blocks = text.split(&begin).skip(1);
     let blocks = blocks.map(|rest| rest.split("\n```").next().unwrap_or_default());
     let named = blocks.map(|block| {
-        let (first, rest) = block.split_once('\n').expect("a block has a first line");
-        let name = first.trim_start_matches(['-', '#', ' ']);
+        let (first, rest) = block.split_once('\n').unwrap_or((block, ""));
+        let name = first.trim_start_matches(['-', '#', '/', ' ']);
         (name.to_owned(), rest.to_owned())
     });
     named.collect()
@@ -73,6 +74,29 @@ fn the_deployment_of_the_page_starts_beside_a_tree_of_skynets() {
     let finished = site.command(&["run", "--config", "etc/config"]).finish();
     let finished = finished.expect_success();
     assert!(finished.stdout.ends_with("hello\n"), "{finished:#?}");
+}
+
+#[test]
+fn the_module_in_c_of_the_page_is_built_as_it_says() {
+    let site = Site::new("moorline", "");
+    site.write("mine.c", block("c", "mine.c", 0));
+    site.write("luaclib/folder", "");
+    let commands = blocks("sh");
+    let (first, rest) = commands
+        .iter()
+        .find(|(first, _)| first.contains("--sdk"))
+        .expect("the page says how headers are written");
+    let words: Vec<&str> = first.split(' ').skip(1).collect();
+    site.command(&words).finish().expect_success();
+    let mut cc = Command::new("cc");
+    let cc = cc.args(rest.split(' ').skip(1));
+    cc.current_dir(site.path("")).finish().expect_success();
+    let main = "local skynet = require 'skynet'
+        skynet.start(function() print(require 'mine'.add(2, 3)) skynet.exit() end)";
+    site.write("main.lua", main);
+    let run = ["run", "--path", "luaclib/?.lua", "main.lua"];
+    let finished = site.command(&run).finish().expect_success();
+    assert_eq!(finished.stdout, "5\n");
 }
 
 #[test]

@@ -123,6 +123,12 @@ fn the_environment_is_set_once_and_shared() {
     passes(
         "skynet.setenv('answer', 42)
         assert(not pcall(skynet.setenv, 'answer', 43))
+        local ok, err = pcall(skynet.setenv, 'long', ('x'):rep(64 * 1024))
+        assert(not ok and err:find 'too long')
+        repeat
+            ok, err = pcall(skynet.setenv, 'key ' .. skynet.genid(), 1)
+        until not ok
+        assert(err:find 'too many values %(>16384%)', err)
         assert(skynet.call(skynet.newservice 'reader', 'lua', 'answer') == '42')
         assert(skynet.getenv 'nothing' == nil)
         assert(math.abs(skynet.time() - os.time()) < 5 and skynet.starttime() <= os.time())",

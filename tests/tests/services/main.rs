@@ -2,6 +2,7 @@
 
 mod answers;
 mod bson;
+mod c_modules;
 mod channels;
 mod configuration;
 mod consoles;

@@ -88,3 +88,41 @@ fn a_module_that_is_not_there_says_so() {
         &[],
     );
 }
+
+/// Scripts that were written before modules had `skynet.` in their names.
+#[test]
+fn modules_have_their_older_names_too() {
+    let own = "return 'a file of the user'";
+    passes(
+        "for _, name in ipairs {
+            'crypt', 'datacenter', 'dns', 'memory', 'mqueue', 'multicast', 'netpack', 'profile', 'sharedata', 'sharemap', 'snax',
+            'socketchannel', 'socketdriver', 'stm',
+        } do
+            assert(require(name) == require('skynet.' .. name), name)
+        end
+        assert(require 'socket' == 'a file of the user')
+        -- Also in a coroutine of a service, where modules may wait.
+        skynet.fork(function() assert(require 'skynet.socket'.open) end)
+        skynet.yield()",
+        &[("socket.lua", own)],
+    );
+}
+
+#[test]
+fn a_function_that_wraps_a_coroutine_closes_what_an_error_leaves_open() {
+    passes(
+        "local closed = 0
+        for _, module in ipairs { 'skynet.coroutine', 'skynet.profile' } do
+            local f = require(module).wrap(function()
+                local _ <close> = setmetatable({}, { __close = function() closed = closed + 1 end })
+                error 'inside'
+            end)
+            local ok, err = pcall(f)
+            assert(not ok and err:find 'inside', err)
+            ok, err = pcall(f)
+            assert(not ok and err:find 'dead', err)
+        end
+        assert(closed == 2)",
+        &[],
+    );
+}

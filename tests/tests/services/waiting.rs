@@ -91,13 +91,15 @@ fn a_time_that_is_no_number_is_refused_and_harms_no_one() {
         skynet.start(print)";
     passes(
         "for _, wait in ipairs { skynet.sleep, skynet.timeout } do
-            local ok, err = pcall(wait, 0/0, print)
-            assert(not ok and type(err) == 'string', err)
-            assert(err:find('number has no integer representation', 1, true), err)
-            ok, err = pcall(wait, {}, print)
+            for _, time in ipairs { 0/0, 1.5, math.huge, '0.5' } do
+                local ok, err = pcall(wait, time, print)
+                assert(not ok and type(err) == 'string', err)
+                assert(err:find('number has no integer representation', 1, true), err)
+            end
+            local ok, err = pcall(wait, {}, print)
             assert(not ok and err:find('number expected, got table', 1, true), err)
         end
-        assert(skynet.sleep(-1) == nil and skynet.sleep '1' == nil)
+        assert(skynet.sleep(-1) == nil and skynet.sleep '1' == nil and skynet.sleep(1.0) == nil)
         for i = 1, 3 do assert(not pcall(skynet.newservice, 'bad')) end
         for _, line in pairs(skynet.call('.launcher', 'lua', 'LIST')) do
             assert(not line:find('bad', 1, true), line)

@@ -4,11 +4,17 @@ local skynet = require "skynet"
 local core = require "moorline.core"
 
 local MOST_CHANNELS <const> = 65536
+-- The most of one service, so that it leaves room for others.
+local MOST_OF_ONE <const> = 16384
 local channels, count, last = {}, 0, 0
 local creators = {} -- by channel
+local created = {} -- by service: how many channels it has
 local COMMAND = {}
 
 local function remove(channel)
+	local creator = creators[channel]
+	local left = created[creator] - 1
+	created[creator] = left > 0 and left or nil
 	channels[channel], creators[channel], count = nil, nil, count - 1
 end
 
@@ -37,6 +43,11 @@ function COMMAND.NEW(source)
 	if count >= MOST_CHANNELS then
 		error("there are too many channels (>" .. MOST_CHANNELS .. "): delete those that are not used")
 	end
+	local own = (created[source] or 0) + 1
+	if own > MOST_OF_ONE then
+		error("the service has too many channels (>" .. MOST_OF_ONE .. "): delete those that are not used")
+	end
+	created[source] = own
 	last, count = last + 1, count + 1
 	channels[last], creators[last] = {}, source
 	return last

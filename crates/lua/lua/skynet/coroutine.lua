@@ -1,6 +1,6 @@
 -- Coroutines of a script's own, in which the functions of `skynet` that wait can be called: the resumer waits, too.
 
-local skynet = require "skynet"
+local wrap = require "moorline.wrap"
 
 local co_resume, co_yield, co_status = coroutine.resume, coroutine.yield, coroutine.status
 
@@ -56,18 +56,8 @@ function M.thread(co)
 	return thread or co, not thread
 end
 
-local function raise(ok, ...)
-	if ok then
-		return ...
-	end
-	error((...), 0)
-end
-
 function M.wrap(func)
-	local co = M.create(func)
-	return function(...)
-		return raise(M.resume(co, ...))
-	end
+	return wrap(M.resume, func)
 end
 
 return M

@@ -3,6 +3,7 @@
 
 local skynet = require "skynet"
 local core = require "moorline.core"
+local wrap = require "moorline.wrap"
 
 local hpc, co_resume, co_running = core.hpc, coroutine.resume, coroutine.running
 local profile = {}
@@ -24,19 +25,9 @@ function profile.resume(co, ...)
 	return paused(co, co_resume(co, ...))
 end
 
-local function raise(ok, ...)
-	if ok then
-		return ...
-	end
-	error((...), 0)
-end
-
 -- `coroutine.wrap`, with the time.
 function profile.wrap(f)
-	local co = coroutine.create(f)
-	return function(...)
-		return raise(profile.resume(co, ...))
-	end
+	return wrap(profile.resume, f)
 end
 
 function profile.start(co)

@@ -168,7 +168,6 @@ function server.start(conf)
 		end
 		gateserver.closeclient(fd)
 	end
-	handler.error = handler.disconnect
 
 	function handler.message(fd, msg, size)
 		local text, addr = netpack.tostring(msg, size), strangers[fd]

@@ -13,11 +13,14 @@ use super::output::warn;
 #[derive(Debug, Args)]
 pub(crate) struct RunArgs {
     /// The first service's script.
-    #[arg(value_name = "SCRIPT.lua", required_unless_present = "config")]
+    #[arg(value_name = "SCRIPT.lua", required_unless_present_any = ["config", "sdk"])]
     script: Option<PathBuf>,
     /// A configuration of skynet's: a Lua text that sets `start`, `luaservice`, `thread` and other keys. Paths in it start at the working directory.
     #[arg(long, value_name = "FILE", conflicts_with_all = ["script", "path", "loops", "arguments"])]
     config: Option<PathBuf>,
+    /// Runs nothing: writes the headers of Lua for modules in C to DIR/include, and definitions for the Lua language server to DIR/library.
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["script", "config", "path", "loops", "arguments"])]
+    sdk: Option<PathBuf>,
     /// Where services and modules are found, before the script's folder: patterns as in 'service/?.lua;lib/?.lua'.
     #[arg(long, value_name = "PATTERNS")]
     path: Option<String>,
@@ -31,6 +34,15 @@ pub(crate) struct RunArgs {
 
 /// Runs it. The exit code is 1 if the first service does not start, 2 if the configuration is wrong.
 pub(crate) fn run(args: RunArgs) -> ExitCode {
+    if let Some(folder) = &args.sdk {
+        return match moorline_lua::write_sdk(folder) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => {
+                warn(format_args!("error: {error}"));
+                ExitCode::FAILURE
+            }
+        };
+    }
     let options = match (&args.config, &args.script) {
         (Some(file), _) => RunOptions::from_configuration(file),
         (None, Some(script)) => {

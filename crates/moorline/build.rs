@@ -1,0 +1,9 @@
+//! Lets modules in C that scripts load find the functions of Lua in the program.
+
+fn main() {
+    println!("cargo::rerun-if-changed=build.rs");
+    // These names and no others: the linker keeps what it exports.
+    println!("cargo::rustc-link-arg-bin=moorline=-Wl,--export-dynamic-symbol=lua_*");
+    println!("cargo::rustc-link-arg-bin=moorline=-Wl,--export-dynamic-symbol=luaL_*");
+    println!("cargo::rustc-link-arg-bin=moorline=-Wl,--export-dynamic-symbol=luaopen_*");
+}
