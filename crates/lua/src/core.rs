@@ -197,7 +197,7 @@ fn services(lua: &Lua, state: Rc<ServiceState>, name: &str) -> mlua::Result<Func
         }),
         "ready" => lua.create_function(move |lua, ()| {
             // A small service that then waits keeps nothing of its start. A large one is not held up.
-            if lua.used_memory() < COLLECTED_WHEN_READY {
+            if state.memory.used() < COLLECTED_WHEN_READY {
                 lua.gc_collect()?;
             }
             state.port.ready();
@@ -377,7 +377,7 @@ fn process(lua: &Lua, state: Rc<ServiceState>, name: &str) -> mlua::Result<Funct
         "setenv" => lua.create_function(move |lua, (name, value): (String, String)| {
             outcome(lua, state.process.set_variable(&name, &value))
         }),
-        "memlimit" => lua.create_function(move |lua, bytes: usize| lua.set_memory_limit(bytes)),
+        "memlimit" => lua.create_function(move |_, bytes: usize| Ok(state.memory.set_limit(bytes))),
         "mqlen" => lua.create_function(move |_, ()| Ok(state.port.waiting())),
         _ => lua.create_function(move |_, what: String| {
             let count = |number: u64| Value::Integer(i64::try_from(number).unwrap_or(i64::MAX));

@@ -57,7 +57,7 @@
 //! - `log_file`: the log in a file
 //! - `outlet`: standard output, written by a thread of its own
 //! - `watches`: looks at services that do not return
-//! - `sys`: what mlua calls unsafe, and a look into a state that runs
+//! - `sys`: what mlua calls unsafe: a state and its memory, and a look into a state that runs
 
 #![deny(unsafe_code)]
 

@@ -13,7 +13,7 @@ use crate::plain::Plain;
 use crate::process::{Process, ServiceCode};
 use crate::socket_messages;
 use crate::state::{Program, RAW, ServiceState};
-use crate::sys::{MainThread, enter, new_state, note_coroutines};
+use crate::sys::{MainThread, OwnedState, enter, note_coroutines};
 use mlua::{Function, Lua, MultiValue, Table, Value};
 use moorline_actor::{Actor, Kind, Message, Payload, Port};
 
@@ -27,7 +27,7 @@ pub(crate) struct LuaService {
     state: Rc<ServiceState>,
     main: MainThread,
     // Dropped after what refers to it.
-    lua: Lua,
+    lua: OwnedState,
 }
 
 impl LuaService {
@@ -37,7 +37,7 @@ impl LuaService {
         process: Arc<Process>,
         program: &Program,
     ) -> Result<Box<dyn Actor>, String> {
-        let lua = new_state();
+        let lua = OwnedState::new(process.memory_limit).map_err(|error| error.to_string())?;
         let main = note_coroutines(&lua).map_err(|error| error.to_string())?;
         process.watches.add_thread(log_look);
         let mut unpacked = Box::new([false; 256]);
@@ -45,6 +45,7 @@ impl LuaService {
         let state = Rc::new(ServiceState {
             port,
             process,
+            memory: lua.memory().clone(),
             held: RefCell::default(),
             dispatch: OnceCell::new(),
             unpacked: RefCell::new(unpacked),
@@ -56,7 +57,6 @@ impl LuaService {
             start: LuaService::start,
             is_first: matches!(program, Program::Script { is_first: true, .. }),
         });
-        let _ = lua.set_memory_limit(state.process.memory_limit);
         state.process.services.add(state.port.id(), program.line());
         // From here on its end removes it from the list of services, also if a panic ends it.
         let this = Self { state, main, lua };

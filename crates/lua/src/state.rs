@@ -1,6 +1,7 @@
 //! What the functions of a service's state share.
 
 use std::cell::{Cell, OnceCell, RefCell};
+use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -12,6 +13,7 @@ use crate::held::Held;
 use crate::output::{self, error_text};
 use crate::process::Process;
 use crate::socket::{ServiceSockets, SocketPlace};
+use crate::sys::StateMemory;
 
 /// Added to a kind whose message is not unpacked.
 pub(crate) const RAW: i64 = 256;
@@ -20,6 +22,7 @@ pub(crate) const RAW: i64 = 256;
 pub(crate) struct ServiceState {
     pub(crate) port: Port,
     pub(crate) process: Arc<Process>,
+    pub(crate) memory: Rc<StateMemory>,
     pub(crate) held: RefCell<Held>,
     /// What `skynet.start` gave.
     pub(crate) dispatch: OnceCell<Function>,

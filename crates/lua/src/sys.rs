@@ -1,5 +1,5 @@
-//! What mlua offers as unsafe only: a Lua state with the `debug` library, and a descriptor by its number, as scripts expect them, and a
-//! look into a state that does not return.
+//! What mlua offers as unsafe only: a Lua state with the `debug` library and memory of our own, and a descriptor by its number, as scripts
+//! expect them, and a look into a state that does not return.
 //!
 //! A thread is asked to look by a signal. Its handler runs on the thread itself, wherever that is, and does only what Lua's manual allows
 //! there: it sets a hook. Lua calls the hook before its next instruction, where everything is allowed. The hook belongs to one coroutine,
@@ -16,14 +16,14 @@ use std::ptr::null_mut;
 use std::sync::LazyLock;
 use std::sync::atomic::{AtomicPtr, AtomicU8, AtomicU32, AtomicU64, Ordering, compiler_fence};
 
-use mlua::{Lua, LuaOptions, StdLib, Table, ffi, lua_State};
+use mlua::{Table, ffi, lua_State};
 
-/// A state with all standard libraries.
-pub(crate) fn new_state() -> Lua {
-    // SAFETY: a script could break the state by `debug` (`debug.setmetatable` and `debug.upvaluejoin` of what Rust made) or by a C module.
-    // A script is code of the operator's, as a C module is: it may do what the process may. Nothing is shared with another state.
-    unsafe { Lua::unsafe_new_with(StdLib::ALL, LuaOptions::new().catch_rust_panics(true)) }
-}
+mod memory;
+mod owned_state;
+mod pool;
+
+pub(crate) use memory::StateMemory;
+pub(crate) use owned_state::OwnedState;
 
 /// A duplicate of the descriptor with a number.
 ///
@@ -47,22 +47,13 @@ pub(crate) struct MainThread(*mut lua_State);
 ///
 /// # Errors
 /// There is no memory.
-pub(crate) fn note_coroutines(lua: &Lua) -> mlua::Result<MainThread> {
+pub(crate) fn note_coroutines(lua: &OwnedState) -> mlua::Result<MainThread> {
     let library: Table = lua.globals().get("coroutine")?;
     // SAFETY: both keep to the stack that Lua gives them, as is said there.
     let (resume, wrap) = unsafe { (lua.create_c_function(resume)?, lua.create_c_function(wrap)?) };
     library.raw_set("resume", resume)?;
     library.raw_set("wrap", wrap)?;
-    let mut main = null_mut();
-    // SAFETY: a look at the registry, which leaves the stack as it was. There is room for one value.
-    unsafe {
-        lua.exec_raw::<()>((), |state| {
-            ffi::lua_rawgeti(state, ffi::LUA_REGISTRYINDEX, ffi::LUA_RIDX_MAINTHREAD);
-            main = ffi::lua_tothread(state, -1);
-            ffi::lua_pop(state, 1);
-        })?;
-    }
-    Ok(MainThread(main))
+    Ok(MainThread(lua.main()))
 }
 
 /// What a thread that runs Lua states does at the moment, for other threads.
