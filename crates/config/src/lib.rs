@@ -116,7 +116,7 @@ pub use peer_check::{Check, CheckKind, Exchange};
 pub use peer_tls::PeerTls;
 pub use preread::Preread;
 pub use process::CONTROL_SOCKET;
-pub use proxies::{ForwardedHeader, Network, Proxies};
+pub use proxies::{AnnouncedConnections, ForwardedHeader, Network, Proxies};
 pub use proxy_version::ProxyVersion;
 pub use rate::{BadRate, Rates, parse_rate};
 pub use request::{Origins, Pattern, RequestRules, is_subprotocol, is_token};

@@ -23,10 +23,8 @@ pub struct Proxies {
     pub trusts_unix: bool,
     /// The header in which they name their clients.
     pub header: ForwardedHeader,
-    /// Each connection begins with the header of the PROXY protocol.
-    pub protocol: bool,
-    /// Also those of proxies that are not believed: their header is read, and names nobody.
-    pub reads_all: bool,
+    /// Which connections begin with the header of the PROXY protocol.
+    pub announced: AnnouncedConnections,
 }
 
 impl Proxies {
@@ -35,6 +33,27 @@ impl Proxies {
         let address = address.to_canonical();
         self.trusted.iter().any(|it| it.contains(address))
             || self.hosts.iter().any(|it| it.has(address))
+    }
+}
+
+/// Which connections begin with the header of the PROXY protocol.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum AnnouncedConnections {
+    /// None.
+    #[default]
+    None,
+    /// Those of trusted proxies, and there are no others: they are refused.
+    OnlyTrusted,
+    /// Those of trusted proxies. Others come from clients.
+    Trusted,
+    /// All. The headers of proxies that are not trusted are read, and name nobody.
+    All,
+}
+
+impl AnnouncedConnections {
+    /// Whether there are any.
+    pub fn are_some(self) -> bool {
+        self != Self::None
     }
 }
 
@@ -131,24 +150,28 @@ pub(super) fn proxies(
     let protocol = section.read("proxy_protocol", |field| protocol(&field));
     // Without the address it is unknown which of them belong.
     let address = address.ok_or(Reported)?;
-    let (trusted, header, protocol) = (trusted?, header?, protocol?.unwrap_or_default());
-    let (protocol, reads_all) = (protocol != Protocol::Off, protocol == Protocol::FromAll);
+    let (trusted, header, announced) = (trusted?, header?, protocol?.unwrap_or_default());
     let TrustedProxies {
         networks,
         hosts,
         has_unix,
     } = trusted.unwrap_or_default();
     let trusts_none = networks.is_empty() && hosts.is_empty() && !has_unix;
-    if protocol && trusts_none && !reads_all {
+    let problem = match announced {
+        AnnouncedConnections::OnlyTrusted => Some("nobody could connect"),
+        AnnouncedConnections::Trusted => Some("no connection has a header"),
+        AnnouncedConnections::None | AnnouncedConnections::All => None,
+    };
+    if let Some(problem) = problem.filter(|_| trusts_none) {
         return Err(section.report.error(
             section.place("proxy_protocol"),
-            "`proxy_protocol` without `trusted_proxies`: nobody could connect",
+            format!("`proxy_protocol` without `trusted_proxies`: {problem}"),
             r#"write trusted_proxies = ["10.0.0.0/8"] with the addresses of your proxies, or proxy_protocol = "any""#,
         ));
     }
     if !is_http(address) {
         section.refuse_keys(&["forwarded_header"], "belongs to http:// listeners")?;
-        if !protocol {
+        if !announced.are_some() {
             section.refuse_keys(
                 &["trusted_proxies"],
                 "has no effect without `proxy_protocol`: only requests of HTTP have headers",
@@ -165,28 +188,20 @@ pub(super) fn proxies(
         hosts,
         trusts_unix: has_unix,
         header: header.unwrap_or_default(),
-        protocol,
-        reads_all,
+        announced,
     })
 }
 
-/// Whose connections begin with the header of the PROXY protocol.
-#[derive(Clone, Copy, Default, PartialEq, Eq)]
-enum Protocol {
-    #[default]
-    Off,
-    /// Those of proxies that are believed. Others are refused.
-    FromTrusted,
-    FromAll,
-}
-
-fn protocol(field: &Field<'_>) -> Result<Protocol, Reported> {
+fn protocol(field: &Field<'_>) -> Result<AnnouncedConnections, Reported> {
     if field.is_text() {
-        return field.choice(&[("any", Protocol::FromAll)]);
+        return field.choice(&[
+            ("any", AnnouncedConnections::All),
+            ("trusted", AnnouncedConnections::Trusted),
+        ]);
     }
     Ok(match field.flag()? {
-        true => Protocol::FromTrusted,
-        false => Protocol::Off,
+        true => AnnouncedConnections::OnlyTrusted,
+        false => AnnouncedConnections::None,
     })
 }
 

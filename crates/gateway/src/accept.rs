@@ -35,7 +35,7 @@ use crate::session::{
 use crate::shared::admission::Counted;
 use crate::timeouts::{watch_handshake, watch_idle, watch_turned_away};
 use crate::tools::Tools;
-use moorline_config::{Listener, Proxies};
+use moorline_config::{AnnouncedConnections, Listener};
 use moorline_process::open_files;
 use moorline_protocol::control::{Limit, LoopCounter};
 use moorline_protocol::wire::{CloseReason, Peer};
@@ -161,18 +161,23 @@ impl Loop {
         let settings = cx.listener(listener);
         let proxies = &settings.proxies;
         let is_of_proxy = trusts(proxies, &peer);
-        if proxies.protocol && !is_of_proxy && !proxies.reads_all {
-            self.refuse_untrusted(listener, &peer, &socket);
-            return;
-        }
-        if !proxies.protocol && !is_allowed(settings, &peer) {
+        let is_announced = match proxies.announced {
+            AnnouncedConnections::None => false,
+            AnnouncedConnections::OnlyTrusted if !is_of_proxy => {
+                self.refuse_untrusted(listener, &peer, &socket);
+                return;
+            }
+            AnnouncedConnections::OnlyTrusted | AnnouncedConnections::All => true,
+            AnnouncedConnections::Trusted => is_of_proxy,
+        };
+        if !is_announced && !is_allowed(settings, &peer) {
             let newcomer = self
                 .relays
                 .newcomer((listener, &peer), &socket, &self.tools.cx);
             note_denied(&newcomer, &mut self.tools);
             return;
         }
-        let counted = match proxies.protocol || (settings.is_http() && is_of_proxy) {
+        let counted = match is_announced || (settings.is_http() && is_of_proxy) {
             true => Counted::ForProxy,
             false => Counted::ADMITTED,
         };
@@ -448,20 +453,19 @@ impl Loop {
 /// A connection was accepted by rules that hold no more, and cannot go on by the new ones.
 struct Outdated;
 
-/// Whether the header of a proxy at this address is read.
-fn reads_header(proxies: &Proxies, peer: &Peer) -> bool {
-    proxies.reads_all || trusts(proxies, peer)
-}
-
 /// Whether the header of the PROXY protocol begins a connection. The loops do not switch at the same time: it may have been
 /// accepted by an earlier configuration.
 fn is_announced(settings: &Listener, peer: &Peer, counted: Counted) -> Result<bool, Outdated> {
     let is_for_proxy = counted == Counted::ForProxy;
-    match settings.proxies.protocol {
-        true if is_for_proxy && reads_header(&settings.proxies, peer) => Ok(true),
-        true => Err(Outdated),
+    match settings.proxies.announced {
+        AnnouncedConnections::All if is_for_proxy => Ok(true),
+        AnnouncedConnections::OnlyTrusted if is_for_proxy && trusts(&settings.proxies, peer) => {
+            Ok(true)
+        }
+        AnnouncedConnections::All | AnnouncedConnections::OnlyTrusted => Err(Outdated),
+        AnnouncedConnections::Trusted => Ok(is_for_proxy),
         // Without HTTP only that header is a reason to wait for the client's address.
-        false => Ok(is_for_proxy && !settings.is_http()),
+        AnnouncedConnections::None => Ok(is_for_proxy && !settings.is_http()),
     }
 }
 

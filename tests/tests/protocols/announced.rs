@@ -221,6 +221,46 @@ fn only_trusted_proxies_may_connect() {
 }
 
 #[test]
+fn clients_and_trusted_proxies_may_share_a_listener() {
+    let config = CONFIG
+        .replace("proxy_protocol = true", "proxy_protocol = \"trusted\"")
+        .replace("127.0.0.0/8", "127.0.0.2")
+        .replace("[\"127.0.0.1\"]", "[\"127.0.0.2\"]");
+    let engine = Engine::start("probe", &config);
+    let of_proxy = |listener: usize, number: u8| {
+        let wire = if listener == 0 {
+            Wire::LENGTH
+        } else {
+            Wire::Raw
+        };
+        let mut client = Client::connect_from(&engine, listener, wire, [127, 0, 0, 2]);
+        let header = binary(1, [192, 0, 2, number], &[]);
+        client.send_bytes(&header).expect("it is taken");
+        client
+    };
+    let mut direct = Client::connect(&engine, 0, Wire::LENGTH);
+    let own = format!("127.0.0.1:{}", direct.port());
+    assert_eq!(direct.ask("peer"), own);
+    assert_eq!(of_proxy(0, 7).ask("peer"), "192.0.2.7:4711");
+    // Limits count clients, whichever way they come.
+    let _two = [8, 8].map(|number| of_proxy(0, number));
+    let _second = Client::connect(&engine, 0, Wire::LENGTH).ask("peer");
+    let mut third = Client::connect(&engine, 0, Wire::LENGTH);
+    assert!(third.receive_bytes_to_end().is_empty());
+    assert_eq!(of_proxy(0, 9).ask("peer"), "192.0.2.9:4711");
+    // What a client writes itself is no header: as a length it is too much.
+    let mut liar = Client::connect_from(&engine, 0, Wire::Raw, [127, 0, 0, 3]);
+    let _ = liar.send_bytes(LINE.as_bytes());
+    assert!(liar.receive_bytes_to_end().is_empty());
+    for mut client in [of_proxy(1, 7), Client::connect(&engine, 1, Wire::Raw)] {
+        let head = client.shake_hands("/ws").expect("an answer");
+        assert!(head.starts_with("HTTP/1.1 101 "), "{head}");
+    }
+    engine.reload().expect_success();
+    assert_eq!(direct.ask("peer"), own);
+}
+
+#[test]
 fn the_limit_for_one_address_counts_the_client() {
     let engine = Engine::start("probe", CONFIG);
     let named = |number: u8| binary(1, [192, 0, 2, number], &[]);

@@ -363,13 +363,13 @@ pub(super) const LISTEN: SectionReference = SectionReference {
         ),
         key(
             "proxy_protocol",
-            "`true`, `false` or `\"any\"`",
+            "`true`, `false`, `\"trusted\"` or `\"any\"`",
             Value("false"),
             "true",
             NewConnections,
             "Each connection begins with a header of the PROXY protocol (version 1 or 2, at most 4096 bytes) that names the \
-             client, before TLS. It must come within `handshake_timeout`. Only `trusted_proxies` can connect then; with `\"any\"` \
-             others can, too, and their headers are read and not believed. A proxy that speaks for itself (`LOCAL`) or knows no address of its client (`UNKNOWN`, `UNSPEC`, `AF_UNIX`) is the peer; the \
+             client, before TLS. It must come within `handshake_timeout`. Only `trusted_proxies` can connect then. With `\"trusted\"` \
+             others connect without a header; with `\"any\"` others send one, too, and it is read and not believed. A proxy that speaks for itself (`LOCAL`) or knows no address of its client (`UNKNOWN`, `UNSPEC`, `AF_UNIX`) is the peer; the \
              headers of a client without an address are ignored.",
         ),
         key(

@@ -1,6 +1,6 @@
 //! What the rules of a frontend become: `access`, `upstream`, and `preread`.
 
-use super::acl::Acls;
+use super::acl::{Acls, Subject};
 use super::bases::Bases;
 use super::bind::proxied;
 use super::client_rules::{Stage, access};
@@ -64,7 +64,7 @@ pub(super) fn rules(
     })
 }
 
-/// `tcp-request connection expect-proxy layer4`: as `accept-proxy` of each `bind`.
+/// `tcp-request connection expect-proxy layer4`: as `accept-proxy` of each `bind`, or for the clients that it names.
 fn expected_proxies(
     proxy: Proxy<'_>,
     acls: &mut Acls<'_>,
@@ -77,12 +77,25 @@ fn expected_proxies(
     if line.word(3) != "layer4" {
         return Err(line.refuse(report, "is imported with `expect-proxy layer4` only"));
     }
-    if !condition(line, &line.words[4..], acls, report)?.is_always() {
-        let why = "expects a header of some clients: a listener of Moorline expects one of all or none, so write a `bind` and a \
-                   frontend of their own for these";
+    let condition = condition(line, &line.words[4..], acls, report)?;
+    if condition.is_always() {
+        return Ok(proxied(line).into());
+    }
+    let tests = condition.any().unwrap_or_default();
+    let tests: Vec<_> = tests.into_iter().map(|test| &acls.tests[test]).collect();
+    if tests.is_empty() || tests.iter().any(|test| test.subject != Subject::Client) {
+        let why = "expects a header of some clients: it is imported with `if` and `src` only";
         return Err(line.refuse(report, why));
     }
-    Ok(proxied(line).into())
+    let networks = tests.iter().flat_map(|test| &test.keys).map(Value::text);
+    Ok(vec![
+        Entry::new("proxy_protocol", Value::text("trusted"), &line.place),
+        Entry::new(
+            "trusted_proxies",
+            Value::List(networks.collect()),
+            &line.place,
+        ),
+    ])
 }
 
 /// Refuses rules of connections that are of a proxy's address, while `access` is of the client's.

@@ -150,6 +150,11 @@ fn a_header_that_a_rule_expects_is_expected_by_the_listener() {
         both(" tcp-request connection expect-proxy layer4 if TRUE", ""),
         keys
     );
+    let some = "expect-proxy layer4 if { src 10.0.0.0/8 } or { src 192.0.2.1 ::1 }";
+    assert_eq!(
+        both(&format!(" tcp-request connection {some}"), ""),
+        "proxy_protocol = \"trusted\"\ntrusted_proxies = [\"10.0.0.0/8\", \"192.0.2.1\", \"::1\"]"
+    );
     let of = "`tcp-request connection`";
     for (lines, expected) in [
         (
@@ -157,9 +162,9 @@ fn a_header_that_a_rule_expects_is_expected_by_the_listener() {
             format!("{of} is imported with `expect-proxy layer4` only"),
         ),
         (
-            "expect-proxy layer4 if { src 10.0.0.1 }",
+            "expect-proxy layer4 unless { src 10.0.0.1 }",
             format!(
-                "{of} expects a header of some clients: a listener of Moorline expects one of all or none, so write a `bind` and a frontend of their own for these"
+                "{of} expects a header of some clients: it is imported with `if` and `src` only"
             ),
         ),
         (
