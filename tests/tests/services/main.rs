@@ -8,6 +8,7 @@ mod configuration;
 mod consoles;
 mod coverage;
 mod crypt;
+mod definitions;
 mod deployment;
 mod gates;
 mod gateway_gates;

@@ -1,0 +1,4 @@
+---@meta client.crypt
+
+---As `skynet.crypt`.
+return require "skynet.crypt"
