@@ -21,7 +21,8 @@ pub struct Outsider {
 
 impl Outsider {
     /// Starts a program with a configuration in which `PORT0`, `PORT1` … stand for free ports, and `FOLDER` for the site's.
-    /// The path of the configuration is its last argument. It accepts on all ports when this returns.
+    /// The path of the configuration is its last argument, or the end of it if that ends with `=`. It accepts on all ports when this
+    /// returns.
     pub fn start(
         site: &Arc<Site>,
         program: &str,
@@ -44,8 +45,11 @@ impl Outsider {
         site.write(&name, config);
         drop(free);
         let path = site.path(&name).display().to_string();
-        let arguments = arguments.iter().map(|it| (*it).to_owned());
-        let arguments: Vec<String> = arguments.chain([path]).collect();
+        let mut arguments: Vec<String> = arguments.iter().map(|it| (*it).to_owned()).collect();
+        match arguments.last_mut() {
+            Some(last) if last.ends_with('=') => last.push_str(&path),
+            _ => arguments.push(path),
+        }
         let outsider = Self {
             child: spawn(program, &arguments),
             program: program.to_owned(),

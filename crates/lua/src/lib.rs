@@ -33,6 +33,7 @@
 //! - `bson`: `bson`
 //! - `crypt`: `skynet.crypt`
 //! - `md5`: `md5`
+//! - `secrets`: what drivers of databases prove passwords with
 //! - `refused`: functions that cannot work here
 //! - `shared`: `skynet.sharedata.core`
 //! - `stm`: `skynet.stm`
@@ -91,6 +92,7 @@ mod plain;
 mod process;
 mod refused;
 mod sdk;
+mod secrets;
 mod sending;
 mod service;
 mod shared;

@@ -5,7 +5,7 @@ use std::rc::Rc;
 use mlua::{Lua, Table};
 
 use crate::state::ServiceState;
-use crate::{bson, crypt, md5, refused, shared, sproto, stm};
+use crate::{bson, crypt, md5, refused, secrets, shared, sproto, stm};
 
 /// The table of a module with this name, or none.
 pub(crate) fn module(
@@ -17,6 +17,7 @@ pub(crate) fn module(
         "bson" => bson::module(lua),
         "skynet.crypt" | "client.crypt" => crypt::module(lua),
         "md5" | "md5.core" => md5::module(lua),
+        "moorline.secrets" => secrets::module(lua),
         "skynet.sharedata.core" => shared::module(lua, state),
         "skynet.stm" => stm::module(lua, state),
         "sproto.core" => sproto::module(lua, state),

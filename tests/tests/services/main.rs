@@ -22,6 +22,7 @@ mod logins;
 mod looking;
 mod messages;
 mod modules;
+mod mysql;
 mod names;
 mod redis;
 mod script;
