@@ -8,6 +8,11 @@ local take_job, run, wait_for, current = inner.take_job, inner.run, inner.wait_f
 local co_yield, co_running, traceback = coroutine.yield, coroutine.running, debug.traceback
 local RAW <const> = 256
 
+-- Kinds of messages.
+skynet.PTYPE_TEXT, skynet.PTYPE_RESPONSE, skynet.PTYPE_MULTICAST, skynet.PTYPE_CLIENT, skynet.PTYPE_SYSTEM = 0, 1, 2, 3, 4
+skynet.PTYPE_HARBOR, skynet.PTYPE_SOCKET, skynet.PTYPE_ERROR, skynet.PTYPE_QUEUE, skynet.PTYPE_DEBUG = 5, 6, 7, 8, 9
+skynet.PTYPE_LUA, skynet.PTYPE_SNAX, skynet.PTYPE_TRACE = 10, 11, 12
+
 -- For modules that have coroutines wait.
 core.inner = inner
 

@@ -9,12 +9,7 @@ local core = ...
 local co_create, co_resume, co_yield = coroutine.create, coroutine.resume, coroutine.yield
 local RESPONSE <const>, ERROR <const>, LUA <const>, RAW <const> = 1, 7, 10, 256
 
-local skynet = {
-	PTYPE_TEXT = 0, PTYPE_RESPONSE = 1, PTYPE_MULTICAST = 2, PTYPE_CLIENT = 3, PTYPE_SYSTEM = 4, PTYPE_HARBOR = 5,
-	PTYPE_SOCKET = 6, PTYPE_ERROR = 7, PTYPE_QUEUE = 8, PTYPE_DEBUG = 9, PTYPE_LUA = 10, PTYPE_SNAX = 11, PTYPE_TRACE = 12,
-}
-
-local proto = {}
+local skynet, proto = {}, {}
 local waiting, timers, sleeping, pool = {}, {}, {}, {}
 local queues = { forks = {}, woken = {}, busy = false, done = 0 }
 local current
@@ -195,10 +190,10 @@ inner.dispatch = dispatch
 function inner.start(how, func)
 	core.start(how)
 	timers[core.timeout(0)] = function()
+		local inits = inner.inits
+		inner.inits = nil
 		inner.starting = current.co
 		local ok, err = xpcall(function()
-			local inits = inner.inits
-			inner.inits = nil
 			for _, init in ipairs(inits) do
 				init()
 			end
@@ -243,21 +238,17 @@ local function load_rest()
 	end
 end
 
-setmetatable(skynet, {
-	__index = function(_, name)
+local lazy = {
+	__index = function(part, name)
 		load_rest()
-		return skynet[name]
+		return part[name]
 	end,
-	__pairs = function()
+	__pairs = function(part)
 		load_rest()
-		return pairs(skynet)
+		return pairs(part)
 	end,
-})
-setmetatable(inner, {
-	__index = function(_, name)
-		load_rest()
-		return inner[name]
-	end,
-})
+}
+setmetatable(skynet, lazy)
+setmetatable(inner, lazy)
 
 return skynet

@@ -1,9 +1,10 @@
 //! The modules and services that come with the program.
 
-use std::sync::OnceLock;
+use std::sync::{LazyLock, OnceLock};
 
-use mlua::chunk::ChunkMode;
 use mlua::{Function, Lua};
+
+use crate::sys::{Compiled, load_static};
 
 /// A Lua text that is compiled once for the process.
 #[derive(Debug)]
@@ -12,7 +13,7 @@ pub(crate) struct Builtin {
     text: &'static str,
     /// The process ends when only such services are left.
     is_daemon: bool,
-    compiled: OnceLock<Vec<u8>>,
+    compiled: OnceLock<Compiled>,
 }
 
 /// All of them.
@@ -145,6 +146,12 @@ fn network_modules() -> Vec<Builtin> {
 }
 
 impl Builtins {
+    /// Those of the process.
+    pub(crate) fn shared() -> &'static Self {
+        static SHARED: LazyLock<Builtins> = LazyLock::new(Builtins::default);
+        &SHARED
+    }
+
     /// A module but `skynet` itself.
     pub(crate) fn module(&self, name: &str) -> Option<&Builtin> {
         self.modules.iter().find(|module| module.name == name)
@@ -233,20 +240,16 @@ impl Builtin {
     }
 
     /// Its function in a state.
-    pub(crate) fn load(&self, lua: &Lua) -> mlua::Result<Function> {
+    pub(crate) fn load(&'static self, lua: &Lua) -> mlua::Result<Function> {
         if let Some(compiled) = self.compiled.get() {
-            return lua
-                .load(compiled)
-                .set_name(format!("={}", self.name))
-                .set_mode(ChunkMode::Binary)
-                .into_function();
+            return load_static(lua, compiled);
         }
-        let function = lua
-            .load(self.text)
-            .set_name(format!("={}", self.name))
-            .into_function()?;
+        let name = format!("={}", self.name);
+        let function = lua.load(self.text).set_name(&name).into_function()?;
         // Without lines, which no script's author looks for here, and which are a third of it.
-        self.compiled.get_or_init(|| function.dump(true));
-        Ok(function)
+        let compiled = self
+            .compiled
+            .get_or_init(|| Compiled::new(&function, &name, false));
+        load_static(lua, compiled)
     }
 }

@@ -178,11 +178,11 @@ fn messages(lua: &Lua, state: Rc<ServiceState>, name: &str) -> mlua::Result<Func
             Ok(())
         }),
         "keeps" => lua.create_function(move |_, kind: u8| {
-            state.kept.borrow_mut().insert(kind);
+            state.kept.set(kind, true);
             Ok(())
         }),
         _ => lua.create_function(move |_, (kind, is_unpacked): (u8, bool)| {
-            state.unpacked.borrow_mut()[usize::from(kind)] = is_unpacked;
+            state.unpacked.set(kind, is_unpacked);
             Ok(())
         }),
     }

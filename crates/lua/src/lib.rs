@@ -48,8 +48,10 @@
 //! - `socket`: the sockets of services
 //! - `packets`: packets in what sockets receive
 //! - `builtin`: the modules that come with the program; `foreign`: those of a program that embeds the services
+//! - `scripts`: the scripts of services, compiled
 //! - `options`: what runs, and how
 //! - `configuration`: the files that say so
+//! - `kinds`: a set of kinds of messages
 //! - `held`: messages that a script holds
 //! - `plain`: values that code without a state makes and reads
 //! - `invariants`: what holds for any packed values
@@ -76,6 +78,7 @@ mod host;
 #[cfg(any(test, fuzzing))]
 #[doc(hidden)]
 pub mod invariants;
+mod kinds;
 mod last_searcher;
 mod log_file;
 mod md5;
@@ -91,6 +94,7 @@ mod pid_file;
 mod plain;
 mod process;
 mod refused;
+mod scripts;
 mod sdk;
 mod secrets;
 mod sending;

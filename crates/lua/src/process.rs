@@ -14,6 +14,7 @@ use crate::builtin::{Builtin, Builtins};
 use crate::commons::Commons;
 use crate::foreign::{FIRST_FOREIGN_SOCKET, ForeignModule, ForeignSockets};
 use crate::options::RunOptions;
+use crate::scripts::Scripts;
 use crate::socket::SocketRegistry;
 use crate::watches::Watches;
 
@@ -31,7 +32,8 @@ pub(crate) struct Process {
     pub(crate) loader: Option<String>,
     /// Values of `getenv`.
     environment: Mutex<FxHashMap<String, String>>,
-    pub(crate) builtins: Builtins,
+    pub(crate) builtins: &'static Builtins,
+    pub(crate) scripts: Scripts,
     /// Modules of the program that embeds the services.
     pub(crate) foreign: Vec<ForeignModule>,
     foreign_sockets: Option<ForeignSockets>,
@@ -62,7 +64,8 @@ impl Process {
             preload: options.preload.clone(),
             loader: options.loader.clone(),
             environment: Mutex::new(options.environment.clone().into_iter().collect()),
-            builtins: Builtins::default(),
+            builtins: Builtins::shared(),
+            scripts: Scripts::default(),
             foreign: Vec::new(),
             foreign_sockets: None,
             services: Services::default(),
@@ -167,7 +170,7 @@ pub(crate) enum ServiceCode<'a> {
     /// A script, and the pattern that named it.
     File(PathBuf, &'a str),
     /// What came with the program. A script of the user's with its name comes first, the one of skynet's own tree does not.
-    Builtin(&'a Builtin),
+    Builtin(&'static Builtin),
 }
 
 /// Whether a service lies in the folder `service` of skynet's tree: the folder `lualib` beside it has skynet's main module.

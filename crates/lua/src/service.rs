@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use crate::builtin::Builtin;
 use crate::core;
+use crate::kinds::Kinds;
 use crate::output::{error_text, log_look};
 use crate::pack::{PackError, unpack};
 use crate::plain::Plain;
@@ -40,16 +41,16 @@ impl LuaService {
         let lua = OwnedState::new(process.memory_limit).map_err(|error| error.to_string())?;
         let main = note_coroutines(&lua).map_err(|error| error.to_string())?;
         process.watches.add_thread(log_look);
-        let mut unpacked = Box::new([false; 256]);
-        unpacked[usize::from(LUA)] = true;
+        let unpacked = Kinds::default();
+        unpacked.set(LUA, true);
         let state = Rc::new(ServiceState {
             port,
             process,
             memory: lua.memory().clone(),
             held: RefCell::default(),
             dispatch: OnceCell::new(),
-            unpacked: RefCell::new(unpacked),
-            kept: RefCell::default(),
+            unpacked,
+            kept: Kinds::default(),
             raw_calls: RefCell::default(),
             size: Cell::new(0),
             sockets: RefCell::default(),
@@ -105,7 +106,7 @@ impl LuaService {
                 true
             }
             Kind::RESPONSE => !self.is_raw(session),
-            Kind(kind) => self.state.unpacked.borrow()[usize::from(kind)],
+            Kind(kind) => self.state.unpacked.has(kind),
         }
     }
 
@@ -171,7 +172,7 @@ impl Actor for LuaService {
             caller,
             (head.0 + RAW, head.1, head.2, pointer.clone(), size),
         );
-        let is_kept = self.state.kept.borrow().contains(&kind.0);
+        let is_kept = self.state.kept.has(kind.0);
         let mut held = self.state.held.borrow_mut();
         if !is_kept || held.is_above(self.state.process.memory_limit) {
             held.release(&pointer);
@@ -180,7 +181,7 @@ impl Actor for LuaService {
 }
 
 /// Runs the service's main chunk.
-fn run(lua: &Lua, state: &ServiceState, program: &Program) -> Result<(), String> {
+fn run(lua: &OwnedState, state: &ServiceState, program: &Program) -> Result<(), String> {
     match program {
         Program::Unique => run_builtin(lua, ".service", &state.process.builtins.unique),
         Program::Launcher => run_builtin(lua, ".launcher", &state.process.builtins.launcher),
@@ -192,7 +193,7 @@ fn run(lua: &Lua, state: &ServiceState, program: &Program) -> Result<(), String>
     })
 }
 
-fn run_builtin(lua: &Lua, name: &str, builtin: &Builtin) -> Result<(), NotRun> {
+fn run_builtin(lua: &Lua, name: &str, builtin: &'static Builtin) -> Result<(), NotRun> {
     lua.globals().set("SERVICE_NAME", name)?;
     Ok(builtin.load(lua)?.call::<()>(())?)
 }
@@ -209,7 +210,7 @@ impl From<mlua::Error> for NotRun {
     }
 }
 
-fn run_script(lua: &Lua, state: &ServiceState, line: &str) -> Result<(), NotRun> {
+fn run_script(lua: &OwnedState, state: &ServiceState, line: &str) -> Result<(), NotRun> {
     let mut words = line.split_ascii_whitespace();
     let name = words
         .next()
@@ -237,9 +238,9 @@ fn run_script(lua: &Lua, state: &ServiceState, line: &str) -> Result<(), NotRun>
     if let Some(preload) = &state.process.preload {
         let mut words = args.clone();
         words.push_front(Value::String(lua.create_string(name)?));
-        load_file(lua, Path::new(preload))?.call::<()>(words)?;
+        load_file(lua, state, Path::new(preload))?.call::<()>(words)?;
     }
-    Ok(load_file(lua, &path)?.call::<()>(args)?)
+    Ok(load_file(lua, state, &path)?.call::<()>(args)?)
 }
 
 /// The folder of the service's files, with a slash at its end.
@@ -249,31 +250,22 @@ fn folder_of(pattern: &str, name: &str) -> String {
 }
 
 /// Has the user's own loader find and run a service, by what skynet's loaders get.
-fn run_loader(lua: &Lua, state: &ServiceState, loader: &str, line: &str) -> Result<(), NotRun> {
+fn run_loader(
+    lua: &OwnedState,
+    state: &ServiceState,
+    loader: &str,
+    line: &str,
+) -> Result<(), NotRun> {
     let globals = lua.globals();
     globals.set("LUA_SERVICE", state.process.service_path.as_str())?;
     globals.set("LUA_PATH", state.process.lua_path.as_str())?;
     globals.set("LUA_CPATH", state.process.lua_cpath.as_str())?;
     globals.set("LUA_PRELOAD", state.process.preload.as_deref())?;
-    Ok(load_file(lua, Path::new(loader))?.call::<()>(line)?)
+    Ok(load_file(lua, state, Path::new(loader))?.call::<()>(line)?)
 }
 
-fn load_file(lua: &Lua, path: &Path) -> Result<Function, NotRun> {
+fn load_file(lua: &OwnedState, state: &ServiceState, path: &Path) -> Result<Function, NotRun> {
     let text = std::fs::read(path)
         .map_err(|error| NotRun::Other(format!("cannot read {}: {error}", path.display())))?;
-    let main = lua.load(without_first_comment(&text));
-    Ok(main
-        .set_name(format!("@{}", path.display()))
-        .into_function()?)
-}
-
-/// A script may begin with `#!`.
-fn without_first_comment(text: &[u8]) -> &[u8] {
-    match text.starts_with(b"#") {
-        true => {
-            let end = text.iter().position(|byte| *byte == b'\n');
-            &text[end.unwrap_or(text.len())..]
-        }
-        false => text,
-    }
+    Ok(state.process.scripts.load(lua, path, text)?)
 }

@@ -10,6 +10,7 @@ use moorline_actor::{Actor, Kind, Payload, Port, ServiceId};
 use rustc_hash::FxHashSet;
 
 use crate::held::Held;
+use crate::kinds::Kinds;
 use crate::output::{self, error_text};
 use crate::process::Process;
 use crate::socket::{ServiceSockets, SocketPlace};
@@ -27,9 +28,9 @@ pub(crate) struct ServiceState {
     /// What `skynet.start` gave.
     pub(crate) dispatch: OnceCell<Function>,
     /// Kinds whose messages are unpacked before the script sees them.
-    pub(crate) unpacked: RefCell<Box<[bool; 256]>>,
+    pub(crate) unpacked: Kinds,
     /// Kinds whose messages stay the script's own, until it passes them on or drops them.
-    pub(crate) kept: RefCell<FxHashSet<u8>>,
+    pub(crate) kept: Kinds,
     /// Calls whose answers are not unpacked.
     pub(crate) raw_calls: RefCell<FxHashSet<u32>>,
     /// The bytes of the message that is being handled.

@@ -18,10 +18,12 @@ use std::sync::atomic::{AtomicPtr, AtomicU8, AtomicU32, AtomicU64, Ordering, com
 
 use mlua::{Table, ffi, lua_State};
 
+mod compiled;
 mod memory;
 mod owned_state;
 mod pool;
 
+pub(crate) use compiled::{Compiled, load_static};
 pub(crate) use memory::StateMemory;
 pub(crate) use owned_state::OwnedState;
 

@@ -1,13 +1,16 @@
 //! A Lua state whose memory is counted, and comes from the pool of its thread.
 
+use std::cell::RefCell;
 use std::ffi::c_int;
 use std::fmt;
 use std::ops::Deref;
 use std::ptr::{NonNull, null_mut};
 use std::rc::Rc;
+use std::sync::Arc;
 
-use mlua::{Lua, ffi, lua_State};
+use mlua::{Function, Lua, ffi, lua_State};
 
+use super::compiled::Compiled;
 use super::memory::{StateMemory, resize};
 
 /// A state with all standard libraries. Dropping it closes it: finalizers run, and what Rust still holds of its values is of no use.
@@ -17,6 +20,8 @@ pub(crate) struct OwnedState {
     /// What mlua keeps in the state.
     lua: Option<NonNull<Lua>>,
     memory: Rc<StateMemory>,
+    /// Code that it uses where it is.
+    code: RefCell<Vec<Arc<Compiled>>>,
 }
 
 impl OwnedState {
@@ -38,6 +43,7 @@ impl OwnedState {
             state: NonNull::new(state).ok_or_else(no_memory)?,
             lua: None,
             memory,
+            code: RefCell::default(),
         };
         // SAFETY: a script could break the state by `debug` (`debug.setmetatable` and `debug.upvaluejoin` of what Rust made) or by a C
         // module. A script is code of the operator's, as a C module is: it may do what the process may. Nothing is shared with another
@@ -51,6 +57,18 @@ impl OwnedState {
         }
         this.memory.set_limit(limit);
         Ok(this)
+    }
+
+    /// The function of compiled code, which stays as long as the state.
+    ///
+    /// # Errors
+    /// There is no memory.
+    pub(crate) fn load_compiled(&self, code: Arc<Compiled>) -> mlua::Result<Function> {
+        // SAFETY: the code is dropped after the state is closed.
+        let function = unsafe { code.load(self) };
+        // A service has one script, and some a second one that loads it: nothing is loaded again and again.
+        self.code.borrow_mut().push(code);
+        function
     }
 
     /// Its first thread.
