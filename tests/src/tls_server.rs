@@ -13,11 +13,26 @@ pub struct TlsServer {
     pub address: String,
     /// SHA-256 of its certificate, which is for `localhost`, in hex.
     pub fingerprint: String,
-    _folder: tempfile::TempDir,
+    folder: tempfile::TempDir,
 }
 
 impl TlsServer {
+    /// One that sends each line back, turned round.
     pub fn start() -> Self {
+        Self::start_with("-rev")
+    }
+
+    /// One that answers each request with a page about its client, and ends.
+    pub fn start_web() -> Self {
+        Self::start_with("-www")
+    }
+
+    /// Its certificate, in PEM.
+    pub fn certificate(&self) -> std::path::PathBuf {
+        self.folder.path().join("cert.pem")
+    }
+
+    fn start_with(manner: &str) -> Self {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let openssl = |arguments: &str| {
             let mut command = Command::new("openssl");
@@ -37,7 +52,8 @@ impl TlsServer {
             .trim()
             .split_once('=')
             .expect("name=value");
-        let mut process = openssl("s_server -accept 127.0.0.1:0 -cert cert.pem -key key.pem -rev")
+        let start = format!("s_server -accept 127.0.0.1:0 -cert cert.pem -key key.pem {manner}");
+        let mut process = openssl(&start)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::null())
@@ -56,7 +72,7 @@ impl TlsServer {
             process,
             address: format!("tls://127.0.0.1:{port}"),
             fingerprint: fingerprint.replace(':', "").to_lowercase(),
-            _folder: folder,
+            folder,
         }
     }
 }

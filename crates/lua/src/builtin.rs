@@ -134,6 +134,8 @@ fn network_modules() -> Vec<Builtin> {
         "skynet.db.mysql.values" => "skynet/db/mysql/values.lua",
         "skynet.db.redis" => "skynet/db/redis.lua",
         "skynet.db.redis.crc16" => "skynet/db/redis/crc16.lua",
+        "http.tlshelper" => "http/tlshelper.lua",
+        "http.websocket" => "http/websocket.lua",
         "skynet.dns" => "skynet/dns.lua",
         "skynet.socketchannel" => "skynet/socketchannel.lua",
         "snax.loginserver" => "snax/loginserver.lua",

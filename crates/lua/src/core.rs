@@ -9,6 +9,7 @@ use mlua::{Function, IntoLua, IntoLuaMulti, Lua, MultiValue, Table, Value};
 use moorline_actor::{Kind, LaunchOptions, Payload, ServiceId};
 
 use crate::builtin::{Builtin, is_missing};
+use crate::frames;
 use crate::held::Held;
 use crate::last_searcher;
 use crate::native;
@@ -118,6 +119,7 @@ fn function(lua: &Lua, state: &Rc<ServiceState>, name: &str) -> mlua::Result<Opt
         "log" | "log_failure" | "getenv" | "setenv" | "memlimit" | "mqlen" | "stat" => {
             process(lua, state, name)
         }
+        _ if name.starts_with("websocket_") => return frames::function(lua, name),
         _ if name.starts_with("netpack_") => return netpack::function(lua, &state, name),
         _ => return socket_functions::function(lua, &state, name),
     };

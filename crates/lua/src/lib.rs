@@ -38,9 +38,11 @@
 //! - `shared`: `skynet.sharedata.core`
 //! - `stm`: `skynet.stm`
 //! - `sproto`: `sproto.core` and `sprotoparser`
+//! - `tls`: `ltls.c`
 //! - `module`: a table of functions of Rust
 //! - `socket_functions`: those of them that are about sockets
 //! - `netpack`: those of them that cut packets
+//! - `frames`: those of them that cut frames of WebSocket
 //! - `socket_messages`: what happens to sockets, told to scripts
 //! - `state`: what those functions share
 //! - `process`: what the services of a process share
@@ -72,6 +74,7 @@ mod core;
 mod crypt;
 mod embedded;
 mod foreign;
+mod frames;
 mod hangup;
 mod held;
 mod host;
@@ -107,6 +110,7 @@ mod sproto;
 mod state;
 mod stm;
 mod sys;
+mod tls;
 mod watches;
 
 pub use configuration::ConfigurationError;

@@ -2,6 +2,7 @@
 
 ---Asks web servers.
 ---@class http.httpc
+---@field context userdata|nil the TLS context
 ---@field timeout integer|nil Hundredths of a second for a whole request.
 local httpc = {}
 

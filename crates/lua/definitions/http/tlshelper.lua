@@ -21,7 +21,8 @@ function tlshelper.init_requestfunc(fd, tls_ctx) end
 ---@return fun() init
 function tlshelper.init_responsefunc(fd, tls_ctx) end
 
----Makes what has certificates.
+---Makes what has certificates. With `verify` peers are verified, by the system's roots or by those in a PEM file.
+---@overload fun(options: { verify?: boolean|string }): userdata
 ---@return userdata ctx
 function tlshelper.newctx() end
 

@@ -2,6 +2,7 @@
 
 ---WebSocket connections, of servers and of clients.
 ---@class http.websocket
+---@field context userdata|nil the TLS context of clients
 local websocket = {}
 
 ---Serves a connection up to its end, by functions: `connect`, `handshake`, `message`, `ping`, `pong`, `close`, `error`, `warning`.
@@ -14,9 +15,9 @@ local websocket = {}
 ---@return string|nil why
 function websocket.accept(id, handle, protocol, addr, options) end
 
----The address of the peer.
+---The address of a client, as it was given to `accept`.
 ---@param id integer
----@return string address
+---@return string|nil address
 function websocket.addrinfo(id) end
 
 ---Closes a connection.
@@ -47,9 +48,9 @@ function websocket.ping(id) end
 ---@return string|nil rest
 function websocket.read(id) end
 
----The client's address as a proxy in front names it.
+---The client's address as a proxy in front names it in `X-Real-IP`.
 ---@param id integer
----@return string address
+---@return string|nil address
 function websocket.real_ip(id) end
 
 ---Sends a message.

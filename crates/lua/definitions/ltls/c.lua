@@ -4,7 +4,8 @@
 ---@class ltls.c
 local c = {}
 
----Makes what has certificates.
+---Makes what has certificates. With `verify` peers are verified, by the system's roots or by those in a PEM file.
+---@overload fun(options: { verify?: boolean|string }): ltls.c.context
 ---@return ltls.c.context context
 function c.newctx() end
 
@@ -39,17 +40,19 @@ function tls:handshake(data) end
 ---@return boolean is_finished
 function tls:finished() end
 
----Decrypts.
----@param data string
+---Decrypts. Tells, too, whether the peer has ended its stream.
+---@param data? string
 ---@return string text
+---@return boolean is_over
 function tls:read(data) end
 
 ---Encrypts.
----@param text string
+---@param text? string
 ---@return string data
 function tls:write(text) end
 
----Ends it.
+---Ends it. Returns what tells the peer so.
+---@return string|nil data
 function tls:close() end
 
 ---Names the host to the server.

@@ -63,7 +63,7 @@ local function connect(host, timeout)
 		address = require "skynet.dns".resolve(name)
 	end
 	local fd = socket.connect(address, port, timeout)
-	local interface = interface_of(protocol, fd, not is_address and name or nil)
+	local interface = interface_of(protocol, fd, name)
 	if timeout then
 		-- What still waits then is told that the stream is over.
 		skynet.timeout(timeout, function()

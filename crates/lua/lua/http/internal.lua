@@ -145,7 +145,8 @@ function internal.request(interface, method, host, url, recvheader, header, cont
 		head[#head + 1] = string.format("host: %s\r\n", host)
 	end
 	local is_chunked = header and header["transfer-encoding"] == "chunked"
-	if not (content and is_chunked) then
+	-- A request for WebSocket has no body of any length.
+	if not (content and is_chunked or interface.websocket) then
 		head[#head + 1] = string.format("content-length: %d\r\n", content and #content or 0)
 	end
 	head[#head + 1] = "\r\n"

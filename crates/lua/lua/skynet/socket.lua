@@ -50,7 +50,10 @@ messages[5] = function(id, _, why)
 	if on_accept[id] then
 		skynet.error("socket: accept error:", why)
 	else
-		skynet.error("socket: error on", id, why)
+		-- Who has closed it does not care any more.
+		if state(id) then
+			skynet.error("socket: error on", id, why)
+		end
 		messages[3](id)
 	end
 end

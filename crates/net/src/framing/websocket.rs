@@ -15,9 +15,9 @@ use super::envelope::Envelope;
 use super::error::FramingError;
 use assembly::{Assembly, MessageKind};
 use deflate::{InflateError, Inflater};
-use frame::{DEFLATED, FIN, MASKED, RESERVED_BITS, unmask, write_length};
+use frame::{DEFLATED, FIN, MASKED, RESERVED_BITS, write_length};
 
-pub use frame::{Opcode, client_frame, close_frame, is_close_code};
+pub use frame::{Opcode, client_frame, close_frame, is_close_code, unmask, whole_frame};
 pub use violation::{MAX_CONTROL_BYTES, Violation};
 
 /// A frame's header, checked.

@@ -28,7 +28,11 @@ pub enum Opcode {
 }
 
 impl Opcode {
-    pub(super) fn of(first: u8) -> Result<Self, Violation> {
+    /// The kind that a frame's first byte says.
+    ///
+    /// # Errors
+    /// [`Violation::ReservedOpcode`]
+    pub fn of(first: u8) -> Result<Self, Violation> {
         match first & 0x0f {
             0x0 => Ok(Self::Continuation),
             0x1 => Ok(Self::Text),
@@ -40,7 +44,8 @@ impl Opcode {
         }
     }
 
-    pub(super) fn is_control(self) -> bool {
+    /// Whether it may stand between the fragments of a message.
+    pub fn is_control(self) -> bool {
         matches!(self, Self::Close | Self::Ping | Self::Pong)
     }
 }
@@ -114,19 +119,29 @@ pub(super) fn write_length(len: usize, mask_bit: u8, out: &mut [u8]) -> usize {
 
 /// Appends a client's frame, whole and masked, to `out`: for load generators and tests.
 pub fn client_frame(opcode: Opcode, payload: &[u8], mask: [u8; 4], out: &mut Vec<u8>) {
+    whole_frame(opcode, payload, Some(mask), out);
+}
+
+/// Appends a frame that is the whole of its message to `out`. A client's has a mask.
+pub fn whole_frame(opcode: Opcode, payload: &[u8], mask: Option<[u8; 4]>, out: &mut Vec<u8>) {
     let mut length = [0; 9];
-    let written = write_length(payload.len(), MASKED, &mut length);
+    let mask_bit = mask.map_or(0, |_| MASKED);
+    let written = write_length(payload.len(), mask_bit, &mut length);
     out.push(FIN | opcode as u8);
     out.extend_from_slice(&length[..written]);
-    out.extend_from_slice(&mask);
+    if let Some(mask) = mask {
+        out.extend_from_slice(&mask);
+    }
     let start = out.len();
     out.extend_from_slice(payload);
-    unmask(&mut out[start..], mask);
+    if let Some(mask) = mask {
+        unmask(&mut out[start..], mask);
+    }
 }
 
 /// Masks or unmasks (RFC 6455 §5.3), eight bytes at a time.
 #[inline]
-pub(super) fn unmask(payload: &mut [u8], mask: [u8; 4]) {
+pub fn unmask(payload: &mut [u8], mask: [u8; 4]) {
     let [a, b, c, d] = mask;
     let wide = u64::from_ne_bytes([a, b, c, d, a, b, c, d]);
     let (chunks, rest) = payload.as_chunks_mut::<8>();
