@@ -133,6 +133,7 @@ fn network_modules() -> Vec<Builtin> {
         "skynet.db.mysql.packets" => "skynet/db/mysql/packets.lua",
         "skynet.db.mysql.values" => "skynet/db/mysql/values.lua",
         "skynet.db.redis" => "skynet/db/redis.lua",
+        "skynet.db.redis.cluster" => "skynet/db/redis/cluster.lua",
         "skynet.db.redis.crc16" => "skynet/db/redis/crc16.lua",
         "http.tlshelper" => "http/tlshelper.lua",
         "http.websocket" => "http/websocket.lua",

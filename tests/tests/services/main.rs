@@ -1,6 +1,7 @@
 //! Lua services that `moorline run` runs: what is documented of each function, and services that harm others.
 
 mod answers;
+mod attendant;
 mod bson;
 mod c_modules;
 mod channels;
@@ -26,6 +27,7 @@ mod modules;
 mod mysql;
 mod names;
 mod redis;
+mod redis_cluster;
 mod script;
 mod serving;
 mod sessions;

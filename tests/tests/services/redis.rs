@@ -1,12 +1,10 @@
 //! `skynet.db.redis` against a server of Redis, and against one that lies.
 
-use std::io::{Read, Write};
-use std::net::TcpListener;
 use std::sync::Arc;
-use std::thread;
 
 use moorline_tests::{Outsider, Site};
 
+use super::attendant::{ATTEND, Attendant};
 use super::script::passes;
 
 const CONFIG: &str =
@@ -199,60 +197,41 @@ fn watchers_get_what_is_published_also_after_a_lost_connection() {
 
 #[test]
 fn a_server_that_comes_back_is_found_again() {
-    let (_site, mut server) = start("");
-    let listener = TcpListener::bind("127.0.0.1:0").expect("there is a free port");
-    let report = listener.local_addr().expect("it is bound").port();
+    let (_site, server) = start("");
     let body = with_db(
         &server,
-        &format!(
-            "local socket = require 'skynet.socket'
-            local test = assert(socket.open('127.0.0.1', {report}))
-            local waiting
-            skynet.fork(function()
-                local ok, why = pcall(db.blpop, db, 'never', 0)
-                waiting = not ok and tostring(why)
-            end)
-            local watcher = redis.watch(place)
-            watcher:subscribe 'news'
-            local news
-            skynet.fork(function()
-                repeat
-                    local ok, text = pcall(watcher.message, watcher)
-                    news = ok and text
-                until news
-            end)
-            same('OK', redis.connect(place):set('kept', 'nowhere'))
-            socket.write(test, 'stop')
-            assert(socket.read(test, 4) == 'gone')
-            while waiting == nil do skynet.sleep(1) end
-            assert(waiting == '[Error: socket]', waiting)
-            assert(not pcall(db.get, db, 'kept') and not pcall(redis.connect, place))
-            socket.write(test, 'back')
-            assert(socket.read(test, 4) == 'here')
-            same(nil, db:get 'kept')
-            while not news do
-                db:publish('news', 'it is back')
-                skynet.sleep(2)
-            end
-            assert(news == 'it is back')"
-        ),
+        "local waiting
+        skynet.fork(function()
+            local ok, why = pcall(db.blpop, db, 'never', 0)
+            waiting = not ok and tostring(why)
+        end)
+        local watcher = redis.watch(place)
+        watcher:subscribe 'news'
+        local news
+        skynet.fork(function()
+            repeat
+                local ok, text = pcall(watcher.message, watcher)
+                news = ok and text
+            until news
+        end)
+        same('OK', redis.connect(place):set('kept', 'nowhere'))
+        attend 'stop0'
+        while waiting == nil do skynet.sleep(1) end
+        assert(waiting == '[Error: socket]', waiting)
+        assert(not pcall(db.get, db, 'kept') and not pcall(redis.connect, place))
+        attend 'back0'
+        same(nil, db:get 'kept')
+        while not news do
+            db:publish('news', 'it is back')
+            skynet.sleep(2)
+        end
+        assert(news == 'it is back')",
     );
-    let restarting = thread::spawn(move || {
-        for _ in 0..2 {
-            let (mut stream, _) = listener.accept().expect("the script connects");
-            let mut word = [0; 4];
-            stream.read_exact(&mut word).expect("it is ready");
-            server.stop();
-            stream.write_all(b"gone").expect("it waits");
-            stream.read_exact(&mut word).expect("it goes on");
-            server.restart();
-            stream.write_all(b"here").expect("it waits");
-        }
-        // It is needed after that.
-        server
-    });
-    passes(&body, &[]);
-    restarting.join().expect("it was stopped and started");
+    let attendant = Attendant::new(vec![server]);
+    passes(
+        &format!("local attendant = {}\n{ATTEND}{body}", attendant.port),
+        &[],
+    );
 }
 
 /// Answers each request with what it was told, and ends the connection if it was told so.
