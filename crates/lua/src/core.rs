@@ -15,7 +15,7 @@ use crate::last_searcher;
 use crate::native;
 use crate::netpack;
 use crate::output;
-use crate::pack::{PackError, pack, unpack};
+use crate::pack::{PackError, PackedArguments, unpack};
 use crate::process::ServiceCode;
 use crate::sending::{accepted, address, refused, sending};
 use crate::socket_functions;
@@ -142,9 +142,9 @@ fn outcome(lua: &Lua, values: Result<impl IntoLuaMulti, String>) -> mlua::Result
 }
 
 fn messages(lua: &Lua, state: Rc<ServiceState>, name: &str) -> mlua::Result<Function> {
-    let packed = |values: MultiValue| pack(&values).map_err(|error| error.to_string());
+    let packed = |values: PackedArguments| values.0.map_err(|error| error.to_string());
     match name {
-        "pack" => lua.create_function(move |lua, values: MultiValue| {
+        "pack" => lua.create_function(move |lua, values: PackedArguments| {
             let held = packed(values).and_then(|bytes| {
                 let mut held = state.held.borrow_mut();
                 let held = held.hold_within(state.process.memory_limit, Payload::Bytes(bytes));
@@ -152,7 +152,7 @@ fn messages(lua: &Lua, state: Rc<ServiceState>, name: &str) -> mlua::Result<Func
             });
             outcome(lua, held)
         }),
-        "packstring" => lua.create_function(move |lua, values: MultiValue| {
+        "packstring" => lua.create_function(move |lua, values: PackedArguments| {
             let text = packed(values).and_then(|bytes| {
                 let text = lua.create_string(bytes);
                 text.map_err(|error| error.to_string())

@@ -5,8 +5,8 @@
 //!
 //! # How a message gets to a coroutine
 //!
-//! The loop hands a `LuaService` one message at a time. It unpacks the values of messages of the kind `lua` and of answers to calls,
-//! and calls the state's dispatcher with them: one call from Rust to Lua for each message. The dispatcher (`crates/lua/lua/skynet.lua`) resumes
+//! The loop hands a `LuaService` one message at a time. It unpacks the values of messages of the kind `lua` and of answers to calls
+//! onto Lua's stack, and calls the state's dispatcher with them: one call from Rust to Lua for each message. The dispatcher (`crates/lua/lua/skynet.lua`) resumes
 //! the coroutine that waits for the session, or takes an idle one for a request. `skynet.call` packs, sends and notes the coroutine under the
 //! session in one call from Lua to Rust, and yields. So a call and its answer cross the border four times.
 //!
@@ -63,6 +63,7 @@
 //! - `outlet`: standard output, written by a thread of its own
 //! - `watches`: looks at services that do not return
 //! - `sys`: what mlua calls unsafe: a state and its memory, and a look into a state that runs
+//! - `packed`: what packed bytes say
 
 #![deny(unsafe_code)]
 
@@ -92,6 +93,7 @@ mod options;
 mod outlet;
 mod output;
 mod pack;
+mod packed;
 mod packets;
 mod pid_file;
 mod plain;

@@ -1,26 +1,14 @@
 //! Lua values as bytes, from one state to another.
-//!
-//! A value is a tag and what the tag says. A table is its elements from 1 on, an end, its other pairs, an end.
 
+use std::cell::Cell;
 use std::fmt;
 
-use mlua::{Function, LightUserData, Lua, MultiValue, Table, Value};
+use mlua::{Function, IntoLuaMulti, LightUserData, Lua, MultiValue, Table, Value};
 
-/// How deep tables may lie in tables. What is deeper has a circle more often than not.
-const DEEPEST: usize = 32;
-
-const NIL: u8 = 0;
-const FALSE: u8 = 1;
-const TRUE: u8 = 2;
-const BYTE: u8 = 3;
-const INTEGER: u8 = 4;
-const NUMBER: u8 = 5;
-/// A string of less than 256 bytes.
-const SHORT: u8 = 6;
-const LONG: u8 = 7;
-const TABLE: u8 = 8;
-const END: u8 = 9;
-const POINTER: u8 = 10;
+use crate::packed::{
+    BYTE, DEEPEST, END, FALSE, INTEGER, LONG, NIL, NUMBER, POINTER, SHORT, TABLE, TRUE,
+};
+use crate::sys::{Arguments, ReadArguments, Seen, SeenTable, SeenValue, Unpacked};
 
 /// The most bytes of one message: as many as a mailbox takes in all. Tests reach a smaller bound.
 const LARGEST: usize = if cfg!(test) { 4 << 20 } else { 1 << 30 };
@@ -60,6 +48,91 @@ impl From<mlua::Error> for PackError {
     }
 }
 
+/// The arguments of a function, packed.
+pub(crate) type PackedArguments = Arguments<Result<Vec<u8>, PackError>>;
+
+/// Room for what most messages carry.
+const FEW: usize = 64;
+
+impl ReadArguments for Result<Vec<u8>, PackError> {
+    fn read(values: &Seen<'_>) -> Option<Self> {
+        let mut bytes = Vec::with_capacity(FEW);
+        values.for_each(|value| write_seen(&value, &mut bytes, 0))?;
+        Some(Ok(bytes))
+    }
+
+    fn from_values(values: &MultiValue) -> Self {
+        pack(values)
+    }
+}
+
+/// Packs a value on the stack. None if it takes more than a look, or is refused: then `pack` says why.
+fn write_seen(value: &SeenValue<'_>, bytes: &mut Vec<u8>, depth: usize) -> Option<()> {
+    if bytes.len() > LARGEST {
+        return None;
+    }
+    match value {
+        SeenValue::Nil => bytes.push(NIL),
+        SeenValue::Flag(flag) => bytes.push(if *flag { TRUE } else { FALSE }),
+        SeenValue::Integer(number) => write_integer(*number, bytes),
+        SeenValue::Number(number) => tagged(NUMBER, &number.to_le_bytes(), bytes),
+        SeenValue::Text(text) => write_text(text, bytes).ok()?,
+        SeenValue::Pointer(pointer) => write_pointer(pointer.addr(), bytes),
+        SeenValue::Table(table) => write_seen_table(table, bytes, depth)?,
+    }
+    Some(())
+}
+
+fn write_seen_table(table: &SeenTable<'_>, bytes: &mut Vec<u8>, depth: usize) -> Option<()> {
+    if depth == DEEPEST {
+        return None;
+    }
+    bytes.push(TABLE);
+    let mut elements = Elements::default();
+    table.for_each(|key, value| {
+        let index = match key {
+            SeenValue::Integer(index) => Some(index),
+            _ => None,
+        };
+        if !elements.has(index, bytes) {
+            write_seen(&key, bytes, depth + 1)?;
+        }
+        write_seen(&value, bytes, depth + 1)
+    })?;
+    elements.end(bytes);
+    Some(())
+}
+
+/// The elements of a table that is being packed: as long as they come, their keys are left out.
+#[derive(Debug, Default)]
+struct Elements {
+    count: i64,
+    are_over: bool,
+}
+
+impl Elements {
+    /// Whether a key, which may be an index, is that of the next element. Lua walks through the elements in order, then through the rest.
+    fn has(&mut self, index: Option<i64>, bytes: &mut Vec<u8>) -> bool {
+        if self.are_over {
+            return false;
+        }
+        if index == Some(self.count + 1) {
+            self.count += 1;
+            return true;
+        }
+        bytes.push(END);
+        self.are_over = true;
+        false
+    }
+
+    fn end(&self, bytes: &mut Vec<u8>) {
+        if !self.are_over {
+            bytes.push(END);
+        }
+        bytes.push(END);
+    }
+}
+
 /// The bytes of all values.
 pub(crate) fn pack(values: &MultiValue) -> Result<Vec<u8>, PackError> {
     let mut bytes = Vec::with_capacity(64);
@@ -77,32 +150,40 @@ fn write(value: &Value, bytes: &mut Vec<u8>, depth: usize) -> Result<(), PackErr
         Value::Nil => bytes.push(NIL),
         Value::Boolean(false) => bytes.push(FALSE),
         Value::Boolean(true) => bytes.push(TRUE),
-        Value::Integer(number) => match u8::try_from(*number) {
-            Ok(byte) => bytes.extend([BYTE, byte]),
-            Err(_) => tagged(INTEGER, &number.to_le_bytes(), bytes),
-        },
+        Value::Integer(number) => write_integer(*number, bytes),
         Value::Number(number) => tagged(NUMBER, &number.to_le_bytes(), bytes),
-        Value::String(text) => {
-            let text = text.as_bytes();
-            match u8::try_from(text.len()) {
-                Ok(length) => bytes.extend([SHORT, length]),
-                Err(_) => {
-                    let length = u32::try_from(text.len()).unwrap_or(u32::MAX);
-                    if length as usize > LARGEST - bytes.len() {
-                        return Err(PackError::Size);
-                    }
-                    tagged(LONG, &length.to_le_bytes(), bytes);
-                }
-            }
-            bytes.extend_from_slice(&text);
-        }
-        Value::LightUserData(LightUserData(pointer)) => {
-            tagged(POINTER, &(pointer.addr() as u64).to_le_bytes(), bytes);
-        }
+        Value::String(text) => write_text(&text.as_bytes(), bytes)?,
+        Value::LightUserData(LightUserData(pointer)) => write_pointer(pointer.addr(), bytes),
         Value::Table(table) => write_table(table, bytes, depth)?,
         other => return Err(PackError::Type(other.type_name())),
     }
     Ok(())
+}
+
+fn write_integer(number: i64, bytes: &mut Vec<u8>) {
+    match u8::try_from(number) {
+        Ok(byte) => bytes.extend([BYTE, byte]),
+        Err(_) => tagged(INTEGER, &number.to_le_bytes(), bytes),
+    }
+}
+
+fn write_text(text: &[u8], bytes: &mut Vec<u8>) -> Result<(), PackError> {
+    match u8::try_from(text.len()) {
+        Ok(length) => bytes.extend([SHORT, length]),
+        Err(_) => {
+            let length = u32::try_from(text.len()).unwrap_or(u32::MAX);
+            if length as usize > LARGEST - bytes.len() {
+                return Err(PackError::Size);
+            }
+            tagged(LONG, &length.to_le_bytes(), bytes);
+        }
+    }
+    bytes.extend_from_slice(text);
+    Ok(())
+}
+
+fn write_pointer(address: usize, bytes: &mut Vec<u8>) {
+    tagged(POINTER, &(address as u64).to_le_bytes(), bytes);
 }
 
 fn tagged(tag: u8, value: &[u8], bytes: &mut Vec<u8>) {
@@ -123,16 +204,9 @@ fn write_table(table: &Table, bytes: &mut Vec<u8>, depth: usize) -> Result<(), P
         bytes.push(END);
         return Ok(());
     }
-    let (mut next, mut refused) = (1, None);
+    let (mut elements, mut refused) = (Elements::default(), None);
     let mut pair = |key: Value, value: Value| -> Result<(), PackError> {
-        // Lua walks through the elements in order, then through the rest.
-        if next > 0 && key == Value::Integer(next) {
-            next += 1;
-        } else {
-            if next > 0 {
-                bytes.push(END);
-                next = 0;
-            }
+        if !elements.has(key.as_integer(), bytes) {
             write(&key, bytes, depth + 1)?;
         }
         write(&value, bytes, depth + 1)
@@ -145,10 +219,7 @@ fn write_table(table: &Table, bytes: &mut Vec<u8>, depth: usize) -> Result<(), P
             })
         })
         .map_err(|error| refused.take().unwrap_or(PackError::Lua(error)))?;
-    if next > 0 {
-        bytes.push(END);
-    }
-    bytes.push(END);
+    elements.end(bytes);
     Ok(())
 }
 
@@ -171,130 +242,14 @@ fn write_pairs(
     }
 }
 
-/// Room for what most messages carry.
-const FEW: usize = 4;
-
 /// The values in bytes.
 pub(crate) fn unpack(lua: &Lua, bytes: &[u8]) -> Result<MultiValue, PackError> {
-    let mut reader = Reader { lua, bytes };
-    let mut values = MultiValue::with_capacity(FEW);
-    while !reader.bytes.is_empty() {
-        let value = reader.value(0)?.ok_or(PackError::Malformed)?;
-        values.push_back(value);
-    }
-    Ok(values)
-}
-
-/// A value that is no table, in its bytes.
-pub(crate) enum Packed<'a> {
-    Nil,
-    Flag(bool),
-    Integer(i64),
-    Number(f64),
-    Text(&'a [u8]),
-}
-
-/// The next value, if it is no table and no pointer.
-pub(crate) fn packed<'a>(bytes: &mut &'a [u8]) -> Option<Packed<'a>> {
-    let tag = *bytes.split_off_first()?;
-    Some(match tag {
-        NIL => Packed::Nil,
-        FALSE => Packed::Flag(false),
-        TRUE => Packed::Flag(true),
-        BYTE => Packed::Integer((*bytes.split_off_first()?).into()),
-        INTEGER => Packed::Integer(i64::from_le_bytes(eight(bytes)?)),
-        NUMBER => Packed::Number(f64::from_le_bytes(eight(bytes)?)),
-        SHORT => {
-            let length = *bytes.split_off_first()?;
-            Packed::Text(bytes.split_off(..usize::from(length))?)
-        }
-        LONG => {
-            let (length, rest) = bytes.split_first_chunk()?;
-            *bytes = rest;
-            let length = u32::from_le_bytes(*length) as usize;
-            Packed::Text(bytes.split_off(..length)?)
-        }
-        _ => return None,
+    let is_refused = Cell::new(false);
+    let values = Unpacked::new(bytes, &is_refused).into_lua_multi(lua);
+    values.map_err(|error| match error {
+        mlua::Error::MemoryError(_) => PackError::Lua(error),
+        _ => PackError::Malformed,
     })
-}
-
-fn eight(bytes: &mut &[u8]) -> Option<[u8; 8]> {
-    let (taken, rest) = bytes.split_first_chunk()?;
-    *bytes = rest;
-    Some(*taken)
-}
-
-struct Reader<'a> {
-    lua: &'a Lua,
-    bytes: &'a [u8],
-}
-
-impl Reader<'_> {
-    /// The next value; none at an end.
-    fn value(&mut self, depth: usize) -> Result<Option<Value>, PackError> {
-        let [tag] = self.take::<1>()?;
-        Ok(Some(match tag {
-            NIL => Value::Nil,
-            FALSE => Value::Boolean(false),
-            TRUE => Value::Boolean(true),
-            BYTE => Value::Integer(self.take::<1>()?[0].into()),
-            INTEGER => Value::Integer(i64::from_le_bytes(self.take()?)),
-            NUMBER => Value::Number(f64::from_le_bytes(self.take()?)),
-            SHORT => {
-                let [length] = self.take::<1>()?;
-                self.text(length.into())?
-            }
-            LONG => {
-                let length = u32::from_le_bytes(self.take()?);
-                self.text(length as usize)?
-            }
-            POINTER => {
-                let address = u64::from_le_bytes(self.take()?);
-                let pointer = std::ptr::without_provenance_mut(address as usize);
-                Value::LightUserData(LightUserData(pointer))
-            }
-            TABLE if depth < DEEPEST => Value::Table(self.table(depth + 1)?),
-            END => return Ok(None),
-            _ => return Err(PackError::Malformed),
-        }))
-    }
-
-    fn table(&mut self, depth: usize) -> Result<Table, PackError> {
-        let table = self.lua.create_table()?;
-        let mut index = 1;
-        while let Some(value) = self.value(depth)? {
-            table.raw_set(index, value)?;
-            index += 1;
-        }
-        while let Some(key) = self.value(depth)? {
-            let value = self.value(depth)?.ok_or(PackError::Malformed)?;
-            let is_key = match &key {
-                Value::Nil => false,
-                Value::Number(number) => !number.is_nan(),
-                _ => true,
-            };
-            if !is_key {
-                return Err(PackError::Malformed);
-            }
-            table.raw_set(key, value)?;
-        }
-        Ok(table)
-    }
-
-    fn text(&mut self, length: usize) -> Result<Value, PackError> {
-        let (text, rest) = self
-            .bytes
-            .split_at_checked(length)
-            .ok_or(PackError::Malformed)?;
-        self.bytes = rest;
-        Ok(Value::String(self.lua.create_string(text)?))
-    }
-
-    fn take<const N: usize>(&mut self) -> Result<[u8; N], PackError> {
-        let (taken, rest) = self.bytes.split_first_chunk().ok_or(PackError::Malformed)?;
-        self.bytes = rest;
-        Ok(*taken)
-    }
 }
 
 #[cfg(test)]
@@ -307,6 +262,82 @@ mod tests {
         let values: MultiValue = lua.load(values).eval().expect("it is Lua");
         let bytes = pack(&values).expect("it can be packed");
         unpack(lua, &bytes).expect("it can be unpacked")
+    }
+
+    #[test]
+    fn values_on_the_stack_are_packed_as_any_others() {
+        let lua = Lua::new();
+        let packing = lua
+            .create_function(|lua, values: PackedArguments| {
+                lua.create_string(
+                    values
+                        .0
+                        .map_err(|error| mlua::Error::runtime(error.to_string()))?,
+                )
+            })
+            .expect("it is made");
+        lua.globals().set("packed", packing).expect("it is set");
+        for values in [
+            "",
+            "nil, true, false, 0, 255, 256, -1, math.mininteger, 1.5, 0/0, '', 'a\\0b', ('x'):rep(300), nil",
+            "{}, {1, 2, 3}, {1, nil, 3}, {nil, 2}, {x = 1}, {1, 2, x = {y = {z = {'deep'}}}}, {[1.5] = {[true] = false}}",
+            "table.unpack({}, 1, 200)",
+            "setmetatable({1, 2}, {__index = print})",
+            "{1, {2, setmetatable({3}, {__pairs = function(t) return next, {4, five = 6}, nil end})}}, 'after'",
+            "(function() local t = {} for i = 1, 100 do t[i] = i end for i = 1, 99, 2 do t[i] = nil end return t end)()",
+        ] {
+            let list: MultiValue = lua
+                .load(format!("return {values}"))
+                .eval()
+                .expect("it is Lua");
+            let expected = pack(&list).expect("it can be packed");
+            let found: mlua::LuaString = lua
+                .load(format!("local before, text = 'kept', packed({values}) assert(before == 'kept') return text"))
+                .eval()
+                .expect("it can be packed");
+            assert_eq!(*found.as_bytes(), *expected, "{values}");
+        }
+        for (values, why) in [
+            ("1, {{print}}, 2", "Unsupport type function to serialize"),
+            (
+                "(function() local t = {} t.t = t return t end)()",
+                "too depth table",
+            ),
+        ] {
+            let error = lua.load(format!("packed({values})")).exec();
+            let error = error.expect_err("it is refused").to_string();
+            assert!(error.contains(why), "{error}");
+        }
+    }
+
+    #[test]
+    fn what_is_too_large_for_the_memory_of_a_state_is_an_error_there_and_not_a_malformed_message() {
+        let bytes = pack(&[Value::Nil].into_iter().collect()).expect("it can be packed");
+        let lua = crate::sys::OwnedState::new(1 << 20).expect("there is memory");
+        assert!(unpack(&lua, &bytes).is_ok());
+        let large = [
+            [LONG].as_slice(),
+            &(2_u32 << 20).to_le_bytes(),
+            &vec![b'x'; 2 << 20],
+        ]
+        .concat();
+        assert!(matches!(unpack(&lua, &large), Err(PackError::Lua(_))));
+        for malformed in [
+            &[END][..],
+            &[TABLE, NIL],
+            &[TABLE, END, NIL, NIL, END],
+            &[SHORT, 3, b'x'],
+            &[99],
+        ] {
+            let outcome = unpack(&lua, malformed);
+            assert!(
+                matches!(outcome, Err(PackError::Malformed)),
+                "{malformed:?}"
+            );
+        }
+        let many = vec![TRUE; 2_000_000];
+        assert!(unpack(&lua, &many).is_err());
+        assert!(unpack(&lua, &bytes).is_ok());
     }
 
     #[test]

@@ -2,7 +2,8 @@
 
 use mlua::{IntoLua, Lua, MultiValue, Value};
 
-use crate::pack::{PackError, Packed, packed};
+use crate::pack::PackError;
+use crate::packed::Packed;
 
 /// A value that is no table.
 #[derive(Debug, Clone, PartialEq)]
@@ -28,12 +29,13 @@ impl Plain {
         let mut values = Vec::new();
         let mut rest = bytes;
         while !rest.is_empty() {
-            values.push(match packed(&mut rest)? {
+            values.push(match Packed::take(&mut rest)? {
                 Packed::Nil => Self::Nil,
                 Packed::Flag(flag) => Self::Flag(flag),
                 Packed::Integer(number) => Self::Integer(number),
                 Packed::Number(number) => Self::Number(number),
                 Packed::Text(text) => Self::Text(text.to_owned()),
+                Packed::Pointer(_) | Packed::Table | Packed::End => return None,
             });
         }
         Some(values)

@@ -2,10 +2,10 @@
 
 use std::rc::Rc;
 
-use mlua::{Function, Lua, MultiValue, Value};
+use mlua::{Function, Lua, Value};
 use moorline_actor::{Kind, Payload, SendError, ServiceId};
 
-use crate::pack::pack;
+use crate::pack::{PackError, PackedArguments};
 use crate::state::ServiceState;
 
 /// A value; or `nil` and a reason, which `skynet.lua` raises where the script called it.
@@ -51,19 +51,22 @@ fn no_address(value: &Value) -> Outcome {
     refused(format!("call to invalid address {text}"))
 }
 
+/// Receiver, kind, values.
+type Addressed = (Value, u8, PackedArguments);
+
 /// A function that sends.
 pub(crate) fn sending(lua: &Lua, state: Rc<ServiceState>, name: &str) -> mlua::Result<Function> {
     match name {
-        "call" => lua.create_function(move |_, (to, kind, values)| {
+        "call" => lua.create_function(move |_, (to, kind, values): Addressed| {
             let session = state.port.next_session();
-            Ok(packed(&state, &to, kind, session, &values))
+            Ok(packed(&state, &to, kind, session, values.0))
         }),
-        "send" => lua.create_function(move |_, (to, kind, values)| {
-            Ok(packed(&state, &to, kind, 0, &values))
+        "send" => lua.create_function(move |_, (to, kind, values): Addressed| {
+            Ok(packed(&state, &to, kind, 0, values.0))
         }),
-        "reply" => lua.create_function(move |_, (to, session, values): (_, _, MultiValue)| {
+        "reply" => lua.create_function(move |_, (to, session, values): (_, _, PackedArguments)| {
             let to = ServiceId::from_number(to);
-            Ok(match pack(&values) {
+            Ok(match values.0 {
                 Ok(bytes) => answered(&state, to, session, Payload::Bytes(bytes)),
                 Err(error) => refused(error),
             })
@@ -155,15 +158,15 @@ fn answered(state: &ServiceState, to: ServiceId, session: u32, payload: Payload)
     accepted(Value::Boolean(sent.is_ok()))
 }
 
-/// Packs values and sends them. Returns the session of a call, `true` for what is only sent.
+/// Sends packed values. Returns the session of a call, `true` for what is only sent.
 fn packed(
     state: &ServiceState,
     to: &Value,
     kind: u8,
     session: u32,
-    values: &MultiValue,
+    values: Result<Vec<u8>, PackError>,
 ) -> Outcome {
-    match (address(state, to), pack(values)) {
+    match (address(state, to), values) {
         (_, Err(error)) => refused(error),
         (Some(to), Ok(bytes)) => sent(state, to, kind, session, Payload::Bytes(bytes)),
         // As with a service that is gone: what is only sent is dropped.

@@ -9,14 +9,14 @@ use crate::builtin::Builtin;
 use crate::core;
 use crate::kinds::Kinds;
 use crate::output::{error_text, log_look};
-use crate::pack::{PackError, unpack};
+use crate::pack::PackError;
 use crate::plain::Plain;
 use crate::process::{Process, ServiceCode};
 use crate::socket_messages;
 use crate::state::{Program, RAW, ServiceState};
 use crate::sys::{MainThread, OwnedState, enter, note_coroutines};
 use mlua::{Function, Lua, MultiValue, Table, Value};
-use moorline_actor::{Actor, Kind, Message, Payload, Port};
+use moorline_actor::{Actor, Kind, Message, Payload, Port, ServiceId};
 
 /// The kind of messages between Lua services.
 pub(crate) const LUA: u8 = 10;
@@ -79,12 +79,17 @@ impl LuaService {
         }
     }
 
-    /// Hands a message over as values, or gives it back.
-    fn unpacked(&self, payload: Payload) -> Result<MultiValue, Payload> {
-        let values = match &payload {
+    /// Hands a message over as values. False if there are none: then nothing has run.
+    fn hand_over(
+        &self,
+        caller: Option<(ServiceId, u32)>,
+        head: (i64, i64, i64),
+        payload: &Payload,
+    ) -> bool {
+        let values = match payload {
+            Payload::Bytes(bytes) => return self.state.call_dispatch_packed(caller, head, bytes),
+            Payload::Shared(bytes) => return self.state.call_dispatch_packed(caller, head, bytes),
             Payload::Empty => Ok(MultiValue::new()),
-            Payload::Bytes(bytes) => unpack(&self.lua, bytes),
-            Payload::Shared(bytes) => unpack(&self.lua, bytes),
             Payload::Service(id) => Ok([Value::Integer(id.number().into())].into_iter().collect()),
             Payload::Failure(why) => match self.lua.create_string(why.as_bytes()) {
                 Ok(why) => Ok([Value::String(why)].into_iter().collect()),
@@ -95,7 +100,12 @@ impl LuaService {
                 None => Ok(MultiValue::new()),
             },
         };
-        values.map_err(|_| payload)
+        let Ok(values) = values else {
+            return false;
+        };
+        let args = (head.0, head.1, head.2, values);
+        self.state.call_dispatch(caller, args);
+        true
     }
 
     fn is_unpacked(&self, kind: Kind, session: u32) -> bool {
@@ -150,23 +160,17 @@ impl Actor for LuaService {
             i64::from(source.number()),
         );
         let is_id = matches!(payload, Payload::Service(_));
-        let payload = match is_id || self.is_unpacked(kind, session) {
-            true => match self.unpacked(payload) {
-                Ok(values) => {
-                    return self
-                        .state
-                        .call_dispatch(caller, (head.0, head.1, head.2, values));
-                }
-                Err(_) if kind == Kind::RESPONSE => {
-                    let why = PackError::Malformed.to_string();
-                    let kind = i64::from(Kind::ERROR.0);
-                    return self.state.call_dispatch(None, (kind, head.1, head.2, why));
-                }
-                // The script's own `unpack` says what is wrong, where an error has its place.
-                Err(payload) => payload,
-            },
-            false => payload,
-        };
+        if is_id || self.is_unpacked(kind, session) {
+            if self.hand_over(caller, head, &payload) {
+                return;
+            }
+            if kind == Kind::RESPONSE {
+                let why = PackError::Malformed.to_string();
+                let kind = i64::from(Kind::ERROR.0);
+                return self.state.call_dispatch(None, (kind, head.1, head.2, why));
+            }
+            // The script's own `unpack` says what is wrong, where an error has its place.
+        }
         let (pointer, size) = self.state.held.borrow_mut().hold(payload);
         self.state.call_dispatch(
             caller,

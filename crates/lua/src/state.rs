@@ -14,7 +14,7 @@ use crate::kinds::Kinds;
 use crate::output::{self, error_text};
 use crate::process::Process;
 use crate::socket::{ServiceSockets, SocketPlace};
-use crate::sys::StateMemory;
+use crate::sys::{StateMemory, Unpacked};
 
 /// Added to a kind whose message is not unpacked.
 pub(crate) const RAW: i64 = 256;
@@ -61,10 +61,32 @@ pub(crate) type Start = fn(Port, Arc<Process>, &Program) -> Result<Box<dyn Actor
 impl ServiceState {
     /// Hands a message to the dispatcher of the script.
     pub(crate) fn call_dispatch(&self, caller: Option<(ServiceId, u32)>, args: impl IntoLuaMulti) {
+        if let Some(dispatch) = self.dispatch.get() {
+            self.dispatched(caller, dispatch.call(args));
+        }
+    }
+
+    /// The same with values that are packed. False if they cannot be unpacked: then the dispatcher was not called.
+    pub(crate) fn call_dispatch_packed(
+        &self,
+        caller: Option<(ServiceId, u32)>,
+        (kind, session, source): (i64, i64, i64),
+        values: &[u8],
+    ) -> bool {
         let Some(dispatch) = self.dispatch.get() else {
-            return;
+            return true;
         };
-        let Err(error) = dispatch.call::<()>(args) else {
+        let is_refused = Cell::new(false);
+        let values = Unpacked::new(values, &is_refused);
+        let outcome = dispatch.call((kind, session, source, values));
+        if !is_refused.get() {
+            self.dispatched(caller, outcome);
+        }
+        !is_refused.get()
+    }
+
+    fn dispatched(&self, caller: Option<(ServiceId, u32)>, outcome: mlua::Result<()>) {
+        let Err(error) = outcome else {
             return;
         };
         // The dispatcher contains the errors of scripts. It fails itself where there is no memory left.

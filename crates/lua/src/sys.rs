@@ -18,14 +18,18 @@ use std::sync::atomic::{AtomicPtr, AtomicU8, AtomicU32, AtomicU64, Ordering, com
 
 use mlua::{Table, ffi, lua_State};
 
+mod arguments;
 mod compiled;
 mod memory;
 mod owned_state;
 mod pool;
+mod unpacked;
 
+pub(crate) use arguments::{Arguments, ReadArguments, Seen, SeenTable, SeenValue};
 pub(crate) use compiled::{Compiled, load_static};
 pub(crate) use memory::StateMemory;
 pub(crate) use owned_state::OwnedState;
+pub(crate) use unpacked::Unpacked;
 
 /// A duplicate of the descriptor with a number.
 ///

@@ -23,7 +23,7 @@ fn a_service_that_does_not_start_says_why_at_its_launcher() {
     let start = "require('skynet').start(function() error 'no luck' end)";
     let no_start = "local x = 1";
     let exits = "local skynet = require 'skynet' skynet.start(function() skynet.exit() end)";
-    let requires = "require 'skynet.db.redis'";
+    let requires = "require 'skynet.nothing'";
     passes(
         "local function why(name)
             local ok, err = pcall(skynet.newservice, name)
@@ -32,7 +32,7 @@ fn a_service_that_does_not_start_says_why_at_its_launcher() {
         end
         for name, text in pairs {
             syntax = './syntax.lua:1:', start = './start.lua:1: no luck', no_start = 'without skynet.start',
-            nowhere = './nowhere.lua', requires = \"no module 'skynet.db.redis' in this version of Moorline\",
+            nowhere = './nowhere.lua', requires = \"no module 'skynet.nothing' in this version of Moorline\",
         } do
             assert(why(name):find(text, 1, true), why(name))
         end
