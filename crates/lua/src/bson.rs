@@ -2,7 +2,7 @@
 //!
 //! What Lua has no type for is a string: a zero byte, the number of the type, and its bytes.
 
-use std::cell::RefCell;
+use std::cell::{Ref, RefCell};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -22,19 +22,25 @@ mod tests;
 
 use kind::Kind;
 
+pub(crate) use encode::LONGEST;
+
 /// An encoded document in Lua.
-struct BsonDocument {
+pub(crate) struct BsonDocument {
     bytes: RefCell<Vec<u8>>,
     /// The places of values that may be replaced, after `makeindex`.
     index: RefCell<Option<decode::Places>>,
 }
 
 impl BsonDocument {
-    fn new(bytes: Vec<u8>) -> Self {
+    pub(crate) fn new(bytes: Vec<u8>) -> Self {
         Self {
             bytes: RefCell::new(bytes),
             index: RefCell::new(None),
         }
+    }
+
+    pub(crate) fn bytes(&self) -> Ref<'_, Vec<u8>> {
+        self.bytes.borrow()
     }
 
     fn replace(&self, lua: &Lua, key: &LuaString, value: &Value) -> mlua::Result<()> {

@@ -30,6 +30,7 @@
 //! - `last_searcher`: modules in C, and older names of modules
 //! - `sending`: those of them that send
 //! - `native`: the modules that are written in Rust
+//! - `mongo`: `skynet.mongo.driver`
 //! - `bson`: `bson`
 //! - `crypt`: `skynet.crypt`
 //! - `md5`: `md5`
@@ -87,6 +88,7 @@ mod last_searcher;
 mod log_file;
 mod md5;
 mod module;
+mod mongo;
 mod native;
 mod netpack;
 mod options;

@@ -24,6 +24,7 @@ mod logins;
 mod looking;
 mod messages;
 mod modules;
+mod mongo;
 mod mysql;
 mod names;
 mod redis;

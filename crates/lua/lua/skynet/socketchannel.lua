@@ -207,6 +207,7 @@ local function new_link(self, fd)
 	if self.nodelay then
 		driver.nodelay(fd)
 	end
+	-- Drivers bound a line that does not end.
 	if self.limit then
 		socket.limit(fd, self.limit)
 	end

@@ -9,7 +9,7 @@ use crate::module::failure;
 /// How deep tables may lie in tables. What is deeper has a circle.
 pub(super) const DEEPEST: usize = 128;
 /// The most bytes of a document: those of the longest message that a server of MongoDB takes.
-const LONGEST: usize = 48_000_000;
+pub(crate) const LONGEST: usize = 48_000_000;
 
 /// The document of a table.
 pub(super) fn document(lua: &Lua, table: &Table) -> mlua::Result<Vec<u8>> {

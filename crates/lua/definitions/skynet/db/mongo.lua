@@ -43,16 +43,19 @@ function client:genId() end
 ---@return table result
 function client:runCommand(...) end
 
----Writes to several collections at once.
+---Writes to several collections at once, since MongoDB 8.0.
 ---@param operations table[]
----@param options? table
----@param models? table
----@param comment? any
----@param more? any
+---@param namespaces table[]
+---@param ordered? boolean
+---@param errors_only? boolean
+---@param more? table Other fields of the command.
+---@return boolean ok
+---@return any why
 ---@return table result
-function client:bulkWrite(operations, options, models, comment, more) end
+function client:bulkWrite(operations, namespaces, ordered, errors_only, more) end
 
 ---Logs out.
+---@return boolean ok
 function client:logout() end
 
 ---@class skynet.db.mongo.database
@@ -99,7 +102,7 @@ function collection:insert(doc) end
 function collection:safe_insert(doc) end
 
 ---Inserts a document of BSON.
----@param doc string
+---@param doc table|userdata
 ---@return boolean ok
 ---@return any why
 ---@return table result
@@ -145,7 +148,7 @@ function collection:batch_update(updates) end
 function collection:safe_batch_update(updates) end
 
 ---Makes a change of BSON.
----@param update string
+---@param update table|userdata
 ---@return boolean ok
 ---@return any why
 ---@return table result
@@ -173,7 +176,7 @@ function collection:safe_delete(query, single) end
 function collection:safe_batch_delete(deletes, single) end
 
 ---Removes documents of a query of BSON.
----@param delete string
+---@param delete table|userdata
 ---@return boolean ok
 ---@return any why
 ---@return table result
@@ -273,7 +276,7 @@ function cursor:next() end
 ---Gives up the rest.
 function cursor:close() end
 
----@class skynet.db.mongo.aggregate
+---@class skynet.db.mongo.aggregate: skynet.db.mongo.cursor
 local aggregate = {}
 
 ---Counts the documents.
