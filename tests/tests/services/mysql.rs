@@ -249,6 +249,53 @@ fn passwords_are_proven_in_each_way_and_never_told() {
     passes(&body, &[]);
 }
 
+/// Says something to each connection, and ends it.
+const GREETER: &str = "local skynet = require 'skynet'
+    local socket = require 'skynet.socket'
+    local greeting = ''
+    skynet.start(function()
+        local listener, _, port = socket.listen('127.0.0.1', 0)
+        socket.start(listener, function(id)
+            socket.start(id)
+            socket.write(id, greeting)
+            socket.close(id)
+        end)
+        skynet.dispatch('lua', function(_, _, new)
+            greeting = new or greeting
+            skynet.retpack(port)
+        end)
+    end)";
+
+#[test]
+fn a_greeting_that_is_none_ends_the_login() {
+    passes(
+        "local mysql = require 'skynet.db.mysql'
+        local greeter = skynet.newservice 'greeter'
+        local place = { host = '127.0.0.1', port = skynet.call(greeter, 'lua'), user = 'root', password = 'secret' }
+        local logged
+        skynet.error = function(...) logged = table.concat({ ... }, ' ') .. '\\n' .. (logged or '') end
+        local function greets(expected, data, number)
+            skynet.call(greeter, 'lua', string.pack('<I3B', #data, number or 0) .. data)
+            logged = nil
+            local ok, why = pcall(mysql.connect, place)
+            assert(not ok and tostring(why) == '[Error: socket]', tostring(why))
+            assert(logged:find(expected, 1, true), logged)
+        end
+        local whole = '\\x0a8.0\\0\\7\\0\\0\\0' .. '12345678\\0' .. '\\xff\\xf7\\xff\\2\\0\\xff\\xdf\\x15' .. ('\\0'):rep(10) .. '901234567890\\0'
+        -- Cut anywhere it is none; behind its challenge the name of the proof may be missing.
+        for size = 0, #whole - 1 do greets(size == 0 and 'speaks protocol' or 'ends before', whole:sub(1, size)) end
+        greets('ends before', whole .. 'caching_sha2_password')
+        for _, proof in ipairs { '', 'mysql_native_password\\0', 'unheard_of\\0' } do greets('', whole .. proof) end
+        greets('speaks protocol 9', '\\9' .. whole:sub(2))
+        greets('packet 3 came where 0 was due', whole, 3)
+        greets('older than MySQL 4.1', '\\x0a8.0\\0\\7\\0\\0\\0' .. ('\\0'):rep(99))
+        greets('errno:1040, msg:Too many connections,sqlstate:08004', '\\xff\\x10\\4#08004Too many connections')
+        greets('errno:1040, msg:Too many connections', '\\xff\\x10\\4Too many connections')
+        greets('speaks protocol 120', ('x'):rep(9))",
+        &[("greeter.lua", GREETER)],
+    );
+}
+
 #[test]
 fn a_server_that_lies_ends_the_connection_and_nothing_else() {
     let (_site, server) = peer();
