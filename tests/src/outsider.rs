@@ -20,7 +20,7 @@ pub struct Outsider {
 }
 
 impl Outsider {
-    /// Starts a program with a configuration in which `PORT0`, `PORT1` … stand for free ports, and `FOLDER` for the site's.
+    /// Starts a program with a configuration and arguments in which `PORT0`, `PORT1` … stand for free ports, and `FOLDER` for the site's.
     /// The path of the configuration is its last argument, or the end of it if that ends with `=`. It accepts on all ports when this
     /// returns.
     pub fn start(
@@ -37,15 +37,18 @@ impl Outsider {
             .iter()
             .map(|it| it.local_addr().expect("it is bound").port())
             .collect();
-        let mut config = config.replace("FOLDER", &site.path("").display().to_string());
-        for (at, port) in ports.iter().enumerate() {
-            config = config.replace(&format!("PORT{at}"), &port.to_string());
-        }
+        let folder = site.path("").display().to_string();
+        let fill = |text: &str| {
+            let ports = ports.iter().enumerate();
+            ports.fold(text.replace("FOLDER", &folder), |text, (at, port)| {
+                text.replace(&format!("PORT{at}"), &port.to_string())
+            })
+        };
         let name = format!("{program}.conf");
-        site.write(&name, config);
+        site.write(&name, fill(config));
         drop(free);
         let path = site.path(&name).display().to_string();
-        let mut arguments: Vec<String> = arguments.iter().map(|it| (*it).to_owned()).collect();
+        let mut arguments: Vec<String> = arguments.iter().map(|it| fill(it)).collect();
         match arguments.last_mut() {
             Some(last) if last.ends_with('=') => last.push_str(&path),
             _ => arguments.push(path),

@@ -16,6 +16,7 @@ const CRATES: &[&str] = &[
     "crates/supervisor",
     "crates/gateway",
     "crates/worker",
+    "crates/admin",
     "crates/process",
     "crates/protocol",
     "crates/proxy",

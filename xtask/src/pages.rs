@@ -8,9 +8,13 @@ use crate::steps::{Failure, cargo};
 /// The most bytes of the README.
 const README_BYTES: usize = 8 * 1024;
 
-/// Writes `docs/reference/configuration.md` and, with what a script finds in the program, `docs/reference/lua.md`.
+/// Writes `docs/reference/configuration.md`, `docs/reference/metrics.md` and, with what a script finds in the program,
+/// `docs/reference/lua.md`.
 pub(crate) fn write() -> Result<(), Failure> {
     cargo("run --quiet --package moorline-config --example reference --locked").run()?;
+    cargo("test --quiet --package moorline-admin --locked --test page")
+        .env("MOORLINE_WRITE_PAGES", "1")
+        .run()?;
     cargo("build --quiet --package moorline --bins --locked").run()?;
     cargo("test --quiet --package moorline-tests --test services --locked coverage::")
         .env("MOORLINE_WRITE_PAGES", "1")

@@ -3,7 +3,6 @@
 
 /// Section, key, what to do meanwhile.
 const KEYS: &[(&str, &str, &str)] = &[
-    ("", "admin", "use `status --json` meanwhile"),
     (
         "[engine]",
         "access_log",

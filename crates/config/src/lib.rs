@@ -21,7 +21,7 @@
 //! - `walk` reads single keys
 //! - `error`: a mistake and its place; `near` finds slips, `later` names keys of a later version
 //! - `host`: the machine that defaults come from
-//! - `app`: `[app]`, which only the app understands
+//! - `app`: `[app]`, which only the app understands; `admin`: `[admin]`, the page and metrics
 //! - `cpu_affinity`: which CPUs processes stay on; `lua`: services in Lua instead of an app
 //! - `live`: what a reload can change
 //! - [`mod@reference`] lists every key for people
@@ -29,6 +29,7 @@
 mod access;
 mod access_log;
 mod address_kind;
+mod admin;
 mod app;
 mod balance;
 mod bind;
@@ -96,6 +97,7 @@ use serde::{Deserialize, Serialize};
 
 pub use access::Access;
 pub use access_log::{AccessLog, AccessLogLine, AccessLogPath, Escape};
+pub use admin::Admin;
 pub use app::{check_app, check_app_text};
 pub use balance::{Balance, HashMethod, Load, TimeOf};
 pub use bind::{BadBind, Bind, BindAddress, parse_bind};
@@ -141,7 +143,7 @@ pub struct Config {
     pub workers: Workers,
     /// `[tasks]`.
     pub tasks: Tasks,
-    /// `[[helpers]]`, in order.
+    /// `[[helpers]]`, in order, and the one that serves `[admin]`.
     pub helpers: Vec<Helper>,
     /// `[[listen]]`, in order; a listener is named elsewhere by its place here, which it keeps over reloads.
     pub listeners: Vec<Listener>,
@@ -340,8 +342,17 @@ pub struct Tasks {
 pub struct Helper {
     /// Its name in logs; unique.
     pub name: String,
-    /// The program and its arguments; not empty.
-    pub command: Vec<String>,
+    /// What it does.
+    pub task: HelperTask,
+}
+
+/// What a helper does.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub enum HelperTask {
+    /// It runs this program with these arguments; not empty.
+    Command(Vec<String>),
+    /// It serves the page and metrics.
+    Admin(Admin),
 }
 
 /// One `[[listen]]`.

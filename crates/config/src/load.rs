@@ -9,6 +9,7 @@ use serde::Deserialize;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
+use super::admin;
 use super::error::{ConfigErrors, Report, Reported};
 use super::host::Host;
 use super::known::Known;
@@ -197,7 +198,7 @@ fn parse(report: &Report<'_>, text: &str, path: &Path, host: &Host) -> Result<Co
     let engine = process::engine(&root, path, host);
     let workers = process::workers(&root, base, host);
     let tasks = process::tasks(&root);
-    let helpers = process::helpers(&root, base);
+    let helpers = admin::beside(process::helpers(&root, base), &root);
     let dispatch = workers
         .as_ref()
         .map_or(Dispatch::Sticky, |workers| workers.dispatch);

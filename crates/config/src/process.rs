@@ -11,7 +11,9 @@ use super::host::Host;
 use super::lua::lua;
 use super::naming::TakenNames;
 use super::walk::{Field, Section};
-use super::{CpuAffinity, Dispatch, Engine, Helper, Hooks, Log, LogFormat, Tasks, Workers};
+use super::{
+    CpuAffinity, Dispatch, Engine, Helper, HelperTask, Hooks, Log, LogFormat, Tasks, Workers,
+};
 
 /// The control socket's file name in the run folder.
 pub const CONTROL_SOCKET: &str = "control.sock";
@@ -523,7 +525,7 @@ fn helper(field: &Field<'_>, base: &Path, names: &mut TakenNames) -> Result<Help
     section.finish()?;
     Ok(Helper {
         name: name?,
-        command: command?,
+        task: HelperTask::Command(command?),
     })
 }
 

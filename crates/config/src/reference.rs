@@ -21,7 +21,7 @@ use access_log::ACCESS_LOG;
 use framing::{DELIMITER, FRAMING, LENGTH, LINE, RAW};
 use listeners::{APP, LISTEN};
 use maps::MAP;
-use processes::{ENGINE, FILE, HELPERS, HOOKS, LOG, TASKS, WORKERS};
+use processes::{ADMIN, ENGINE, FILE, HELPERS, HOOKS, LOG, TASKS, WORKERS};
 use servers::SERVER;
 use tls::{CERTIFICATES, PEER_TLS, PREREAD, TLS};
 use upstreams::{BALANCE, BIND, CHECK, NEXT, PEER, RESOLVER, UPSTREAM};
@@ -36,6 +36,7 @@ pub const SECTIONS: &[SectionReference] = &[
     WORKERS,
     TASKS,
     HELPERS,
+    ADMIN,
     LISTEN,
     ACCESS,
     LIMITS,

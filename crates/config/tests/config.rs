@@ -27,9 +27,9 @@ use std::time::Duration;
 
 use moorline_config::{
     Balance, Bind, BindAddress, Check, CheckKind, Config, CpuAffinity, Destination, Dispatch,
-    Engine, Helper, Hooks, Listener, Liveness, Load, Log, LogFormat, Next, OnCrash, OnError, Ping,
-    ProxyVersion, Route, RouteKind, RoutePath, Routes, StaticFiles, Tasks, TimeOf, Upstream,
-    UpstreamPeer, Workers, check_app_text, live_change, load, load_text, run_dir,
+    Engine, Helper, HelperTask, Hooks, Listener, Liveness, Load, Log, LogFormat, Next, OnCrash,
+    OnError, Ping, ProxyVersion, Route, RouteKind, RoutePath, Routes, StaticFiles, Tasks, TimeOf,
+    Upstream, UpstreamPeer, Workers, check_app_text, live_change, load, load_text, run_dir,
 };
 use moorline_net::{Address, Counts, Endian, Framing, HostPort, Length};
 use proptest::prelude::*;
@@ -231,10 +231,10 @@ fn the_sketch_loads() {
         },
         helpers: vec![Helper {
             name: "feeder".into(),
-            command: vec![
+            task: HelperTask::Command(vec![
                 chat.join("./feeder").to_str().unwrap().into(),
                 "--fast".into(),
-            ],
+            ]),
         }],
         listeners: vec![tcp, http],
         upstreams: vec![],

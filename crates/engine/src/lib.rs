@@ -10,6 +10,7 @@
 //! - `moorline_supervisor`: start, reload, crash, stop
 //! - `moorline_gateway`: sockets, framings, sessions
 //! - `moorline_worker`: rings, handlers, the app
+//! - `moorline_admin`: the page and metrics
 
 #![forbid(unsafe_code)]
 

@@ -2,6 +2,7 @@
 
 use std::os::fd::RawFd;
 
+use moorline_config::HelperTask;
 use serde::{Deserialize, Serialize};
 
 /// The environment variable that makes a process a role.
@@ -14,11 +15,11 @@ pub const CONTROL_FD: RawFd = 3;
 /// script can read it, too.
 pub const EXECUTABLE_FD: RawFd = 4;
 
-/// The options that a helper is started with.
+/// The options that a helper is started with. One that serves `[admin]` finds the stream of its questions at [`CONTROL_FD`].
 #[derive(Debug, Serialize, Deserialize)]
 pub struct HelperStart {
-    /// The program and its arguments.
-    pub command: Vec<String>,
+    /// What it does.
+    pub task: HelperTask,
     /// The user to become.
     pub user: Option<String>,
     /// The group to become.

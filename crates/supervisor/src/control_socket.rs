@@ -1,12 +1,14 @@
 //! The supervisor's side of the control socket.
 
 use std::io;
+use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixListener as StdListener;
 use std::sync::Arc;
 use std::time::Duration;
 
 use rustix::process::geteuid;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
+use tokio::net::unix::OwnedWriteHalf;
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::{Semaphore, mpsc};
 use tokio::task::spawn_local;
@@ -84,6 +86,65 @@ pub(crate) fn listen<I: From<Asked> + 'static>(
     Ok(())
 }
 
+/// Answers the questions of the helper that serves `[admin]`, one after the other, until it ends. Returns its end of the stream.
+///
+/// It may look, and change nothing.
+pub(crate) fn answer_admin<I: From<Asked> + 'static>(
+    inputs: &mpsc::Sender<I>,
+) -> io::Result<OwnedFd> {
+    let (ours, theirs) = std::os::unix::net::UnixStream::pair()?;
+    ours.set_nonblocking(true)?;
+    let ours = UnixStream::from_std(ours)?;
+    let inputs = inputs.clone();
+    spawn_local(async move {
+        if let Err(error) = answer_each(ours, &inputs).await {
+            tracing::debug!(%error, "the questions of [admin]");
+        }
+    });
+    Ok(theirs.into())
+}
+
+async fn answer_each<I: From<Asked>>(
+    stream: UnixStream,
+    inputs: &mpsc::Sender<I>,
+) -> io::Result<()> {
+    let (reading, mut writing) = stream.into_split();
+    let mut reading = BufReader::new(reading);
+    let mut line = String::new();
+    loop {
+        line.clear();
+        let mut limited = (&mut reading).take(REQUEST_BYTES);
+        if limited.read_line(&mut line).await? == 0 {
+            return Ok(());
+        }
+        let (answers, waiting) = mpsc::channel(UNREAD);
+        match serde_json::from_str(&line) {
+            Ok(request @ (Request::Status | Request::Sessions | Request::Upstreams)) => {
+                let asked = Asked(request, Answers(answers)).into();
+                if inputs.send(asked).await.is_err() {
+                    return Ok(());
+                }
+            }
+            Ok(_) => Answers(answers).give(Response::Refused("[admin] changes nothing".to_owned())),
+            Err(error) => return Err(error.into()),
+        }
+        pass_on(waiting, &mut writing).await?;
+    }
+}
+
+/// Writes answers, until there are no more.
+async fn pass_on(
+    mut waiting: mpsc::Receiver<Response>,
+    writing: &mut OwnedWriteHalf,
+) -> io::Result<()> {
+    while let Some(answer) = waiting.recv().await {
+        let mut line = serde_json::to_vec(&answer)?;
+        line.push(b'\n');
+        timeout(ANSWER_TIME, writing.write_all(&line)).await??;
+    }
+    Ok(())
+}
+
 async fn converse<I: From<Asked>>(stream: UnixStream, inputs: &mpsc::Sender<I>) -> io::Result<()> {
     let caller = stream.peer_cred()?.uid();
     if caller != 0 && caller != geteuid().as_raw() {
@@ -94,7 +155,7 @@ async fn converse<I: From<Asked>>(stream: UnixStream, inputs: &mpsc::Sender<I>) 
     let mut line = String::new();
     let mut reading = BufReader::new(reading.take(REQUEST_BYTES));
     timeout(REQUEST_TIME, reading.read_line(&mut line)).await??;
-    let (answers, mut waiting) = mpsc::channel(UNREAD);
+    let (answers, waiting) = mpsc::channel(UNREAD);
     match serde_json::from_str::<Request>(&line) {
         Ok(request) => {
             if inputs
@@ -109,10 +170,5 @@ async fn converse<I: From<Asked>>(stream: UnixStream, inputs: &mpsc::Sender<I>) 
             "this engine does not know that request: {error}"
         ))),
     }
-    while let Some(answer) = waiting.recv().await {
-        let mut line = serde_json::to_vec(&answer)?;
-        line.push(b'\n');
-        timeout(ANSWER_TIME, writing.write_all(&line)).await??;
-    }
-    Ok(())
+    pass_on(waiting, &mut writing).await
 }

@@ -9,6 +9,7 @@ use tokio::task::spawn_local;
 use tokio::time::timeout;
 use tracing::{info, warn};
 
+use moorline_config::HelperTask;
 use moorline_process::open_files;
 use moorline_protocol::start::HelperStart;
 
@@ -53,14 +54,14 @@ impl Hook {
             Moment::Stopped => &engine.hooks.stopped,
         };
         let start = HelperStart {
-            command: command.clone()?,
+            task: HelperTask::Command(command.clone()?),
             user: engine.user.clone(),
             group: engine.group.clone(),
             open_files: open_files::soft_before(),
         };
         let hook = moment.as_str();
         let title = format!("moorline: hook {hook} ({})", deployment.config.name);
-        match spawn::helper(deployment.executable.as_fd(), &title, &start) {
+        match spawn::helper(deployment.executable.as_fd(), &title, &start, None) {
             Ok(process) => {
                 info!(hook, "hook runs");
                 Some(Self::attend(moment, process, engine.hooks.timeout))

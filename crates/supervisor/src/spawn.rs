@@ -55,20 +55,24 @@ pub(super) fn role(
     Ok((Command::from(command).spawn()?, ours))
 }
 
-/// Starts a helper: the executable gives up rights and then becomes the helper's command.
+/// Starts a helper: the executable gives up rights and then becomes the helper's command, or serves `[admin]` and asks its questions
+/// over this stream.
 pub(super) fn helper(
     executable: BorrowedFd<'_>,
     title: &str,
     start: &HelperStart,
+    questions: Option<OwnedFd>,
 ) -> io::Result<Child> {
     let mut command = command(title);
     command
         .env(HELPER_VARIABLE, serde_json::to_string(start)?)
         .stdout(Stdio::piped())
         .stderr(Stdio::piped());
+    let executable = (executable.try_clone_to_owned()?, EXECUTABLE_FD);
+    let questions = questions.map(|questions| (questions, CONTROL_FD));
     map(
         &mut command,
-        vec![(executable.try_clone_to_owned()?, EXECUTABLE_FD)],
+        [executable].into_iter().chain(questions).collect(),
     )?;
     Command::from(command).spawn()
 }

@@ -167,6 +167,17 @@ impl Counts<'_> {
         self.all_processes(ProcessCounter::Handled)
     }
 
+    /// How long messages have waited for their handlers: the number of a bucket is the number of
+    /// bits that its times have in microseconds.
+    pub(super) fn waited(&self) -> Value {
+        let first = ProcessCounter::Queued as usize;
+        let buckets: Vec<_> = (first..ProcessCounter::Discarded as usize)
+            .map(|counter| self.of_processes(counter))
+            .collect();
+        let sum = self.all_processes(ProcessCounter::QueuedNs);
+        json!({ "buckets": buckets, "sum_ns": sum })
+    }
+
     /// Log lines of gateway, workers and task workers that were dropped.
     pub(super) fn log_lines_dropped(&self) -> u64 {
         self.loops(LoopCounter::LogLinesDropped as usize)
@@ -203,7 +214,10 @@ impl Counts<'_> {
     }
 
     fn all_processes(&self, counter: ProcessCounter) -> u64 {
-        let counter = counter as usize;
+        self.of_processes(counter as usize)
+    }
+
+    fn of_processes(&self, counter: usize) -> u64 {
         let ended = self.tally.processes.get(counter).copied().unwrap_or(0);
         ended
             + self

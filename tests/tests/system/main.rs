@@ -4,3 +4,4 @@ mod alongside;
 mod rights;
 mod service;
 mod systemd;
+mod watching;

@@ -42,6 +42,14 @@ pub(super) const FILE: SectionReference = SectionReference {
             "Commands that the engine keeps alive.",
         ),
         key(
+            "admin",
+            "table",
+            Words("none"),
+            "[admin]",
+            Yes,
+            "A page and metrics that show the engine.",
+        ),
+        key(
             "listen",
             "list of tables",
             Required,
@@ -490,6 +498,32 @@ pub(super) const HELPERS: SectionReference = SectionReference {
             r#"["/bin/sleep", "60"]"#,
             Yes,
             "A relative path starts at the folder of the file. A bare name is looked up in `$PATH`.",
+        ),
+    ],
+};
+
+pub(super) const ADMIN: SectionReference = SectionReference {
+    title: "[admin]",
+    heading: "`[admin]`",
+    about: "A page and metrics over HTTP, to look at the engine: see [Watching](../guide/watching.md). A process of its own serves \
+            them, with the rights of the helpers, and can change nothing. Without the table there is none.",
+    keys: &[
+        key(
+            "listen",
+            "IP address with a port",
+            Required,
+            r#""127.0.0.1:9400""#,
+            Yes,
+            "Where it listens. `localhost` stands for 127.0.0.1. Everyone who reaches it can read the engine's state.",
+        ),
+        key(
+            "hosts",
+            "list of names",
+            Value("[]"),
+            r#"["server1.example.org"]"#,
+            Yes,
+            "The names of this machine that a request may have in `Host`. IP addresses and `localhost` always may. Others get 421, so that \
+             no page of another site can read the state by a name of its own that leads here.",
         ),
     ],
 };

@@ -82,16 +82,24 @@ tls = { certificate = "/nowhere/a.pem", key = "/nowhere/a.key", client_crl = "a.
   hint: write a whole number from 0 to 100"#,
     ),
     (
-        r#"admin = {}
+        r#"admin = { listen = "here", hosts = ["a b"], token = 1 }
 greeting = 1
 [[listen]]
 address = "tcp://127.0.0.1:1"
 limit = []
 "#,
-        r#"/c/a.toml:1:1: `admin` is not in this version
-  1 | admin = {}
-    | ^^^^^
-  hint: use `status --json` meanwhile
+        r#"/c/a.toml:1:20: `listen`: "here" is no IP address with a port
+  1 | admin = { listen = "here", hosts = ["a b"], token = 1 }
+    |                    ^^^^^^
+  hint: write listen = "127.0.0.1:9400"
+/c/a.toml:1:37: `hosts`: "a b" is no name of a host
+  1 | admin = { listen = "here", hosts = ["a b"], token = 1 }
+    |                                     ^^^^^
+  hint: write a name without a port
+/c/a.toml:1:45: unknown key `token` in [admin]
+  1 | admin = { listen = "here", hosts = ["a b"], token = 1 }
+    |                                             ^^^^^
+  hint: known here: `listen`, `hosts`
 /c/a.toml:2:1: unknown key `greeting`
   2 | greeting = 1
     | ^^^^^^^^

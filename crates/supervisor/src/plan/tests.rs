@@ -46,7 +46,7 @@ fn shape(workers: u16, tasks: u16) -> Shape {
 fn helper(name: &str, command: &str) -> moorline_config::Helper {
     moorline_config::Helper {
         name: name.to_owned(),
-        command: vec![command.to_owned()],
+        task: moorline_config::HelperTask::Command(vec![command.to_owned()]),
     }
 }
 

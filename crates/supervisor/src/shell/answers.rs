@@ -226,6 +226,7 @@ impl Shell {
             "listeners": self.listeners(),
             "stalls": self.stalls,
             "handled": counts.handled(),
+            "waited": counts.waited(),
             "lost": counts.lost(),
             "discarded": counts.discarded(),
             "errors": counts.errors(),

@@ -7,12 +7,14 @@ use std::os::fd::{AsFd, OwnedFd};
 use moorline_ipc::{Channel, Doorbell, Scoreboard, create_region, create_scoreboard};
 use tracing::info;
 
+use moorline_config::HelperTask;
 use moorline_process::log::Destination;
 use moorline_process::open_files;
 use moorline_protocol::control::{PROCESS_ROW, ProcessId, Role, ToRole, gateway_board};
 use moorline_protocol::start::HelperStart;
 
 use super::super::child::{attend_helper, attend_role};
+use super::super::control_socket;
 use super::super::deployment::Deployment;
 use super::super::plan::{Child, role_name};
 use super::super::spawn;
@@ -137,7 +139,7 @@ impl Shell {
         let deployment = self.deployment(generation)?;
         let engine = &deployment.config.engine;
         let start = HelperStart {
-            command: helper.command.clone(),
+            task: helper.task.clone(),
             user: engine.user.clone(),
             group: engine.group.clone(),
             open_files: open_files::soft_before(),
@@ -146,7 +148,12 @@ impl Shell {
             "moorline: helper {} ({})",
             helper.name, deployment.config.name
         );
-        let process = spawn::helper(deployment.executable.as_fd(), &title, &start)?;
+        let questions = match &helper.task {
+            HelperTask::Command(_) => None,
+            HelperTask::Admin(_) => Some(control_socket::answer_admin(&self.inputs)?),
+        };
+        let executable = deployment.executable.as_fd();
+        let process = spawn::helper(executable, &title, &start, questions)?;
         let pid = pid(&process)?;
         attend_helper(Child::Helper(run), &helper.name, process, &self.inputs);
         let name = &helper.name;

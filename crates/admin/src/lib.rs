@@ -1,0 +1,63 @@
+//! The process that serves `[admin]`: a page and metrics, over HTTP.
+//!
+//! It asks the supervisor what `status` and `upstreams` ask, over a stream of its own, on which nothing can be changed. What it
+//! serves, and to how many at once, is bounded; if it fails, it alone ends, and the supervisor starts it again.
+//!
+//! From top to bottom:
+//!
+//! - `web`: connections, and what a request gets
+//! - `engine`: questions to the supervisor, and their answers
+//! - `metrics`: answers as text for Prometheus; `exposition`: that format
+//! - `table`: every metric
+
+#![forbid(unsafe_code)]
+
+mod engine;
+mod exposition;
+mod metrics;
+mod table;
+mod web;
+
+use std::io;
+use std::net::TcpListener;
+use std::os::unix::net::UnixStream;
+
+use moorline_config::Admin;
+
+use engine::Engine;
+
+pub use metrics::page;
+
+/// Opens the listener of `[admin]`. To be called before rights are given up: its port may need them.
+///
+/// # Errors
+/// The address cannot be listened on.
+pub fn listen(admin: &Admin) -> io::Result<TcpListener> {
+    let listener = TcpListener::bind(admin.listen).map_err(|error| {
+        let text = format!("[admin] cannot listen on {}: {error}", admin.listen);
+        io::Error::new(error.kind(), text)
+    })?;
+    listener.set_nonblocking(true)?;
+    Ok(listener)
+}
+
+/// Serves until the supervisor is gone. `questions`: the stream on which it answers.
+///
+/// # Errors
+/// There is no runtime, or the supervisor answers something else than what was asked.
+pub fn serve(admin: &Admin, listener: TcpListener, questions: UnixStream) -> io::Result<()> {
+    questions.set_nonblocking(true)?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    let tasks = tokio::task::LocalSet::new();
+    tasks.block_on(&runtime, async {
+        let listener = tokio::net::TcpListener::from_std(listener)?;
+        let questions = tokio::net::UnixStream::from_std(questions)?;
+        let (engine, failed) = Engine::new(questions);
+        tokio::select! {
+            never = web::accept(listener, engine, admin.hosts.clone()) => match never {},
+            error = failed => Err(error.unwrap_or_else(|_| io::ErrorKind::BrokenPipe.into())),
+        }
+    })
+}
