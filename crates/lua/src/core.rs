@@ -9,6 +9,7 @@ use mlua::{Function, IntoLua, IntoLuaMulti, Lua, MultiValue, Table, Value};
 use moorline_actor::{Kind, LaunchOptions, Payload, ServiceId};
 
 use crate::builtin::{Builtin, is_missing};
+use crate::closing;
 use crate::frames;
 use crate::held::Held;
 use crate::last_searcher;
@@ -27,6 +28,7 @@ pub(crate) fn install(lua: &Lua, state: &Rc<ServiceState>) -> mlua::Result<()> {
     let core = lua.create_table()?;
     let made = state.clone();
     let make = lua.create_function(move |lua, (core, name): (Table, String)| {
+        closing::refuse()?;
         let Some(function) = function(lua, &made, &name)? else {
             return Ok(None);
         };
@@ -49,6 +51,7 @@ pub(crate) fn install(lua: &Lua, state: &Rc<ServiceState>) -> mlua::Result<()> {
 fn searcher(lua: &Lua, state: &Rc<ServiceState>, core: Table) -> mlua::Result<Function> {
     let state = state.clone();
     lua.create_function(move |lua, name: String| {
+        closing::refuse()?;
         let builtins = &state.process.builtins;
         if name == "moorline.core" {
             let core = core.clone();
@@ -87,6 +90,7 @@ fn searcher(lua: &Lua, state: &Rc<ServiceState>, core: Table) -> mlua::Result<Fu
 
 fn print(lua: &Lua) -> mlua::Result<Function> {
     lua.create_function(|lua, values: MultiValue| {
+        closing::refuse()?;
         let to_string: Function = lua.globals().get("tostring")?;
         let mut line = Vec::new();
         for (index, value) in values.into_iter().enumerate() {
@@ -114,7 +118,8 @@ fn function(lua: &Lua, state: &Rc<ServiceState>, name: &str) -> mlua::Result<Opt
         "launch" | "launch_now" => launching(lua, state, name),
         "rest" | "debug" | "trace" => parts(lua, state, name),
         "start" | "ready" | "failed" | "exit" | "kill" | "abort" | "find" | "name" | "is_alive"
-        | "signal" | "self" | "services" => services(lua, state, name),
+        | "self" | "services" => services(lua, state, name),
+        "signal" | "logon" | "logoff" => watching(lua, state, name),
         "timeout" | "genid" | "now" | "hpc" | "starttime" => times(lua, state, name),
         "log" | "log_failure" | "getenv" | "setenv" | "memlimit" | "mqlen" | "stat" => {
             process(lua, state, name)
@@ -232,6 +237,17 @@ fn services(lua: &Lua, state: Rc<ServiceState>, name: &str) -> mlua::Result<Func
         }),
         "is_alive" => lua
             .create_function(move |_, id: u32| Ok(state.port.is_alive(ServiceId::from_number(id)))),
+        "self" => lua.create_function(move |_, ()| Ok(state.port.id().number())),
+        _ => lua.create_function(move |lua, ()| {
+            let all = state.process.services.all().into_iter();
+            lua.create_table_from(all.map(|(id, line)| (id.number(), line.into_string())))
+        }),
+    }
+}
+
+/// What consoles do with a service.
+fn watching(lua: &Lua, state: Rc<ServiceState>, name: &str) -> mlua::Result<Function> {
+    match name {
         "signal" => lua.create_function(move |_, (id, number): (u32, Option<i64>)| {
             let demand = match number.unwrap_or(0) {
                 0 => Demand::Break,
@@ -241,10 +257,15 @@ fn services(lua: &Lua, state: Rc<ServiceState>, name: &str) -> mlua::Result<Func
             let watches = &state.process.watches;
             Ok(watches.ask(ServiceId::from_number(id), demand))
         }),
-        "self" => lua.create_function(move |_, ()| Ok(state.port.id().number())),
-        _ => lua.create_function(move |lua, ()| {
-            let all = state.process.services.all().into_iter();
-            lua.create_table_from(all.map(|(id, line)| (id.number(), line.into_string())))
+        "logon" => lua.create_function(move |lua, id: u32| {
+            let uptime = state.port.uptime();
+            let begun = state
+                .process
+                .log_messages(ServiceId::from_number(id), uptime);
+            outcome(lua, begun)
+        }),
+        _ => lua.create_function(move |_, id: u32| {
+            Ok(state.process.message_logs.end(ServiceId::from_number(id)))
         }),
     }
 }

@@ -41,6 +41,7 @@
 //! - `sproto`: `sproto.core` and `sprotoparser`
 //! - `tls`: `ltls.c`
 //! - `module`: a table of functions of Rust
+//! - `closing`: the end of a state
 //! - `socket_functions`: those of them that are about sockets
 //! - `netpack`: those of them that cut packets
 //! - `frames`: those of them that cut frames of WebSocket
@@ -48,6 +49,7 @@
 //! - `state`: what those functions share
 //! - `process`: what the services of a process share
 //! - `commons`: what modules share between services
+//! - `message_logs`: what services receive, in files
 //! - `socket`: the sockets of services
 //! - `packets`: packets in what sockets receive
 //! - `builtin`: the modules that come with the program; `foreign`: those of a program that embeds the services
@@ -70,6 +72,7 @@
 
 mod bson;
 mod builtin;
+mod closing;
 mod commons;
 mod configuration;
 mod core;
@@ -87,6 +90,7 @@ mod kinds;
 mod last_searcher;
 mod log_file;
 mod md5;
+mod message_logs;
 mod module;
 mod mongo;
 mod native;

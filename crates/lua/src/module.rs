@@ -2,6 +2,7 @@
 
 use std::fmt::Display;
 
+use crate::closing;
 use mlua::{FromLuaMulti, Function, IntoLua, IntoLuaMulti, Lua, MultiValue, Table, Value};
 
 /// The table of a module while it is filled.
@@ -60,6 +61,7 @@ impl<'a> Module<'a> {
         F: Fn(&Lua, A) -> mlua::Result<R> + 'static,
     {
         let checked = self.lua.create_function(move |lua, values: MultiValue| {
+            closing::refuse()?;
             let returned = A::from_lua_args(values, 1, Some(name), lua)
                 .and_then(|arguments| function(lua, arguments))
                 .and_then(|returned| returned.into_lua_multi(lua));

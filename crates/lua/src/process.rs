@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use moorline_actor::ServiceId;
 use moorline_net::{DialOptions, Dialer, KeepAlive, SocketOptions};
@@ -13,6 +13,7 @@ use rustc_hash::FxHashMap;
 use crate::builtin::{Builtin, Builtins};
 use crate::commons::Commons;
 use crate::foreign::{FIRST_FOREIGN_SOCKET, ForeignModule, ForeignSockets};
+use crate::message_logs::MessageLogs;
 use crate::options::RunOptions;
 use crate::scripts::Scripts;
 use crate::socket::SocketRegistry;
@@ -44,6 +45,7 @@ pub(crate) struct Process {
     /// Opens connections.
     pub(crate) dialer: Arc<Dialer>,
     pub(crate) watches: Watches,
+    pub(crate) message_logs: MessageLogs,
     /// The loop of the services that answer while others do not return.
     pub(crate) own_loop: Option<usize>,
     /// The first service did not start.
@@ -76,6 +78,7 @@ impl Process {
                     .socket(SocketOptions::default().keep_alive(Some(KeepAlive::default()))),
             )),
             watches: Watches::default(),
+            message_logs: MessageLogs::default(),
             own_loop: None,
             has_failed: AtomicBool::new(false),
             start_time: now.map_or(0, |now| now.as_secs()),
@@ -100,6 +103,21 @@ impl Process {
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
         environment.get(name).cloned()
+    }
+
+    /// Begins to write what a service receives to a file in the folder `logpath` of the configuration.
+    ///
+    /// # Errors
+    /// There is no such service or folder, or too many files.
+    pub(crate) fn log_messages(&self, id: ServiceId, uptime: Duration) -> Result<String, String> {
+        if !self.services.has(id) {
+            return Err(format!("there is no service {id}"));
+        }
+        let Some(folder) = self.variable("logpath") else {
+            return Err("the configuration has no logpath: set it to a folder".to_owned());
+        };
+        let path = self.message_logs.begin(Path::new(&folder), id, uptime)?;
+        Ok(path.display().to_string())
     }
 
     /// Sets a variable once.
@@ -187,6 +205,10 @@ pub(crate) struct Services(Mutex<FxHashMap<ServiceId, Box<str>>>);
 impl Services {
     pub(crate) fn add(&self, id: ServiceId, line: &str) {
         self.lines().insert(id, line.into());
+    }
+
+    pub(crate) fn has(&self, id: ServiceId) -> bool {
+        self.lines().contains_key(&id)
     }
 
     pub(crate) fn remove(&self, id: ServiceId) {

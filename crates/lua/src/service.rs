@@ -6,6 +6,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use crate::builtin::Builtin;
+use crate::closing::{self, Closing};
 use crate::core;
 use crate::kinds::Kinds;
 use crate::output::{error_text, log_look};
@@ -29,6 +30,8 @@ pub(crate) struct LuaService {
     main: MainThread,
     // Dropped after what refers to it.
     lua: OwnedState,
+    // Dropped after the state.
+    _closing: Closing,
 }
 
 impl LuaService {
@@ -60,7 +63,12 @@ impl LuaService {
         });
         state.process.services.add(state.port.id(), program.line());
         // From here on its end removes it from the list of services, also if a panic ends it.
-        let this = Self { state, main, lua };
+        let this = Self {
+            state,
+            main,
+            lua,
+            _closing: Closing,
+        };
         // Dropped before the state.
         let running = enter(this.main, this.state.port.id().number());
         let ran = core::install(&this.lua, &this.state).map_err(|error| error.to_string());
@@ -129,7 +137,9 @@ impl LuaService {
 
 impl Drop for LuaService {
     fn drop(&mut self) {
+        closing::begin(&self.lua);
         let port = &self.state.port;
+        self.state.process.message_logs.end(port.id());
         self.state.process.services.remove(port.id());
         self.state.process.watches.take_endless(port.id());
         if let Some(monitor) = port.find(".monitor") {
@@ -142,6 +152,10 @@ impl Drop for LuaService {
 
 impl Actor for LuaService {
     fn receive(&mut self, message: Message) {
+        let (process, port) = (&self.state.process, &self.state.port);
+        process
+            .message_logs
+            .note(port.id(), &message, port.uptime());
         let Message {
             source,
             session,

@@ -176,7 +176,7 @@ fn the_debug_console_lists_services_in_order_and_measures_them() {
     let help = terminal.well("help");
     assert!(help.is_sorted(), "{help:?}");
     for name in "list stat mem kill gc exit inject dbgcmd task killtask uniqtask info debug logon logoff signal cmem jmem ping \
-                 trace call netstat dumpheap profactive getenv setenv start log snax service clearcache"
+                 trace call netstat dumpheap profactive getenv setenv start log snax service clearcache shrtbl"
         .split_whitespace()
     {
         assert!(help.iter().any(|line| line.starts_with(&format!("{name}\t"))), "{name}");
@@ -270,25 +270,110 @@ fn the_debug_console_ends_tasks_and_services() {
     terminal.well("clearcache");
 }
 
+/// The lines of the messages that a service has received: sender, kind, session, time, bytes.
+fn logged(console: &Consoled, counter: &str) -> Vec<Vec<String>> {
+    let name = format!("logs/{}.log", counter.trim_start_matches(':'));
+    let text = std::fs::read_to_string(console.site.path(&name)).expect("it is written");
+    let lines = text.lines().map(|line| line.split(' ').map(str::to_owned));
+    lines.map(Iterator::collect).collect()
+}
+
+#[test]
+fn the_messages_of_a_service_are_written_from_logon_to_logoff() {
+    let console = Consoled::start();
+    let mut terminal = Terminal::open(&console);
+    let counter = address_of(&terminal.well("list"), "snlua counter a b");
+    terminal.well("setenv logpath logs");
+    terminal.fails("logon .counter", "cannot open logs/");
+    console.site.write("logs/here", "");
+    let path = format!("logs/{}.log", counter.trim_start_matches(':'));
+    assert_eq!(terminal.well("logon .counter"), [path.as_str()]);
+    terminal.well("call .counter 'add', 1");
+    terminal.well("logon .counter");
+    terminal.well("logoff .counter");
+    terminal.well("call .counter 'add', 1");
+    let lines = logged(&console, &counter);
+    let [open, message, close] = &lines[..] else {
+        panic!("{lines:?}");
+    };
+    assert_eq!((&*open[0], &*open[1], open.len()), ("open", "time:", 4));
+    assert_eq!((&*close[0], &*close[1], close.len()), ("close", "time:", 3));
+    let [sender, kind, session, time, bytes] = &message[..] else {
+        panic!("{message:?}");
+    };
+    assert_eq!(
+        *sender,
+        address_of(&terminal.well("list"), "snlua debug_console 0")
+    );
+    assert_eq!(kind, "10");
+    assert!(session.parse::<u32>().is_ok_and(|session| session > 0) && time.parse::<u32>().is_ok());
+    console.site.write(
+        "bytes.lua",
+        format!(
+            "local bytes = ('{bytes}'):gsub('..', function(pair) return string.char(tonumber(pair, 16)) end)
+            print(require 'skynet'.unpack(bytes))"
+        ),
+    );
+    assert_eq!(terminal.well("inject .counter bytes.lua"), ["add\t1"]);
+    assert_eq!(terminal.well("logoff .counter"), ["Nothing was written"]);
+}
+
+#[test]
+fn there_is_a_most_of_services_whose_messages_are_written() {
+    let console = Consoled::start();
+    let mut terminal = Terminal::open(&console);
+    console.site.write("logs/here", "");
+    terminal.well("setenv logpath logs");
+    let mut started = Vec::new();
+    for _ in 0..64 {
+        started.push(address_of(&terminal.well("log once"), "once"));
+    }
+    terminal.fails(
+        "logon .counter",
+        "the messages of 64 services are written already",
+    );
+    // One more is launched nevertheless. The end of a service ends its file.
+    terminal.well("log once");
+    terminal.well(&format!("kill {}", started[0]));
+    while !terminal.ask("logon .counter").1 {}
+    let lines = logged(&console, &started[0]);
+    assert_eq!(
+        lines.last().map(|line| &*line[0]),
+        Some("close"),
+        "{lines:?}"
+    );
+}
+
+/// Commands that cannot be done, and words of what they say.
+const WRONG: &[(&str, &str)] = &[
+    ("dance", "Invalid command"),
+    ("ping", "Need an address"),
+    ("ping xyz", "Need an address"),
+    ("ping .nobody", "Not a valid name"),
+    ("ping :00ffffff", "call to invalid address :00ffffff"),
+    ("call .counter", "need arguments"),
+    ("call .counter os.exit()", "debug console"),
+    ("call .counter 'nothing'", ""),
+    ("stat many", "Need a number"),
+    ("signal .nobody 0", "Not a valid name"),
+    ("signal .counter much", "Need a number"),
+    (
+        "debug .counter",
+        "debug is not in this version of Moorline: use inject",
+    ),
+    ("shrtbl", "shrtbl is not in this version of Moorline"),
+    ("logon .counter", "the configuration has no logpath"),
+    ("logon :00ffffff", "there is no service :00ffffff"),
+    ("logoff", "Need an address"),
+    ("getenv", "Need a name"),
+    ("setenv colour", "Need a name and a value"),
+];
+
 #[test]
 fn a_command_that_cannot_be_done_is_an_error_and_the_console_goes_on() {
     let mut console = Consoled::start();
     let mut terminal = Terminal::open(&console);
-    for (command, word) in [
-        ("dance", "Invalid command"),
-        ("ping", "Need an address"),
-        ("ping xyz", "Need an address"),
-        ("ping .nobody", "Not a valid name"),
-        ("ping :00ffffff", "call to invalid address :00ffffff"),
-        ("call .counter", "need arguments"),
-        ("call .counter os.exit()", "debug console"),
-        ("call .counter 'nothing'", ""),
-        ("stat many", "Need a number"),
-        ("signal .nobody 0", "Not a valid name"),
-        ("signal .counter much", "Need a number"),
-        ("debug .counter", "debug is not in this version of Moorline"),
-        ("logon .counter", "logon is not in this version"),
-    ] {
+    for (command, word) in WRONG {
         terminal.fails(command, word);
     }
     terminal.well("list");

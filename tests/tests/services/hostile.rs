@@ -117,3 +117,48 @@ fn bytes_that_are_no_values_fail_where_they_are_unpacked() {
         &[("strange.lua", strange)],
     );
 }
+
+/// What a script wants to be run at the end of its service uses functions that work no more.
+#[test]
+fn finalizers_that_run_while_a_service_closes_get_errors() {
+    let victim = "local skynet = require 'skynet'
+        require 'skynet.manager'
+        local socket, crypt, stm = require 'skynet.socket', require 'skynet.crypt', require 'skynet.stm'
+        local writer = stm.new 'x'
+        local acts = {
+            function() return skynet.self() end,
+            function() return skynet.call('.launcher', 'lua', 'LIST') end,
+            function() return skynet.send('.launcher', 'lua', 'LIST') end,
+            function() return skynet.error 'in a finalizer' end,
+            function() return print 'in a finalizer' end,
+            function() return require 'skynet.snax' end,
+            function() return skynet.unpack(skynet.pack { 1, {} }) end,
+            function() return skynet.newservice 'victim' end,
+            function() return skynet.exit() end,
+            function() return socket.listen('127.0.0.1', 0) end,
+            function() return crypt.sha1 'x' end,
+            function() return stm.copy(writer) end,
+            function() return skynet.getenv 'start' end,
+            function() return skynet.fork(print) end,
+            function() return coroutine.wrap(function() return skynet.timeout(1, print) end)() end,
+        }
+        kept = setmetatable({}, { __gc = function()
+            local failed = 0
+            for _, act in ipairs(acts) do
+                if not pcall(act) then failed = failed + 1 end
+            end
+            local file = io.open('finalized', 'w')
+            file:write(failed > 0 and 'refused' or 'done')
+            file:close()
+        end })
+        skynet.start(function() skynet.timeout(1, skynet.exit) end)";
+    let main = main_of(
+        "skynet.newservice 'victim'
+        repeat skynet.sleep(1) until io.open 'finalized'
+        print(skynet.call('.launcher', 'lua', 'LIST') ~= nil)",
+    );
+    let files = [("main.lua", main.as_str()), ("victim.lua", victim)];
+    let finished = run_with(&files, &[]).expect_success();
+    assert_eq!(finished.stdout, "true\n", "{finished:#?}");
+    assert!(!finished.stderr.contains("panicked"), "{finished:#?}");
+}

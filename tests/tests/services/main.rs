@@ -30,6 +30,7 @@ mod names;
 mod redis;
 mod redis_cluster;
 mod script;
+mod servers;
 mod serving;
 mod sessions;
 mod shapes;

@@ -19,7 +19,11 @@ end
 
 skynet.start(function()
 	skynet.fork(function()
-		local stdin = socket.stdin()
+		local stdin, why = socket.stdin()
+		if not stdin then
+			skynet.error("console: standard input cannot be read:", why or "it is a file or closed")
+			return skynet.exit()
+		end
 		while true do
 			local line = socket.readline(stdin, "\n")
 			if not line then

@@ -41,9 +41,9 @@ local function is_on(word)
 	return word == "on" or word == "true"
 end
 
-local function later(name)
+local function later(name, why)
 	return function()
-		error(name .. " is not in this version of Moorline", 0)
+		error(name .. " is not in this version of Moorline: " .. why, 0)
 	end
 end
 
@@ -79,7 +79,7 @@ command("start", "start name ...: launches a service", function(name, ...)
 	return id and { [skynet.address(id)] = name } or "Exit"
 end)
 
-command("log", "log name ...: the same; messages are not logged here", function(name, ...)
+command("log", "log name ...: the same, with its messages in a file, as by logon", function(name, ...)
 	local ok, id = pcall(skynet.call, ".launcher", "lua", "LOGLAUNCH", "snlua", name, ...)
 	return ok and id and { [skynet.address(id)] = name } or "Failed"
 end)
@@ -155,9 +155,19 @@ command("signal", "signal address [0]: ends the message that a service handles w
 	core.signal(address(word), signal)
 end)
 
-command("debug", "debug address: is not there", later "debug")
-command("logon", "logon address: is not there", later "logon")
-command("logoff", "logoff address: is not there", later "logoff")
+command("logon", "logon address: writes what a service receives to a file in the folder logpath", function(word)
+	local ok, result = core.logon(address(word))
+	return ok and result or error(result, 0)
+end)
+
+command("logoff", "logoff address: ends that", function(word)
+	if not core.logoff(address(word)) then
+		return "Nothing was written"
+	end
+end)
+
+command("debug", "is not there: see inject, task and info", later("debug", "use inject, task and info"))
+command("shrtbl", "is not there", later("shrtbl", "each service has a table of short strings of its own"))
 
 -- The process
 
@@ -166,10 +176,12 @@ command("clearcache", "does nothing: files are read for each service", function(
 end)
 
 command("getenv", "getenv name", function(name)
+	assert(name, "Need a name")
 	return { [name] = tostring(skynet.getenv(name)) }
 end)
 
-command("setenv", "setenv name value", function(name, value)
+command("setenv", "setenv name value: sets a value that is not there", function(name, value)
+	assert(name and value, "Need a name and a value")
 	skynet.setenv(name, value)
 end)
 

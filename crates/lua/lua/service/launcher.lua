@@ -66,7 +66,17 @@ function COMMAND.LAUNCH(host, ...)
 	return skynet.newservice(...)
 end
 
-COMMAND.LOGLAUNCH = COMMAND.LAUNCH
+-- The same, and writes what the service receives to a file.
+function COMMAND.LOGLAUNCH(...)
+	local id = COMMAND.LAUNCH(...)
+	if id then
+		local ok, why = core.logon(id)
+		if not ok then
+			skynet.error(string.format("the messages of %s are not written: %s", skynet.address(id), why))
+		end
+	end
+	return id
+end
 
 skynet.start(function()
 	skynet.dispatch("lua", function(session, source, command, ...)
