@@ -9,7 +9,8 @@ use super::attendant::{ATTEND, Attendant};
 use super::script::passes;
 
 const CONFIG: &str = "port PORT0\ncluster-port PORT1\nbind 127.0.0.1\nsave \"\"\nappendonly no\ndir FOLDER\n\
-    logfile FOLDER/redis.log\ncluster-enabled yes\ncluster-node-timeout 1000\ncluster-require-full-coverage no\n";
+    logfile FOLDER/redis.log\ncluster-enabled yes\ncluster-node-timeout 1000\ncluster-require-full-coverage no\n\
+    repl-diskless-sync-delay 0\n";
 
 /// What a script has of the nodes: their places, and connections of its own.
 const NODES: &str = "

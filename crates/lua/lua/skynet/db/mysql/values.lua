@@ -13,6 +13,8 @@ local TIMESTAMP <const>, LONGLONG <const>, INT24 <const>, DATE <const>, TIME <co
 local YEAR <const>, NEWDECIMAL <const>, VAR_STRING <const> = 13, 246, 253
 
 local IS_UNSIGNED <const> = 0x20
+-- A NULL, in a row of texts. What is below is a length.
+local NULL_TEXT <const> = 0xfb
 
 -- A column as the server describes it.
 function values.column(data)
@@ -45,7 +47,9 @@ function values.text_row(data, columns, is_compact)
 	for i = 1, #columns do
 		local column, value = columns[i], nil
 		local size = byte(data, at)
-		if size and size < 0xfb then
+		if size == NULL_TEXT then
+			at = at + 1
+		elseif size and size < NULL_TEXT then
 			local last = at + size
 			if last > #data then
 				broken "a row ends before its values"
