@@ -2,7 +2,7 @@
 -- written for skynet runs as it is: after a reload its clients connect to the new code without a new connection.
 
 local core = ...
-local skynet, moorline, driver = require "skynet", require "moorline", require "skynet.socketdriver"
+local skynet, moorline, driver, run = require "skynet", require "moorline", require "skynet.socketdriver", require "moorline.gate"
 
 local gateserver = {}
 
@@ -100,22 +100,7 @@ function gateserver.start(handler)
 		is_closed = true
 	end
 
-	local function init()
-		skynet.dispatch("lua", function(_, source, cmd, ...)
-			local command = CMD[cmd]
-			if command then
-				skynet.retpack(command(source, ...))
-			else
-				skynet.retpack(handler.command(cmd, source, ...))
-			end
-		end)
-	end
-
-	if handler.embed then
-		init()
-	else
-		skynet.start(init)
-	end
+	run(handler, CMD)
 end
 
 return gateserver

@@ -140,6 +140,8 @@ fn network_modules() -> Vec<Builtin> {
         "skynet.db.redis" => "skynet/db/redis.lua",
         "skynet.db.redis.cluster" => "skynet/db/redis/cluster.lua",
         "skynet.db.redis.crc16" => "skynet/db/redis/crc16.lua",
+        "moorline.datagrams" => "moorline/datagrams.lua",
+        "moorline.gate" => "moorline/gate.lua",
         "http.tlshelper" => "http/tlshelper.lua",
         "http.websocket" => "http/websocket.lua",
         "skynet.dns" => "skynet/dns.lua",

@@ -29,6 +29,9 @@ mod shared_socket;
 mod socket_registry;
 mod text;
 
+#[cfg(test)]
+mod tests;
+
 pub(crate) use event::{DecodedEvent, SocketEvent, SocketMode};
 pub(crate) use owned_socket::{
     OwnedSocket, ReadOutcome, ReadStart, Received, SCRATCH_BYTES, SocketStep,

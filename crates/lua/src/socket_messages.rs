@@ -66,7 +66,18 @@ fn next_values(lua: &Lua, state: &ServiceState, id: u32) -> mlua::Result<Option<
                 MultiValue::new()
             }
             ServiceStep::Socket(_, SocketStep::Answer(session, outcome)) => {
-                let mut values = outcome_values(lua, outcome, scratch)?;
+                let values = outcome_values(lua, outcome, scratch);
+                let mut values = match values {
+                    Ok(values) => values,
+                    Err(error) => {
+                        output::log(state.port.id(), output::error_text(&error).as_bytes());
+                        if let Some(socket) = state.sockets.borrow_mut().socket(id) {
+                            socket.lose();
+                        }
+                        // The coroutine goes on, as at the end of a stream.
+                        (false, lua.create_string("")?).into_lua_multi(lua)?
+                    }
+                };
                 let head = [i64::from(Kind::RESPONSE.0), i64::from(session), 0];
                 head.into_iter()
                     .rev()

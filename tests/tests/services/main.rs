@@ -35,6 +35,7 @@ mod serving;
 mod sessions;
 mod shapes;
 mod shared;
+mod socket_edges;
 mod socket_peers;
 mod sockets;
 mod sproto;

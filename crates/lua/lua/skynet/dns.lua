@@ -11,9 +11,11 @@ local PATIENCE <const> = { 200, 400, 900 }
 local IDLE <const> = 6000
 -- Names whose addresses are remembered. A full cache begins anew.
 local MOST <const> = 4096
+-- Names that may be asked for at once.
+local MOST_ASKED <const> = 4096
 
 local cache, cached = {}, 0
-local questions = {}
+local questions, asking = {}, 0
 local server = { port = 53 }
 local hosts
 
@@ -169,34 +171,34 @@ local function connect()
 end
 
 local function new_number()
-	for _ = 1, 100 do
-		local id = math.random(0, 0xffff)
-		if not questions[id] then
-			return id
-		end
+	if asking >= MOST_ASKED then
+		error "too many DNS queries at once"
 	end
-	error "too many DNS queries at once"
+	local id
+	repeat
+		id = math.random(0, 0xffff)
+	until not questions[id]
+	return id
 end
 
 local function ask(name, kind)
 	local id = new_number()
 	local asked = { name = name, kind = kind }
-	questions[id] = asked
-	local ok, why = pcall(function()
-		for _, patience in ipairs(PATIENCE) do
-			socket.write(connect(), question(id, name, kind))
-			skynet.sleep(patience, asked)
-			if asked.addresses then
-				return
-			end
+	questions[id], asking = asked, asking + 1
+	-- Also if its coroutine is killed.
+	local _ <close> = setmetatable({}, {
+		__close = function()
+			questions[id], asking = nil, asking - 1
+		end,
+	})
+	for _, patience in ipairs(PATIENCE) do
+		socket.write(connect(), question(id, name, kind))
+		skynet.sleep(patience, asked)
+		if asked.addresses then
+			return asked.addresses
 		end
-		skynet.error(string.format("DNS query %s timeout", name))
-	end)
-	questions[id] = nil
-	if not ok then
-		error(why, 0)
 	end
-	return asked.addresses
+	skynet.error(string.format("DNS query %s timeout", name))
 end
 
 local function is_name(name)

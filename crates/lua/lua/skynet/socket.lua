@@ -1,7 +1,7 @@
 -- Sockets for coroutines. The sockets, and what they have received, are in Rust: a coroutine that has to wait is resumed with what it
 -- waits for.
 
-local skynet, core = require "skynet", require "moorline.core"
+local skynet, core, datagrams = require "skynet", require "moorline.core", require "moorline.datagrams"
 
 -- The rest of `skynet` has what coroutines wait with.
 local inner = skynet.sleep and core.inner
@@ -102,15 +102,15 @@ function socket.resolve(host)
 end
 
 -- An address for a socket: names are looked up. The third value is all addresses of the name.
-local function literal(host, port)
+local function literal(host, port, level)
 	local ip, number, is_address, why = core.socket_split(host, port)
 	if why then
-		error(why, 3)
+		error(why, level or 3)
 	end
 	if not is_address then
 		local found, problem = addresses(ip)
 		if not found then
-			error(string.format("Invalid address %s: %s", host, problem), 3)
+			error(string.format("Invalid address %s: %s", host, problem), level or 3)
 		end
 		return found[1], number, found
 	end
@@ -288,31 +288,29 @@ end
 
 -- Datagrams
 
-local function datagram(callback, what, host, port, peer, peer_port)
-	local id, why = core.socket_udp(host, port, peer, peer_port)
-	if not id then
-		error(string.format("%s failed: %s", what, why), 3)
-	end
+local function open(level, what, ...)
+	local id, why = core.socket_udp(...)
+	return id or error(string.format("%s failed: %s", what, why), level)
+end
+
+-- One level more: their callbacks are kept here.
+local made = datagrams(literal, open, 4)
+
+local function heard(id, callback)
 	on_datagram[id] = callback
 	return id
 end
 
 function socket.udp(callback, host, port)
-	local ip, number
-	if host or port then
-		ip, number = literal(host or "0.0.0.0", port or 0)
-	end
-	return datagram(callback, "udp init", ip, number)
+	return heard(made.udp(host, port), callback)
 end
 
 function socket.udp_listen(addr, port, callback)
-	local ip, number = literal(addr, port)
-	return datagram(callback, "udp listen", ip, number)
+	return heard(made.udp_listen(addr, port), callback)
 end
 
 function socket.udp_dial(addr, port, callback)
-	local ip, number = literal(addr, port)
-	return datagram(callback, "udp dial", nil, nil, ip, number)
+	return heard(made.udp_dial(addr, port), callback)
 end
 
 function socket.udp_connect(id, addr, port, callback)
@@ -336,12 +334,6 @@ function socket.sendto(id, to, data, size)
 	return taken
 end
 
-function socket.udp_address(address)
-	local ip, port = core.socket_udp_address(address)
-	if not ip then
-		error("Invalid udp address", 2)
-	end
-	return ip, port
-end
+socket.udp_address = made.udp_address
 
 return socket

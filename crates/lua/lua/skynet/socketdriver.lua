@@ -1,7 +1,7 @@
 -- Sockets for services that handle their messages themselves: what happens is a message of the kind `PTYPE_SOCKET`, which `unpack`
 -- takes apart.
 
-local skynet, core = require "skynet", require "moorline.core"
+local skynet, core, datagrams = require "skynet", require "moorline.core", require "moorline.datagrams"
 
 local driver = {
 	buffer = core.driver_buffer, push = core.driver_push, pop = core.driver_pop, readall = core.driver_readall,
@@ -65,22 +65,13 @@ function driver.header(text)
 	return (checked(core.socket_header(text)))
 end
 
-function driver.udp(host, port)
-	if not host and not port then
-		return (checked(core.socket_udp(nil, nil, nil, nil, true)))
-	end
-	local ip, number = literal(host or "0.0.0.0", port or 0)
-	return (checked(core.socket_udp(ip, number, nil, nil, true)))
+local function open(level, _, host, port, peer, peer_port)
+	local id, why = core.socket_udp(host, port, peer, peer_port, true)
+	return id or error(why, level)
 end
 
-function driver.udp_listen(host, port)
-	local ip, number = literal(host, port)
-	return (checked(core.socket_udp(ip, number, nil, nil, true)))
-end
-
-function driver.udp_dial(host, port)
-	local ip, number = literal(host, port)
-	return (checked(core.socket_udp(nil, nil, ip, number, true)))
+for name, func in pairs(datagrams(literal, open, 3)) do
+	driver[name] = func
 end
 
 function driver.udp_connect(id, host, port)
@@ -92,14 +83,6 @@ end
 
 function driver.udp_send(id, to, data, size)
 	return (checked(core.socket_sendto(id, to, data, size)))
-end
-
-function driver.udp_address(address)
-	local ip, port = core.socket_udp_address(address)
-	if not ip then
-		error("Invalid udp address", 2)
-	end
-	return ip, port
 end
 
 return driver

@@ -1,6 +1,6 @@
 -- A service that accepts connections of clients and hands their packets to functions of its script.
 
-local skynet, netpack, driver = require "skynet", require "skynet.netpack", require "skynet.socketdriver"
+local skynet, netpack, driver, run = require "skynet", require "skynet.netpack", require "skynet.socketdriver", require "moorline.gate"
 
 local gateserver = {}
 
@@ -163,22 +163,7 @@ function gateserver.start(handler)
 		end,
 	}
 
-	local function init()
-		skynet.dispatch("lua", function(_, source, cmd, ...)
-			local command = CMD[cmd]
-			if command then
-				skynet.retpack(command(source, ...))
-			else
-				skynet.retpack(handler.command(cmd, source, ...))
-			end
-		end)
-	end
-
-	if handler.embed then
-		init()
-	else
-		skynet.start(init)
-	end
+	run(handler, CMD)
 end
 
 return gateserver

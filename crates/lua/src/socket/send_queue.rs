@@ -1,5 +1,6 @@
 //! What waits to be sent.
 
+use std::borrow::Cow;
 use std::collections::VecDeque;
 use std::net::SocketAddr;
 
@@ -37,6 +38,11 @@ const WARN_BYTES: usize = 1 << 20;
 /// may be longer.
 pub(crate) const MOST_QUEUED_BYTES: usize = 128 << 20;
 
+/// Small writes to a stream are joined up to this size, so that they cost what is in them.
+const JOINED_BYTES: usize = 16 << 10;
+/// What a write costs beside its bytes, about.
+const CHUNK_BYTES: usize = size_of::<SendChunk>() + 16;
+
 impl Default for SendQueue {
     fn default() -> Self {
         Self {
@@ -59,17 +65,37 @@ impl SendQueue {
     }
 
     pub(crate) fn is_full(&self) -> bool {
-        self.bytes > MOST_QUEUED_BYTES
+        let chunks = self.high.len() + self.low.len();
+        self.bytes + chunks * CHUNK_BYTES > MOST_QUEUED_BYTES
     }
 
-    /// Puts a write behind the others of its priority, of which `sent` bytes are sent.
-    pub(crate) fn push(&mut self, chunk: SendChunk, sent: usize, priority: SendPriority) {
-        self.bytes += chunk.bytes.len() - sent;
+    /// Puts a write behind the others of its priority.
+    pub(crate) fn push(&mut self, chunk: SendChunk, priority: SendPriority) {
+        self.bytes += chunk.bytes.len();
+        self.of(priority).push_back(chunk);
+    }
+
+    /// Puts bytes of a stream behind the others of their priority. The first `sent` bytes are sent, if nothing was there before.
+    pub(crate) fn append(&mut self, bytes: Cow<'_, [u8]>, sent: usize, priority: SendPriority) {
+        self.bytes += bytes.len() - sent;
+        if sent == 0
+            && let Some(last) = self.of(priority).back_mut()
+            && last.bytes.len() + bytes.len() <= JOINED_BYTES
+        {
+            return last.bytes.extend_from_slice(&bytes);
+        }
+        let bytes = bytes.into_owned();
+        let chunk = SendChunk { bytes, to: None };
+        match sent {
+            0 => self.of(priority).push_back(chunk),
+            sent => self.begun = Some((chunk, sent)),
+        }
+    }
+
+    fn of(&mut self, priority: SendPriority) -> &mut VecDeque<SendChunk> {
         match priority {
-            // It was tried with nothing before it.
-            _ if sent > 0 => self.begun = Some((chunk, sent)),
-            SendPriority::High => self.high.push_back(chunk),
-            SendPriority::Low => self.low.push_back(chunk),
+            SendPriority::High => &mut self.high,
+            SendPriority::Low => &mut self.low,
         }
     }
 
@@ -137,11 +163,11 @@ mod tests {
     #[test]
     fn high_priority_goes_first_but_never_into_the_middle_of_a_write() {
         let mut queue = SendQueue::default();
-        queue.push(chunk("low"), 0, SendPriority::Low);
+        queue.push(chunk("low"), SendPriority::Low);
         assert_eq!(queue.next().map(|next| next.0), Some(&b"low"[..]));
         queue.sent(1);
-        queue.push(chunk("low 2"), 0, SendPriority::Low);
-        queue.push(chunk("high"), 0, SendPriority::High);
+        queue.push(chunk("low 2"), SendPriority::Low);
+        queue.push(chunk("high"), SendPriority::High);
         let mut order = Vec::new();
         while let Some((bytes, _)) = queue.next() {
             order.push(String::from_utf8_lossy(bytes).into_owned());
@@ -153,11 +179,46 @@ mod tests {
     }
 
     #[test]
+    fn small_writes_to_a_stream_cost_what_is_in_them_and_stay_in_order() {
+        let mut queue = SendQueue::default();
+        let mut expected = Vec::new();
+        for number in 0..1_000_000_u32 {
+            let [byte, ..] = number.to_le_bytes();
+            queue.append(Cow::Borrowed(&[byte]), 0, SendPriority::High);
+            expected.push(byte);
+        }
+        let room = queue.high.iter().map(|chunk| chunk.bytes.capacity());
+        assert!(room.sum::<usize>() <= 2 * 1_000_000);
+        assert!(queue.high.len() <= 1_000_000 / JOINED_BYTES + 1);
+        queue.append(Cow::Borrowed(b"low"), 0, SendPriority::Low);
+        expected.extend(b"low");
+        let mut sent = Vec::new();
+        while let Some((bytes, _)) = queue.next() {
+            let count = bytes.len().div_ceil(2);
+            sent.extend_from_slice(&bytes[..count]);
+            queue.sent(count);
+        }
+        assert_eq!(sent, expected);
+    }
+
+    #[test]
+    fn datagrams_are_never_joined_and_count_for_what_they_cost() {
+        let mut queue = SendQueue::default();
+        let mut count = 0;
+        while !queue.is_full() {
+            queue.push(chunk("x"), SendPriority::High);
+            count += 1;
+        }
+        assert!(count * CHUNK_BYTES <= MOST_QUEUED_BYTES, "{count}");
+        assert_eq!(queue.next().map(|next| next.0), Some(&b"x"[..]));
+    }
+
+    #[test]
     fn the_owner_is_warned_at_doubling_lengths_and_when_it_is_over() {
         let mut queue = SendQueue::default();
         let mut mebibyte = || {
             let bytes = vec![0; 1 << 20];
-            queue.push(SendChunk { bytes, to: None }, 0, SendPriority::High);
+            queue.push(SendChunk { bytes, to: None }, SendPriority::High);
             queue.warning()
         };
         let warnings: Vec<_> = (0..4).map(|_| mebibyte()).collect();

@@ -20,7 +20,9 @@ use super::opening::{Opened, OpeningTask, connect, look_up};
 use super::owned_socket::{OwnedSocket, ReadOutcome, ReadStart, SocketStep};
 use super::receive_buffer::ReadNeed;
 use super::registration::watch;
-use super::shared_socket::{SendPhase, SharedSocket, SocketClaim, SocketKind};
+use super::shared_socket::{
+    ClaimTurn, SendPhase, SharedSocket, SocketClaim, SocketKind, SocketStanding,
+};
 use super::socket_registry::SocketRegistry;
 use super::text::{io_text, peer_text};
 
@@ -170,7 +172,11 @@ impl ServiceSockets {
         let Some(shared) = place.registry.find(id) else {
             return Started::Failed("invalid socket".to_owned());
         };
-        self.claim(place, &shared, OwnerRequest { mode, session })
+        if self.claims.contains_key(&id) {
+            return Started::Failed("another coroutine waits for the socket".to_owned());
+        }
+        let request = OwnerRequest { mode, session };
+        self.claim(place, &shared, request, ClaimTurn::First)
     }
 
     fn claim(
@@ -178,15 +184,24 @@ impl ServiceSockets {
         place: &SocketPlace<'_>,
         shared: &Arc<SharedSocket>,
         request: OwnerRequest,
+        turn: ClaimTurn,
     ) -> Started {
         let id = shared.id;
         let waker = place.port.waker(id);
-        match shared.claim(place.me(), &waker) {
+        match shared.claim(place.me(), &waker, turn) {
             SocketClaim::Later => {
                 self.claims.insert(id, request);
                 Started::Later
             }
-            SocketClaim::Gone => Started::Failed("invalid socket".to_owned()),
+            SocketClaim::Replaced => {
+                Started::Failed("another service starts the socket".to_owned())
+            }
+            SocketClaim::Gone => {
+                if shared.withdraw_claim(place.me()) {
+                    place.registry.remove(id);
+                }
+                Started::Failed("invalid socket".to_owned())
+            }
             SocketClaim::Taken {
                 descriptor,
                 left,
@@ -253,7 +268,7 @@ impl ServiceSockets {
     ) -> Option<ServiceStep> {
         let shared = place.registry.find(id);
         let started = match &shared {
-            Some(shared) => self.claim(place, shared, request),
+            Some(shared) => self.claim(place, shared, request, ClaimTurn::Again),
             None => Started::Failed("invalid socket".to_owned()),
         };
         let step = match (started, request.mode) {
@@ -375,9 +390,15 @@ impl ServiceSockets {
     }
 
     /// The coroutine that waits for this session's answer has ended: another one may read.
-    pub(crate) fn withdraw(&mut self, session: u32) {
+    pub(crate) fn withdraw(&mut self, place: &SocketPlace<'_>, session: u32) {
         let mut sockets = self.sockets.values_mut();
-        sockets.any(|socket| socket.withdraw(session));
+        if sockets.any(|socket| socket.withdraw(session)) {
+            return;
+        }
+        self.look_ups.retain(|_, (_, waiting)| *waiting != session);
+        let given_up = |_: &u32, request: &mut OwnerRequest| request.session == session;
+        let withdrawn: Vec<_> = self.claims.extract_if(given_up).collect();
+        withdraw_claims(place, withdrawn.into_iter().map(|(id, _)| id));
     }
 
     /// Lets go of a socket, for another service to start it. The coroutine that reads it is told that it is over.
@@ -416,24 +437,22 @@ impl ServiceSockets {
         }
         for (id, _) in self.accepted.drain() {
             if let Some(shared) = registry.find(id)
-                && shared.owner() == place.me()
-                && shared.end_if_silent()
+                && shared.end_if_silent(place.me())
             {
                 registry.remove(id);
             }
         }
+        withdraw_claims(place, self.claims.drain().map(|(id, _)| id));
     }
 
     /// A socket of this service has ended, or waits for another service.
     fn forget(&mut self, place: &SocketPlace<'_>, shared: &SharedSocket, mode: SocketMode) {
-        if shared.owner() != place.me() {
-            return;
-        }
-        match shared.is_silent() {
-            true => {
+        match shared.standing(place.me()) {
+            SocketStanding::Silent => {
                 self.accepted.insert(shared.id, mode);
             }
-            false => place.registry.remove(shared.id),
+            SocketStanding::Own => place.registry.remove(shared.id),
+            SocketStanding::Foreign => {}
         }
     }
 
@@ -444,6 +463,17 @@ impl ServiceSockets {
 
     pub(crate) fn listener(&mut self, id: u32) -> Option<&mut ListeningSocket> {
         self.listeners.get_mut(&id)
+    }
+}
+
+/// The service does not wait for these sockets any more. One that has no owner left is closed.
+fn withdraw_claims(place: &SocketPlace<'_>, ids: impl Iterator<Item = u32>) {
+    for id in ids {
+        if let Some(shared) = place.registry.find(id)
+            && shared.withdraw_claim(place.me())
+        {
+            place.registry.remove(id);
+        }
     }
 }
 

@@ -67,6 +67,8 @@ struct Ownership {
     is_silent: bool,
     /// The service that is to get it when the owner has let go.
     next: Option<ServiceTaking>,
+    /// Its owner has ended: it waits for the service that is to get it, and for nobody else.
+    is_orphan: bool,
     /// What the last owner has received and not read.
     left: Vec<u8>,
     /// The peer had ended its stream before.
@@ -100,8 +102,28 @@ pub(crate) enum SocketClaim {
     },
     /// The owner is asked to let go. It wakes the service when it has.
     Later,
+    /// Another service has asked since.
+    Replaced,
     /// It is closed.
     Gone,
+}
+
+/// How a service asks for a socket.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum ClaimTurn {
+    First,
+    /// It has asked before, and was woken.
+    Again,
+}
+
+/// What a socket is to a service.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum SocketStanding {
+    /// It owns it.
+    Own,
+    /// It owns it and does not read it: any service may take it.
+    Silent,
+    Foreign,
 }
 
 impl SharedSocket {
@@ -131,6 +153,7 @@ impl SharedSocket {
                 waker,
                 is_silent: false,
                 next: None,
+                is_orphan: false,
                 left: Vec::new(),
                 is_input_over: false,
             }),
@@ -206,9 +229,12 @@ impl SharedSocket {
                 }
             }
         }
-        if !bytes.is_empty() || self.kind == SocketKind::Datagram {
+        if self.kind == SocketKind::Datagram {
             let bytes = bytes.into_owned();
-            sending.queue.push(SendChunk { bytes, to }, sent, priority);
+            sending.queue.push(SendChunk { bytes, to }, priority);
+            self.ask();
+        } else if !bytes.is_empty() {
+            sending.queue.append(bytes, sent, priority);
             self.ask();
         }
         true
@@ -282,6 +308,11 @@ impl SharedSocket {
         sending.phase = SendPhase::Closed;
         sending.queue = SendQueue::default();
         sending.descriptor = None;
+        drop(sending);
+        // A service that waits for it waits no more.
+        if let Some(next) = &self.ownership().next {
+            next.waker.wake_by_ref();
+        }
     }
 
     /// What is written and not sent of a socket that was closed after it.
@@ -298,21 +329,34 @@ impl SharedSocket {
         matches!(self.sending().phase, SendPhase::Closing | SendPhase::Closed)
     }
 
-    /// Closes what nobody has started. False if somebody has.
-    pub(crate) fn end_if_silent(&self) -> bool {
-        let is_silent = {
-            let ownership = self.ownership();
-            ownership.is_silent && ownership.next.is_none()
-        };
-        if is_silent {
-            self.end();
+    /// Its owner, which does not read it, has ended. True if it is closed; another service may have taken it, or wait for it.
+    pub(crate) fn end_if_silent(&self, service: ServiceId) -> bool {
+        {
+            let mut ownership = self.ownership();
+            if ownership.service != service || !ownership.is_silent {
+                return false;
+            }
+            ownership.is_orphan = true;
+            if ownership.next.is_some() {
+                return false;
+            }
         }
-        is_silent
+        self.end();
+        true
     }
 
-    /// Whether another service waits for it.
-    pub(crate) fn is_wanted(&self) -> bool {
-        self.ownership().next.is_some()
+    /// Its owner, which reads it, has ended. True if another service waits for it, and gets what is left.
+    pub(crate) fn pass_on(&self, left: impl FnOnce() -> Vec<u8>, is_input_over: bool) -> bool {
+        let mut ownership = self.ownership();
+        let Some(next) = &ownership.next else {
+            return false;
+        };
+        next.waker.wake_by_ref();
+        ownership.is_silent = true;
+        ownership.is_orphan = true;
+        ownership.left = left();
+        ownership.is_input_over = is_input_over;
+        true
     }
 
     /// Whether the owner has to look at what was asked.
@@ -364,6 +408,16 @@ impl SharedSocket {
         self.ownership().is_silent
     }
 
+    /// What it is to a service.
+    pub(crate) fn standing(&self, service: ServiceId) -> SocketStanding {
+        let ownership = self.ownership();
+        match (ownership.service == service, ownership.is_silent) {
+            (true, true) => SocketStanding::Silent,
+            (true, false) => SocketStanding::Own,
+            (false, _) => SocketStanding::Foreign,
+        }
+    }
+
     /// Its owner does not read it: any service may take it.
     pub(crate) fn silence(&self, left: Vec<u8>, is_input_over: bool) {
         let mut ownership = self.ownership();
@@ -375,8 +429,8 @@ impl SharedSocket {
         }
     }
 
-    /// Makes a service the owner, or asks the present owner to let go.
-    pub(crate) fn claim(&self, service: ServiceId, waker: &Waker) -> SocketClaim {
+    /// Makes a service the owner, or asks the present owner to let go. Of two that ask, the one that has asked last gets it.
+    pub(crate) fn claim(&self, service: ServiceId, waker: &Waker, turn: ClaimTurn) -> SocketClaim {
         let descriptor = {
             let sending = self.sending();
             match (sending.phase, &sending.descriptor) {
@@ -385,6 +439,13 @@ impl SharedSocket {
             }
         };
         let mut ownership = self.ownership();
+        let is_next = (ownership.next.as_ref()).is_some_and(|next| next.service == service);
+        if turn == ClaimTurn::Again && !is_next {
+            return SocketClaim::Replaced;
+        }
+        if let Some(next) = ownership.next.take_if(|_| !is_next) {
+            next.waker.wake();
+        }
         if !ownership.is_silent {
             ownership.next = Some(ServiceTaking {
                 service,
@@ -392,13 +453,14 @@ impl SharedSocket {
             });
             drop(ownership);
             self.ask();
-            return SocketClaim::Later;
+            // Its owner may have ended it before it could see who waits.
+            return match self.sending().phase {
+                SendPhase::Closed => SocketClaim::Gone,
+                _ => SocketClaim::Later,
+            };
         }
-        match &ownership.next {
-            // The one that has asked last gets it.
-            Some(next) if next.service != service => return SocketClaim::Later,
-            _ => ownership.next = None,
-        }
+        ownership.next = None;
+        ownership.is_orphan = false;
         let before = ownership.waker.replace(waker.clone());
         if ownership.service != service
             && let Some(before) = before
@@ -415,6 +477,21 @@ impl SharedSocket {
             left: std::mem::take(&mut ownership.left),
             is_input_over: ownership.is_input_over,
         }
+    }
+
+    /// A service waits for it no more. True if it is closed now: nobody else has it.
+    pub(crate) fn withdraw_claim(&self, service: ServiceId) -> bool {
+        {
+            let mut ownership = self.ownership();
+            let is_withdrawn = (ownership.next)
+                .take_if(|next| next.service == service)
+                .is_some();
+            if !is_withdrawn || !ownership.is_orphan {
+                return false;
+            }
+        }
+        self.end();
+        true
     }
 
     fn sending(&self) -> MutexGuard<'_, SocketSending> {

@@ -49,7 +49,14 @@ fn read(lua: &Lua, state: &ServiceState, id: u32, need: ReadNeed) -> mlua::Resul
     let session = state.port.next_session();
     let started = state.sockets.borrow_mut().read(id, need, session);
     match started {
-        Ok(ReadStart::Done(outcome)) => outcome_values(lua, outcome, &[]),
+        Ok(ReadStart::Done(outcome)) => {
+            let values = outcome_values(lua, outcome, &[]);
+            values.inspect_err(|_| {
+                if let Some(socket) = state.sockets.borrow_mut().socket(id) {
+                    socket.lose();
+                }
+            })
+        }
         Ok(ReadStart::Waits) => (Value::Nil, session).into_lua_multi(lua),
         Err(why) => (Value::Nil, Value::Nil, why).into_lua_multi(lua),
     }
@@ -113,7 +120,8 @@ fn changing(lua: &Lua, state: Rc<ServiceState>, name: &str) -> mlua::Result<Func
             Ok(())
         }),
         "socket_withdraw" => lua.create_function(move |_, session| {
-            state.sockets.borrow_mut().withdraw(session);
+            let mut sockets = state.sockets.borrow_mut();
+            sockets.withdraw(&state.socket_place(), session);
             Ok(())
         }),
         "socket_finish" => lua.create_function(move |_, id| {
