@@ -103,7 +103,7 @@ function lpeg.pcode(patt) end
 ---@param patt any
 function lpeg.ptree(patt) end
 
----Sets how deep patterns may lie in patterns.
+---Sets how many choices and calls of a match may wait, 400 at first.
 ---@param max integer
 function lpeg.setmaxstack(max) end
 

@@ -88,6 +88,7 @@ impl Default for Builtins {
 fn modules() -> Vec<Builtin> {
     builtins! {
         "http.url" => "http/url.lua",
+        "lpeg.re" => "lpeg/re.lua",
         "moorline.wrap" => "wrap.lua",
         "skynet.codecache" => "skynet/codecache.lua",
         "skynet.memory" => "skynet/memory.lua",
@@ -188,7 +189,8 @@ const MISSING: &[&str] = &[
     "ltls.",
 ];
 
-/// Modules that had names without `skynet.` before. Those of databases have moved, too.
+/// Modules that had names without `skynet.` before. Those of databases have moved, too. `re` is the name of LPeg's own: it is as short as
+/// that of a module of the user's, which comes first, so that the one here has a longer name.
 const OLDER: &[(&str, &str)] = &[
     ("cluster", "skynet.cluster"),
     ("crypt", "skynet.crypt"),
@@ -201,6 +203,7 @@ const OLDER: &[(&str, &str)] = &[
     ("mysql", "skynet.db.mysql"),
     ("netpack", "skynet.netpack"),
     ("profile", "skynet.profile"),
+    ("re", "lpeg.re"),
     ("redis", "skynet.db.redis"),
     ("sharedata", "skynet.sharedata"),
     ("sharemap", "skynet.sharemap"),

@@ -33,6 +33,7 @@
 //! - `mongo`: `skynet.mongo.driver`
 //! - `bson`: `bson`
 //! - `crypt`: `skynet.crypt`
+//! - `lpeg`: `lpeg`
 //! - `md5`: `md5`
 //! - `secrets`: what drivers of databases prove passwords with
 //! - `refused`: functions that cannot work here
@@ -89,6 +90,7 @@ pub mod invariants;
 mod kinds;
 mod last_searcher;
 mod log_file;
+mod lpeg;
 mod md5;
 mod message_logs;
 mod module;

@@ -88,7 +88,8 @@ pub(crate) fn failure(text: impl Display) -> mlua::Error {
     mlua::Error::RuntimeError(text.to_string())
 }
 
-fn text(error: &mlua::Error) -> String {
+/// What a script gets as the text of an error.
+pub(crate) fn text(error: &mlua::Error) -> String {
     match error {
         mlua::Error::RuntimeError(text) => text.clone(),
         mlua::Error::CallbackError { cause, .. } => text(cause),

@@ -36,6 +36,7 @@ const DEFINITIONS: &[(&str, &str)] = files!(
     "ltls/c.lua",
     "md5.lua",
     "moorline.lua",
+    "re.lua",
     "skynet.lua",
     "skynet/cluster.lua",
     "skynet/codecache.lua",

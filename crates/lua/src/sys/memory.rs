@@ -32,6 +32,12 @@ impl StateMemory {
         self.used.get()
     }
 
+    /// Whether it is above nine tenths of the limit with some bytes more.
+    pub(crate) fn is_nearly_full(&self, more: usize) -> bool {
+        let limit = self.limit.get();
+        limit > 0 && self.used.get().saturating_add(more) > limit / 10 * 9
+    }
+
     /// Sets how many bytes the state may have, or 0 for any number. From there on it gets no more: Lua collects garbage and raises an error.
     /// Tells what it was before.
     pub(crate) fn set_limit(&self, bytes: usize) -> usize {
