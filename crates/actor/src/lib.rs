@@ -60,7 +60,9 @@
 //!
 //! - `system`: starts loops, launches, waits
 //! - `typed`: services with types and async handlers
+//! - `exchange`: a request and its reply
 //! - `tasks`: the futures of a service
+//! - `awaited`: what they wait for
 //! - `port`: what a service may do
 //! - `wakers`: wakers of what a service waits for
 //! - `runner`: a loop's turns
@@ -83,7 +85,9 @@
 #![forbid(unsafe_code)]
 
 mod actor;
+mod awaited;
 mod cell;
+mod exchange;
 mod id;
 mod inbox;
 mod local;

@@ -85,7 +85,8 @@ impl Local {
         CURRENT.with_borrow(Weak::upgrade)
     }
 
-    /// Sends a message from a service of this loop.
+    /// Sends a message from a service of this loop. Always inline, as [`Mailbox::push`](crate::mailbox::Mailbox::push) says.
+    #[inline(always)]
     pub(crate) fn send(&self, to: ServiceId, message: Message) -> Result<(), SendError> {
         let Some(place) = self.shared.table.place(to) else {
             return Err(SendError::Gone(to));
@@ -122,20 +123,40 @@ impl Local {
     }
 
     /// Puts a message into a mailbox of this loop.
+    #[inline(always)]
     pub(crate) fn push(&self, index: u32, message: Message) -> Result<(), SendError> {
         let source = message.source;
         let mut cells = self.cells.borrow_mut();
         let cell = &mut cells[index as usize];
-        let service = cell.id;
         let pushed = cell.mailbox.push(message, &self.shared.limits);
+        self.queue_idle(index, cell);
+        let service = cell.id;
+        drop(cells);
+        self.wake();
+        match pushed {
+            Ok(Change::None) => Ok(()),
+            pushed => self.pushed(service, source, pushed),
+        }
+    }
+
+    #[inline]
+    fn queue_idle(&self, index: u32, cell: &mut ServiceCell) {
         if cell.phase == Phase::Idle {
             cell.phase = Phase::Queued;
             self.ready.borrow_mut().push_back(index);
         }
-        drop(cells);
-        self.wake();
+    }
+
+    /// Says what a message has changed.
+    #[cold]
+    fn pushed(
+        &self,
+        service: ServiceId,
+        source: ServiceId,
+        pushed: Result<Change, u64>,
+    ) -> Result<(), SendError> {
         match pushed {
-            Ok(Change::None | Change::Drained) => Ok(()),
+            Ok(Change::None) => Ok(()),
             Ok(Change::Filled) => {
                 self.shared.table.set_full(service, true);
                 Ok(())
@@ -200,6 +221,7 @@ impl Local {
     }
 
     /// Changes a service of this loop.
+    #[inline]
     pub(crate) fn with_cell<R>(
         &self,
         id: ServiceId,
@@ -211,6 +233,7 @@ impl Local {
         (cell.id == id).then(|| change(cell))
     }
 
+    #[inline]
     fn wake(&self) {
         if !self.is_in_turn.get() {
             self.shared.loops[usize::from(self.index)].inbox.wake();

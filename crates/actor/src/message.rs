@@ -21,6 +21,7 @@ pub struct Message {
 
 impl Message {
     /// Whether its sender waits for an answer. What is sent in the name of nobody may have a session, and no answer.
+    #[inline]
     pub fn is_call(&self) -> bool {
         self.session != 0
             && self.source != ServiceId::NONE
@@ -49,6 +50,7 @@ impl Kind {
     pub const EXITED: Self = Self(255);
 
     /// Whether it answers a call.
+    #[inline]
     pub fn is_answer(self) -> bool {
         matches!(self, Self::RESPONSE | Self::ERROR)
     }
@@ -74,6 +76,7 @@ pub enum Payload {
 
 impl Payload {
     /// The bytes that it holds; 0 for what is not bytes.
+    #[inline]
     pub fn size(&self) -> usize {
         match self {
             Self::Bytes(bytes) => bytes.len(),

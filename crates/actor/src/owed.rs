@@ -20,6 +20,7 @@ type Caller = (ServiceId, Session);
 const FEW: usize = 8;
 
 impl Owed {
+    #[inline]
     pub(crate) fn add(&mut self, source: ServiceId, session: Session) {
         if self.few.len() < FEW {
             self.few.push((source, session));
@@ -30,6 +31,7 @@ impl Owed {
     }
 
     /// Removes it, if it is there.
+    #[inline]
     pub(crate) fn remove(&mut self, source: ServiceId, session: Session) {
         let caller = (source, session);
         // Answers come in the order of requests more often than not, but the newest is answered most often of all.

@@ -53,6 +53,7 @@ impl Port {
     }
 
     /// A new number for a call.
+    #[inline]
     pub fn next_session(&self) -> Session {
         let session = self.0.last_session.get() % LAST_SESSION + 1;
         self.0.last_session.set(session);
@@ -64,6 +65,7 @@ impl Port {
     /// # Errors
     /// The receiver is gone, or its mailbox at the hard limit. A call that fails later, because the receiver is on another loop or ends,
     /// gets a message of kind [`Kind::ERROR`] with its session.
+    #[inline(always)]
     pub fn send(
         &self,
         to: ServiceId,
@@ -113,6 +115,7 @@ impl Port {
         )
     }
 
+    #[inline]
     fn no_longer_owed(&self, caller: ServiceId, session: Session) {
         let state = &*self.0;
         state.local.with_cell(state.id, state.cell, |cell| {

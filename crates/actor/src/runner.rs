@@ -14,7 +14,7 @@ use crate::cell::{Phase, ServiceCell};
 use crate::id::ServiceId;
 use crate::inbox::Letter;
 use crate::local::{Local, Pause};
-use crate::mailbox::{Change, Mailbox};
+use crate::mailbox::Mailbox;
 use crate::message::{Kind, Message, Payload};
 use crate::owed::Owed;
 use crate::removal::{deliver, remove};
@@ -193,7 +193,7 @@ fn run_service(local: &Local, index: u32) {
     local.full.set(None);
     let is_measuring = local.shared.is_measuring.load(Ordering::Relaxed);
     local.since.set(is_measuring.then(Instant::now));
-    let outcome = catch_unwind(AssertUnwindSafe(|| batch(local, index, &mut *actor)));
+    let outcome = catch_unwind(AssertUnwindSafe(|| batch(local, (id, index), &mut *actor)));
     local.running.set(ServiceId::NONE);
     local.shared.loops[usize::from(local.index)].vitals.end();
     if let Some(since) = local.since.take() {
@@ -210,10 +210,10 @@ fn run_service(local: &Local, index: u32) {
 }
 
 /// Hands messages to a service until it has none, or has had enough.
-fn batch(local: &Local, index: u32, actor: &mut dyn Actor) {
+fn batch(local: &Local, (id, index): (ServiceId, u32), actor: &mut dyn Actor) {
     let vitals = &local.shared.loops[usize::from(local.index)].vitals;
     for _ in 0..BATCH {
-        let Some((id, message)) = next_message(local, index) else {
+        let Some(message) = next_message(local, index) else {
             return;
         };
         vitals.begin(id, message.source);
@@ -225,21 +225,21 @@ fn batch(local: &Local, index: u32, actor: &mut dyn Actor) {
 }
 
 /// The next message of a service that runs and does not end.
-fn next_message(local: &Local, index: u32) -> Option<(ServiceId, Message)> {
+fn next_message(local: &Local, index: u32) -> Option<Message> {
     let mut cells = local.cells.borrow_mut();
     let cell = cells.get_mut(index as usize)?;
     if cell.phase != Phase::Running {
         return None;
     }
-    let (message, change) = cell.mailbox.pop(&local.shared.limits)?;
+    let message = cell.mailbox.pop(&local.shared.limits)?;
     cell.handled += 1;
     if message.is_call() {
         cell.owed.add(message.source, message.session);
     }
-    if change == Change::Drained {
+    if cell.mailbox.is_drained(&local.shared.limits) {
         local.shared.table.set_full(cell.id, false);
     }
-    Some((cell.id, message))
+    Some(message)
 }
 
 /// Puts the code of a service back that has run, and decides when it runs next.

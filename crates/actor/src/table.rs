@@ -102,6 +102,7 @@ impl Table {
     }
 
     /// Where a service is. None if it is gone or never was.
+    #[inline]
     pub(crate) fn place(&self, id: ServiceId) -> Option<Place> {
         let value = self.word(id)?.load(Ordering::Acquire);
         if value & LIVE == 0 || value >> 32 != u64::from(id.generation()) {

@@ -15,28 +15,58 @@ use crate::wakers::waker;
 /// A future that a service runs.
 pub(crate) type Task = Pin<Box<dyn Future<Output = ()>>>;
 
-/// Those that are not finished.
-pub(crate) struct Tasks {
+/// A request's future, in a box that the next one may have.
+type RequestBox<F> = Pin<Box<Option<F>>>;
+
+/// Those that are not finished. Futures of requests are of one type, `F`.
+pub(crate) struct Tasks<F> {
     service: ServiceId,
     shared: Arc<Shared>,
-    tasks: Slab<Option<Task>>,
+    tasks: Slab<Running<F>>,
+    /// The box of a request that is finished.
+    spare: Option<RequestBox<F>>,
     /// One for each place, kept when the task there ends: a new task costs no waker, and one that is woken too often only looks.
     wakers: Vec<Waker>,
 }
 
-impl Tasks {
+enum Running<F> {
+    Request(RequestBox<F>),
+    Spawned(Task),
+}
+
+/// A box of more bytes is not kept: there may be a million services.
+const LARGEST_SPARE: usize = 1 << 10;
+
+impl<F: Future<Output = ()> + 'static> Tasks<F> {
     pub(crate) fn new(service: ServiceId, shared: Arc<Shared>) -> Self {
         Self {
             service,
             shared,
             tasks: Slab::new(),
+            spare: None,
             wakers: Vec::new(),
         }
     }
 
     /// Takes a task in, and tells its place.
     pub(crate) fn add(&mut self, task: Task) -> usize {
-        let place = self.tasks.insert(Some(task));
+        self.insert(Running::Spawned(task))
+    }
+
+    /// Takes the future of a request in, and tells its place.
+    pub(crate) fn add_request(&mut self, future: F) -> usize {
+        let request = match self.spare.take() {
+            Some(mut spare) => {
+                spare.set(Some(future));
+                spare
+            }
+            None => Box::pin(Some(future)),
+        };
+        self.insert(Running::Request(request))
+    }
+
+    fn insert(&mut self, running: Running<F>) -> usize {
+        let place = self.tasks.insert(running);
         if place == self.wakers.len() {
             let session = Session::try_from(place).unwrap_or(Session::MAX);
             self.wakers
@@ -47,12 +77,24 @@ impl Tasks {
 
     /// Lets the task at a place go on, if there is one.
     pub(crate) fn poll(&mut self, place: usize) {
-        let Some(task) = self.tasks.get_mut(place).and_then(Option::as_mut) else {
-            return;
+        let mut context = match self.wakers.get(place) {
+            Some(waker) => Context::from_waker(waker),
+            None => return,
         };
-        let mut context = Context::from_waker(&self.wakers[place]);
-        if let Poll::Ready(()) = task.as_mut().poll(&mut context) {
-            self.tasks.remove(place);
+        let polled = match self.tasks.get_mut(place) {
+            Some(Running::Spawned(task)) => task.as_mut().poll(&mut context),
+            Some(Running::Request(request)) => match request.as_mut().as_pin_mut() {
+                Some(future) => future.poll(&mut context),
+                None => Poll::Ready(()),
+            },
+            None => return,
+        };
+        if polled.is_ready()
+            && let Running::Request(mut request) = self.tasks.remove(place)
+            && size_of::<F>() <= LARGEST_SPARE
+        {
+            request.set(None);
+            self.spare = Some(request);
         }
     }
 
@@ -62,7 +104,7 @@ impl Tasks {
     }
 }
 
-impl fmt::Debug for Tasks {
+impl<F> fmt::Debug for Tasks<F> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Tasks({} of {})", self.tasks.len(), self.service)
     }

@@ -1,5 +1,6 @@
 //! Services with types and async handlers.
 
+use std::any::Any;
 use std::cell::{Cell, RefCell};
 use std::fmt;
 use std::future::poll_fn;
@@ -11,9 +12,9 @@ use std::rc::Rc;
 use std::task::{Context as Polling, Poll};
 use std::time::Duration;
 
-use rustc_hash::FxHashMap;
-
 use crate::actor::Actor;
+use crate::awaited::Awaiting;
+use crate::exchange::{Asked, Exchange};
 use crate::id::ServiceId;
 use crate::message::{Kind, Message, Payload, SendError, Session};
 use crate::port::Port;
@@ -105,14 +106,8 @@ struct State {
     port: Port,
     /// The place of the task that is being polled.
     polled: Cell<usize>,
-    awaited: RefCell<FxHashMap<Session, Awaited>>,
+    awaited: RefCell<Awaiting>,
     spawned: RefCell<Vec<Task>>,
-}
-
-/// An answer or a timer that a task waits for.
-enum Awaited {
-    By(usize),
-    Here(Message),
 }
 
 impl Context {
@@ -137,7 +132,7 @@ impl Context {
     pub fn call<S: Service>(&self, to: Address<S>, request: S::Request) -> Call<S::Reply> {
         let port = &self.0.port;
         let session = port.next_session();
-        let payload = Payload::Value(Box::new(request));
+        let payload = Payload::Value(Exchange::<_, S::Reply>::ask(request));
         let sent = port.send(to.id, Kind::TYPED, session, payload);
         if sent.is_ok() {
             self.expect(session);
@@ -147,8 +142,9 @@ impl Context {
             callee: to.id,
             session,
             deadline: None,
+            is_awaited: sent.is_ok(),
             unsent: sent.err(),
-            reply: PhantomData,
+            reply: Exchange::<S::Request, S::Reply>::reply,
         }
     }
 
@@ -229,31 +225,24 @@ impl Context {
     }
 
     fn expect(&self, session: Session) {
-        let by = Awaited::By(self.0.polled.get());
-        self.0.awaited.borrow_mut().insert(session, by);
+        let place = self.0.polled.get();
+        self.0.awaited.borrow_mut().expect(session, place);
     }
 
     /// What was awaited, if it is here; else the task that is polled now waits for it.
     fn take(&self, session: Session) -> Option<Message> {
-        let mut awaited = self.0.awaited.borrow_mut();
-        let entry = awaited.get_mut(&session)?;
-        match mem::replace(entry, Awaited::By(self.0.polled.get())) {
-            Awaited::By(_) => None,
-            Awaited::Here(message) => {
-                awaited.remove(&session);
-                Some(message)
-            }
-        }
+        let place = self.0.polled.get();
+        self.0.awaited.borrow_mut().take(session, place)
     }
 
     /// Keeps an answer for its task, and tells the task's place.
     fn arrived(&self, message: Message) -> Option<usize> {
-        let mut awaited = self.0.awaited.borrow_mut();
-        let entry = awaited.get_mut(&message.session)?;
-        match mem::replace(entry, Awaited::Here(message)) {
-            Awaited::By(place) => Some(place),
-            Awaited::Here(_) => None,
-        }
+        self.0.awaited.borrow_mut().arrived(message)
+    }
+
+    fn forget(&self, session: Session) {
+        let forgotten = self.0.awaited.borrow_mut().forget(session);
+        drop(forgotten);
     }
 }
 
@@ -268,7 +257,7 @@ struct Expected<'a>(&'a Context, Session);
 
 impl Drop for Expected<'_> {
     fn drop(&mut self) {
-        self.0.0.awaited.borrow_mut().remove(&self.1);
+        self.0.forget(self.1);
     }
 }
 
@@ -279,24 +268,27 @@ pub struct Call<R> {
     callee: ServiceId,
     session: Session,
     deadline: Option<Session>,
+    /// There is an entry for its session.
+    is_awaited: bool,
     unsent: Option<SendError>,
-    reply: PhantomData<fn() -> R>,
+    /// The reply in what comes back.
+    reply: fn(Box<dyn Any + Send>) -> Option<R>,
 }
 
 impl<R: 'static> Future for Call<R> {
     type Output = Result<R, CallError>;
 
-    fn poll(self: Pin<&mut Self>, _: &mut Polling<'_>) -> Poll<Self::Output> {
+    fn poll(mut self: Pin<&mut Self>, _: &mut Polling<'_>) -> Poll<Self::Output> {
         if let Some(error) = self.unsent {
             return Poll::Ready(Err(CallError::Unsent(error)));
         }
         if let Some(message) = self.context.take(self.session) {
-            let failed = CallError::Failed(self.callee);
-            let Payload::Value(value) = message.payload else {
-                return Poll::Ready(Err(failed));
+            self.is_awaited = false;
+            let reply = match message.payload {
+                Payload::Value(value) => (self.reply)(value),
+                _ => None,
             };
-            let reply = value.downcast().map(|reply| *reply);
-            return Poll::Ready(reply.map_err(|_| failed));
+            return Poll::Ready(reply.ok_or(CallError::Failed(self.callee)));
         }
         let is_late = self
             .deadline
@@ -310,12 +302,11 @@ impl<R: 'static> Future for Call<R> {
 
 impl<R> Drop for Call<R> {
     fn drop(&mut self) {
-        let mut awaited = self.context.0.awaited.borrow_mut();
-        if self.unsent.is_none() {
-            awaited.remove(&self.session);
+        if self.is_awaited {
+            self.context.forget(self.session);
         }
         if let Some(timer) = self.deadline {
-            awaited.remove(&timer);
+            self.context.forget(timer);
         }
     }
 }
@@ -346,19 +337,50 @@ where
             service,
             context,
             tasks,
+            handle: handle::<S>,
         };
         host.start_spawned();
         Ok(Box::new(host))
     }
 }
 
-struct Host<S> {
+type AskedOf<S> = Asked<<S as Service>::Request, <S as Service>::Reply>;
+
+/// The code behind a typed service's mailbox. All requests have futures of one type, `F`, which `handle` makes.
+struct Host<S, H, F> {
     service: Rc<S>,
     context: Context,
-    tasks: Tasks,
+    tasks: Tasks<F>,
+    handle: H,
 }
 
-impl<S: Service> Actor for Host<S> {
+/// Handles a request, and sends the reply.
+async fn handle<S: Service>(
+    service: Rc<S>,
+    context: Context,
+    (source, session): (ServiceId, Session),
+    asked: AskedOf<S>,
+) {
+    let failing = Failing(&context, source, session);
+    // It is there: nobody takes it before.
+    let Some((request, reply_box)) = asked.take() else {
+        return;
+    };
+    let reply = service.handle(context.clone(), request).await;
+    mem::forget(failing);
+    if session != 0 {
+        let reply = Payload::Value(reply_box.fill(reply));
+        // The caller may be gone.
+        let _ = context.0.port.send(source, Kind::RESPONSE, session, reply);
+    }
+}
+
+impl<S, H, F> Actor for Host<S, H, F>
+where
+    S: Service,
+    H: Fn(Rc<S>, Context, (ServiceId, Session), AskedOf<S>) -> F,
+    F: Future<Output = ()> + 'static,
+{
     fn receive(&mut self, message: Message) {
         match message.kind {
             Kind::TYPED => self.request(message),
@@ -374,30 +396,25 @@ impl<S: Service> Actor for Host<S> {
     }
 }
 
-impl<S: Service> Host<S> {
+impl<S, H, F> Host<S, H, F>
+where
+    S: Service,
+    H: Fn(Rc<S>, Context, (ServiceId, Session), AskedOf<S>) -> F,
+    F: Future<Output = ()> + 'static,
+{
     fn request(&mut self, message: Message) {
-        let (source, session) = (message.source, message.session);
-        let Payload::Value(value) = message.payload else {
-            return self.fail(source, session);
+        let caller = (message.source, message.session);
+        let asked = match message.payload {
+            Payload::Value(value) => Asked::of(value),
+            _ => None,
         };
-        let Ok(request) = value.downcast::<S::Request>() else {
-            return self.fail(source, session);
+        let Some(asked) = asked else {
+            return drop(Failing(&self.context, caller.0, caller.1));
         };
         let (service, context) = (self.service.clone(), self.context.clone());
-        self.start(Box::pin(async move {
-            let failing = Failing(&context, source, session);
-            let reply = service.handle(context.clone(), *request).await;
-            mem::forget(failing);
-            if session != 0 {
-                let reply = Payload::Value(Box::new(reply));
-                // The caller may be gone.
-                let _ = context.0.port.send(source, Kind::RESPONSE, session, reply);
-            }
-        }));
-    }
-
-    fn fail(&self, to: ServiceId, session: Session) {
-        drop(Failing(&self.context, to, session));
+        let future = (self.handle)(service, context, caller, asked);
+        let place = self.tasks.add_request(future);
+        self.poll(place);
     }
 
     fn start_spawned(&mut self) {
@@ -405,13 +422,9 @@ impl<S: Service> Host<S> {
             let Some(task) = self.context.0.spawned.borrow_mut().pop() else {
                 return;
             };
-            self.start(task);
+            let place = self.tasks.add(task);
+            self.poll(place);
         }
-    }
-
-    fn start(&mut self, task: Task) {
-        let place = self.tasks.add(task);
-        self.poll(place);
     }
 
     fn poll(&mut self, place: usize) {
