@@ -122,7 +122,11 @@ impl Running {
                 .map(drop)
                 .map_err(|error| CallError::Failed(error.to_string()))
         });
-        launched.await?;
+        if let Err(error) = launched.await {
+            // The supervisor ends this process once it knows. What the services have logged says why they do not start.
+            moorline_lua::flush_output();
+            return Err(error.into());
+        }
         serving.begin();
         Ok(Self {
             serving,

@@ -128,5 +128,6 @@ pub use embedded::{Embedded, EmbeddedOptions};
 pub use foreign::{FIRST_FOREIGN_SOCKET, ForeignModule, ForeignSockets};
 pub use host::{Ended, run};
 pub use options::RunOptions;
+pub use outlet::flush as flush_output;
 pub use plain::Plain;
 pub use sdk::write_sdk;

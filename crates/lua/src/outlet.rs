@@ -46,8 +46,8 @@ pub(crate) fn write(lines: &[u8]) {
     STANDARD.put(lines);
 }
 
-/// Waits until all lines are written, for a second at most.
-pub(crate) fn flush() {
+/// Waits until all lines that services have printed and logged are written to standard output, for a second at most. Blocks.
+pub fn flush() {
     STANDARD.wait(LAST_LINES);
 }
 

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::process::Command;
 use std::sync::Arc;
 
-use moorline_tests::{Finish, Site};
+use moorline_tests::{Client, Finish, LENGTH_LISTENER, Site, Wire};
 
 const MODULE: &str = r#"
 #include "lauxlib.h"
@@ -188,6 +188,41 @@ fn a_module_for_another_version_of_lua_says_so() {
     );
     site.write("luaclib/text.so", "this is no library");
     passes(&site);
+}
+
+#[test]
+fn a_module_in_c_serves_sessions_in_a_worker() {
+    let site = site("");
+    build(
+        &site,
+        &MODULE.replace("OPENED", "mine"),
+        "sdk/include",
+        "luaclib/mine.so",
+    );
+    site.write(
+        "main.lua",
+        "local skynet, moorline, mine = require 'skynet', require 'moorline', require 'mine'
+        skynet.start(function()
+            moorline.serve {
+                message = function(session, text)
+                    if text == 'fail' then mine.fail 'it' end
+                    session:push(tostring(mine.add(tonumber(text), 1)))
+                end,
+            }
+        end)",
+    );
+    let more = LENGTH_LISTENER.replace("[[listen]]", "[[listen]]\non_error = \"keep\"");
+    site.configure(&format!(
+        "[workers]\ncount = 1\nlua = \"main.lua\"\nlua_path = \"luaclib/?.lua\"\n{more}"
+    ));
+    let engine = site.start();
+    let mut client = Client::connect(&engine, 0, Wire::LENGTH);
+    assert_eq!(client.ask("41"), "42");
+    client.send("fail");
+    assert_eq!(client.ask("1"), "2");
+    engine.reload().expect_success();
+    assert_eq!(client.ask("2"), "3");
+    engine.logged(&["it went wrong"]);
 }
 
 #[test]
