@@ -1,6 +1,7 @@
 //! The command line that every app shares.
 
 mod control;
+mod doctor;
 mod import;
 mod output;
 mod peers;
@@ -47,6 +48,11 @@ enum Command {
     },
     /// Check a configuration and print each error with its place and a hint.
     Check {
+        /// A TOML file, or a folder with `moorline.toml`.
+        config: Option<PathBuf>,
+    },
+    /// Look whether this machine is fit for a configuration, and say what to set.
+    Doctor {
         /// A TOML file, or a folder with `moorline.toml`.
         config: Option<PathBuf>,
     },
@@ -180,6 +186,7 @@ pub(crate) fn run(default_config: Option<PathBuf>, served: Served) -> ExitCode {
         }
         Some(Command::Serve { config }) => serve::serve(&paths, config),
         Some(Command::Check { config }) => serve::check(&paths, config),
+        Some(Command::Doctor { config }) => serve::doctor(&paths, config),
         Some(Command::Reload { tasks, engine }) => control::reload(&paths, engine, tasks),
         Some(Command::Stop { engine }) => control::stop(&paths, engine),
         Some(Command::Drain {

@@ -3,4 +3,5 @@
 mod bench;
 mod command;
 mod dial;
+mod doctor;
 mod log;

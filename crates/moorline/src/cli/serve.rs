@@ -7,6 +7,7 @@ use moorline_engine::config::{self, Config, Loaded};
 use moorline_engine::supervisor;
 use moorline_engine::{Descriptors, RelayPipes, may_use_other_addresses};
 
+use super::doctor;
 use super::output::tell;
 use super::{Failure, Paths, Served, finish};
 
@@ -55,6 +56,13 @@ pub(super) fn check(paths: &Paths, config: Option<PathBuf>) -> ExitCode {
         tell(format_args!("{}: ok", loaded.path.display()));
         Ok(())
     }))
+}
+
+pub(super) fn doctor(paths: &Paths, config: Option<PathBuf>) -> ExitCode {
+    match load(paths, config) {
+        Ok(loaded) => doctor::doctor(&loaded.config, &loaded.warnings),
+        Err(failure) => finish(Err(failure)),
+    }
 }
 
 fn load(paths: &Paths, config: Option<PathBuf>) -> Result<Loaded, Failure> {
