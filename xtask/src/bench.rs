@@ -79,7 +79,7 @@ enum Part {
     Rest,
     /// Relays, beside nginx and HAProxy.
     Proxy,
-    /// Services that call each other, in Rust and in Lua.
+    /// Services that call each other, in Rust and in Lua, and an echo over TCP in Lua.
     Services,
 }
 
@@ -114,7 +114,7 @@ pub(crate) fn run(args: BenchArgs) -> Result {
                 relays = Some(proxy::measure(&release, args.rounds)?);
                 Vec::new()
             }
-            Part::Services => services::measure(&root, &release, args.rounds)?,
+            Part::Services => services::measure(&root, &release, &args)?,
         });
     }
     let commit = commit(&root)?;

@@ -123,10 +123,21 @@ impl Server {
         Self::simple(&release.join("axum_echo"))
     }
 
+    /// A script of `benches/lua` that serves, with its services on one loop.
+    pub(super) fn script(release: &Path, script: &Path) -> Result<Self> {
+        let mut command = pinned(&release.join("moorline"));
+        command.args(["run", "--loops", "1"]).arg(script);
+        Self::listening(command)
+    }
+
     /// One of `benches/src/bin` that takes its address.
     fn simple(program: &Path) -> Result<Self> {
         let mut command = pinned(program);
         command.arg("127.0.0.1:0");
+        Self::listening(command)
+    }
+
+    fn listening(command: Command) -> Result<Self> {
         let (child, address) = start(command, "listening on ")?;
         Ok(Self {
             child,
