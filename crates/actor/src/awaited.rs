@@ -72,6 +72,7 @@ impl Awaiting {
     }
 
     /// Nobody waits for it any more. Returns what has come, for the caller to drop: that may run any code.
+    #[inline]
     pub(crate) fn forget(&mut self, session: Session) -> Option<Message> {
         let removed = match self.at(session) {
             Some(at) => self.few.swap_remove(at).1,
@@ -80,6 +81,7 @@ impl Awaiting {
         removed.message()
     }
 
+    #[inline]
     fn at(&self, session: Session) -> Option<usize> {
         self.few.iter().rposition(|(of, _)| *of == session)
     }
@@ -95,6 +97,7 @@ impl Awaiting {
 }
 
 impl Awaited {
+    #[inline]
     fn message(self) -> Option<Message> {
         match self {
             Self::By(_) => None,
@@ -109,6 +112,7 @@ mod tests {
     use crate::id::ServiceId;
     use crate::message::{Kind, Payload};
 
+    #[inline]
     fn message(session: Session) -> Message {
         Message {
             source: ServiceId::NONE,

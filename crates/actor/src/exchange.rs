@@ -22,11 +22,13 @@ pub(crate) enum Asked<A, B> {
 type Value = Box<dyn Any + Send>;
 
 impl<A: Send + 'static, B: Send + 'static> Exchange<A, B> {
+    #[inline]
     pub(crate) fn ask(request: A) -> Value {
         Box::new(Self::Asked(request))
     }
 
     /// The reply in a value, if it is one.
+    #[inline]
     pub(crate) fn reply(value: Value) -> Option<B> {
         match value.downcast::<Self>() {
             Ok(exchange) => match *exchange {
@@ -40,6 +42,7 @@ impl<A: Send + 'static, B: Send + 'static> Exchange<A, B> {
 
 impl<A: Send + 'static, B: Send + 'static> Asked<A, B> {
     /// The request in a value, if it is one.
+    #[inline]
     pub(crate) fn of(value: Value) -> Option<Self> {
         match value.downcast::<Exchange<A, B>>() {
             Ok(exchange) => match *exchange {
@@ -51,6 +54,7 @@ impl<A: Send + 'static, B: Send + 'static> Asked<A, B> {
     }
 
     /// The request, and where the reply belongs. None if it was taken before.
+    #[inline]
     pub(crate) fn take(self) -> Option<(A, ReplyBox<A, B>)> {
         match self {
             Self::Alone(request) => Some((*request, ReplyBox(None))),
@@ -66,6 +70,7 @@ impl<A: Send + 'static, B: Send + 'static> Asked<A, B> {
 pub(crate) struct ReplyBox<A, B>(Option<Box<Exchange<A, B>>>);
 
 impl<A: Send + 'static, B: Send + 'static> ReplyBox<A, B> {
+    #[inline]
     pub(crate) fn fill(self, reply: B) -> Value {
         match self.0 {
             Some(mut exchange) => {

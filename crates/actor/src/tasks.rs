@@ -54,6 +54,7 @@ impl<F: Future<Output = ()> + 'static> Tasks<F> {
     }
 
     /// Takes the future of a request in, and tells its place.
+    #[inline]
     pub(crate) fn add_request(&mut self, future: F) -> usize {
         let request = match self.spare.take() {
             Some(mut spare) => {
@@ -65,6 +66,7 @@ impl<F: Future<Output = ()> + 'static> Tasks<F> {
         self.insert(Running::Request(request))
     }
 
+    #[inline]
     fn insert(&mut self, running: Running<F>) -> usize {
         let place = self.tasks.insert(running);
         if place == self.wakers.len() {
@@ -76,6 +78,7 @@ impl<F: Future<Output = ()> + 'static> Tasks<F> {
     }
 
     /// Lets the task at a place go on, if there is one.
+    #[inline]
     pub(crate) fn poll(&mut self, place: usize) {
         let mut context = match self.wakers.get(place) {
             Some(waker) => Context::from_waker(waker),

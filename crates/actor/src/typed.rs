@@ -129,6 +129,7 @@ impl Context {
     ///
     /// # Errors
     /// The request was not sent, or the service ended or failed.
+    #[inline]
     pub fn call<S: Service>(&self, to: Address<S>, request: S::Request) -> Call<S::Reply> {
         let port = &self.0.port;
         let session = port.next_session();
@@ -224,22 +225,26 @@ impl Context {
         session
     }
 
+    #[inline]
     fn expect(&self, session: Session) {
         let place = self.0.polled.get();
         self.0.awaited.borrow_mut().expect(session, place);
     }
 
     /// What was awaited, if it is here; else the task that is polled now waits for it.
+    #[inline]
     fn take(&self, session: Session) -> Option<Message> {
         let place = self.0.polled.get();
         self.0.awaited.borrow_mut().take(session, place)
     }
 
     /// Keeps an answer for its task, and tells the task's place.
+    #[inline]
     fn arrived(&self, message: Message) -> Option<usize> {
         self.0.awaited.borrow_mut().arrived(message)
     }
 
+    #[inline]
     fn forget(&self, session: Session) {
         let forgotten = self.0.awaited.borrow_mut().forget(session);
         drop(forgotten);
@@ -278,6 +283,7 @@ pub struct Call<R> {
 impl<R: 'static> Future for Call<R> {
     type Output = Result<R, CallError>;
 
+    #[inline]
     fn poll(mut self: Pin<&mut Self>, _: &mut Polling<'_>) -> Poll<Self::Output> {
         if let Some(error) = self.unsent {
             return Poll::Ready(Err(CallError::Unsent(error)));
@@ -402,6 +408,7 @@ where
     H: Fn(Rc<S>, Context, (ServiceId, Session), AskedOf<S>) -> F,
     F: Future<Output = ()> + 'static,
 {
+    #[inline]
     fn request(&mut self, message: Message) {
         let caller = (message.source, message.session);
         let asked = match message.payload {
@@ -417,6 +424,7 @@ where
         self.poll(place);
     }
 
+    #[inline]
     fn start_spawned(&mut self) {
         loop {
             let Some(task) = self.context.0.spawned.borrow_mut().pop() else {
@@ -427,6 +435,7 @@ where
         }
     }
 
+    #[inline]
     fn poll(&mut self, place: usize) {
         self.context.0.polled.set(place);
         let polled = catch_unwind(AssertUnwindSafe(|| self.tasks.poll(place)));
