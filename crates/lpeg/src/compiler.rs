@@ -25,6 +25,9 @@ impl PegCode {
     /// # Errors
     /// It calls a rule outside of a grammar.
     pub fn new(peg: &Peg) -> Result<Self, PegError> {
+        if let Some(key) = open_call(&peg.0) {
+            return Err(PegError::OutsideGrammar(key));
+        }
         let mut code = Self::default();
         code.add(&peg.0, &ByteSet::FULL, None)?;
         code.push(Instruction::End);
@@ -393,6 +396,18 @@ impl PegCode {
             }
         }
         at
+    }
+}
+
+/// The key of the first call that is in no grammar. It need not be in what is compiled: a part may be left out.
+fn open_call(branch: &Branch) -> Option<u32> {
+    match &branch.node.kind {
+        _ if !branch.facts().has_calls => None,
+        NodeKind::Call(key) => Some(key.saturating_add(branch.shift)),
+        kind => {
+            let mut parts = kind.below().iter();
+            parts.find_map(|part| open_call(&part.shifted(branch.shift)))
+        }
     }
 }
 

@@ -222,6 +222,13 @@ impl PegPlan<'_> {
 mod tests {
     use super::compare;
 
+    include!("../../../fuzz/replay.rs");
+
+    #[test]
+    fn kept_inputs_break_no_invariant_of_patterns() {
+        replay("patterns", super::matches);
+    }
+
     #[test]
     fn the_machine_finds_what_the_slow_matcher_finds() {
         let (mut matched, mut captured) = (0, 0);

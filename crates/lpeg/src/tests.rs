@@ -51,6 +51,11 @@ fn a_pattern_that_may_run_for_ever_is_refused() {
     assert_eq!(found, Some(PegError::Undefined(7)));
     let outside = PegCode::new(&Peg::call(3)).err();
     assert_eq!(outside, Some(PegError::OutsideGrammar(3)));
+    // A byte decides here, so that no instruction is needed for the call.
+    let optional = Peg::call(3).repeat(-1).expect("it is made");
+    let decided = text("a").then(&optional).and_then(|all| all.not());
+    let outside = PegCode::new(&decided.expect("it is made")).err();
+    assert_eq!(outside, Some(PegError::OutsideGrammar(3)));
 }
 
 #[test]
