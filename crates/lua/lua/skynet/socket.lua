@@ -177,8 +177,15 @@ local function got(first, ...)
 	return raise(why)
 end
 
+-- As `got`, written out: it is called for each message of an echo.
 function socket.read(id, size)
-	return got(read(id, size))
+	local first, second, why = read(id, size)
+	if first ~= nil then
+		return first, second
+	elseif not second then
+		error(why, 2)
+	end
+	return answered(wait_for(second))
 end
 
 function socket.readline(id, separator)
