@@ -51,6 +51,20 @@ impl Default for Builtins {
                 .collect(),
             services: vec![
                 Builtin::new("bootstrap", include_str!("../lua/service/bootstrap.lua")).lasting(),
+                Builtin::new("clusterd", include_str!("../lua/service/clusterd.lua")),
+                Builtin::new(
+                    "clusteragent",
+                    include_str!("../lua/service/clusteragent.lua"),
+                )
+                .lasting(),
+                Builtin::new(
+                    "clusterproxy",
+                    include_str!("../lua/service/clusterproxy.lua"),
+                ),
+                Builtin::new(
+                    "clustersender",
+                    include_str!("../lua/service/clustersender.lua"),
+                ),
                 Builtin::new(
                     "datacenterd",
                     include_str!("../lua/service/datacenterd.lua"),
@@ -129,6 +143,8 @@ fn network_modules() -> Vec<Builtin> {
         "http.httpd" => "http/httpd.lua",
         "http.internal" => "http/internal.lua",
         "http.sockethelper" => "http/sockethelper.lua",
+        "skynet.cluster" => "skynet/cluster.lua",
+        "skynet.cluster.frames" => "skynet/cluster/frames.lua",
         "skynet.db.mongo" => "skynet/db/mongo.lua",
         "skynet.db.mongo.collection" => "skynet/db/mongo/collection.lua",
         "skynet.db.mongo.cursor" => "skynet/db/mongo/cursor.lua",

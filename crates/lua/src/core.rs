@@ -19,6 +19,7 @@ use crate::output;
 use crate::pack::{PackError, PackedArguments, unpack};
 use crate::process::ServiceCode;
 use crate::sending::{accepted, address, refused, sending};
+use crate::serialization;
 use crate::socket_functions;
 use crate::state::{Program, ServiceState};
 use crate::sys::Demand;
@@ -125,6 +126,7 @@ fn function(lua: &Lua, state: &Rc<ServiceState>, name: &str) -> mlua::Result<Opt
             process(lua, state, name)
         }
         _ if name.starts_with("websocket_") => return frames::function(lua, name),
+        _ if name.starts_with("cluster_") => return serialization::function(lua, &state, name),
         _ if name.starts_with("netpack_") => return netpack::function(lua, &state, name),
         _ => return socket_functions::function(lua, &state, name),
     };

@@ -46,6 +46,7 @@
 //! - `socket_functions`: those of them that are about sockets
 //! - `netpack`: those of them that cut packets
 //! - `frames`: those of them that cut frames of WebSocket
+//! - `serialization`: those of them that translate messages between nodes
 //! - `socket_messages`: what happens to sockets, told to scripts
 //! - `state`: what those functions share
 //! - `process`: what the services of a process share
@@ -111,6 +112,7 @@ mod scripts;
 mod sdk;
 mod secrets;
 mod sending;
+mod serialization;
 mod service;
 mod shared;
 mod socket;

@@ -5,6 +5,8 @@ mod attendant;
 mod bson;
 mod c_modules;
 mod channels;
+mod cluster;
+mod cluster_peers;
 mod configuration;
 mod consoles;
 mod coverage;
