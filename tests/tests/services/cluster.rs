@@ -73,6 +73,7 @@ pub(crate) fn server(who: &str, port: &str) -> String {
     function C.fail() error('no such luck') end
     function C.none() skynet.exit() end
     function C.hang() print 'hanging' skynet.wait {{}} end
+    function C.wait() skynet.wait {{}} end
     function C.name(name, addr) cluster.register(name, addr) end
     function C.forget(name) cluster.unregister(name) end
     skynet.start(function()

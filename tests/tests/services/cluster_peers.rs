@@ -332,3 +332,20 @@ fn requests_that_break_the_protocol_end_their_connection_alone() {
     assert_eq!(read_frame(&mut stream), None);
     assert!(who(&mut good, 200).is_some());
 }
+
+#[test]
+fn calls_of_one_connection_that_wait_for_a_service_are_bounded() {
+    let (_node, address) = listening();
+    let mut stream = connect(&address);
+    let mut reader = stream.try_clone().expect("it can be shared");
+    let reading = thread::spawn(move || read_frame(&mut reader).expect("it is answered"));
+    let name = [&[0x80, 7][..], b"@server"].concat();
+    for session in 1..=65_537_u32 {
+        let call = frame(&[&name, &session.to_le_bytes(), &[36], b"wait"]);
+        stream.write_all(&call).expect("it is taken");
+    }
+    let answer = reading.join().expect("it was read");
+    let expected = b"too many calls wait for answers (>65536)";
+    assert_eq!(answer, [&[1, 0, 1, 0, 0][..], expected].concat());
+    assert!(who(&mut connect(&address), 1).is_some());
+}
