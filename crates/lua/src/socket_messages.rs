@@ -1,6 +1,7 @@
 //! What happens to sockets, told to scripts.
 
 use std::cell::RefCell;
+use std::time::{Duration, Instant};
 
 use mlua::{IntoLua, IntoLuaMulti, Lua, MultiValue, Value};
 use moorline_actor::{Kind, Payload};
@@ -15,8 +16,10 @@ use crate::state::{RAW, ServiceState};
 /// The kind that skynet calls `PTYPE_SOCKET`.
 const SOCKET: i64 = 6;
 
-/// Steps of one socket between two looks at the others.
+/// Steps of one socket between two looks at the others …
 const STEPS: usize = 32;
+/// … and their time: a step may have thousands of messages.
+const LONGEST: Duration = Duration::from_micros(500);
 
 thread_local! {
     /// What the loop's sockets are read into.
@@ -25,7 +28,11 @@ thread_local! {
 
 /// Tells the script what has happened to the socket with this number.
 pub(crate) fn deliver(lua: &Lua, state: &ServiceState, id: u32) {
-    for _ in 0..STEPS {
+    let begun = Instant::now();
+    for step in 0..STEPS {
+        if step > 0 && begun.elapsed() >= LONGEST {
+            break;
+        }
         let values = match next_values(lua, state, id) {
             Ok(Some(values)) => values,
             Ok(None) => return,

@@ -86,6 +86,41 @@ fn answers_come_in_the_order_of_requests_and_a_lost_connection_is_made_again() {
 }
 
 #[test]
+fn a_connection_that_is_lost_while_it_signs_in_is_an_error_and_the_next_one_works() {
+    passes(
+        "local socketchannel = require 'skynet.socketchannel'
+        local port = skynet.call(skynet.newservice 'server', 'lua')
+        local function line(sock) return true, sock:readline() end
+        local how = 'close'
+        local channel = socketchannel.channel {
+            host = '127.0.0.1', port = port,
+            auth = function(self)
+                if how == 'close' then
+                    pcall(self.request, self, 'close\\n', line)
+                    skynet.sleep(1)
+                elseif how == 'hang' then
+                    self:request('1 later\\n', line)
+                end
+                self:request('auth\\n', line)
+            end,
+        }
+        local ok, err = pcall(channel.connect, channel, true)
+        assert(not ok and err == socketchannel.error, tostring(err))
+        -- Who connects is ended while the server does not answer: those who wait for it learn that, and the next one connects.
+        how = 'hang'
+        local failed = 0
+        local first = skynet.fork(function() channel:connect(true) end)
+        skynet.fork(function() failed = failed + (pcall(channel.connect, channel, true) and 0 or 1) end)
+        skynet.sleep(20)
+        assert(skynet.killthread(first))
+        while failed == 0 do skynet.sleep(1) end
+        how = 'well'
+        assert(channel:request('word\\n', line) == ' WORD')",
+        &[("server.lua", SERVER)],
+    );
+}
+
+#[test]
 fn sessions_find_their_answers_and_backups_are_tried() {
     passes(
         "local socketchannel = require 'skynet.socketchannel'

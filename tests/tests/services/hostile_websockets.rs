@@ -1,7 +1,8 @@
 //! `http.websocket` against peers that break the protocol: they are told how, and the others go on.
 
-use std::io::{Read, Write};
+use std::io::{self, Read, Write};
 use std::net::{Shutdown, TcpStream};
+use std::thread;
 use std::time::Duration;
 
 use super::serving::Serving;
@@ -204,4 +205,27 @@ fn a_protocol_is_chosen_and_clients_that_leave_early_harm_nobody() {
     server.says("error\n");
     let mut peer = opened(port);
     assert_eq!(answer(&mut peer, &[0x88, 0]), [0x88, 0]);
+}
+
+#[test]
+fn a_client_that_floods_with_pings_does_not_hold_the_others_up() {
+    let site = site(MAIN);
+    let server = Serving::start(&site, &[]);
+    let mut flood = opened(server.ports[0]);
+    let reading = flood.try_clone().expect("a copy");
+    let ending = flood.try_clone().expect("a copy");
+    // Its answers are read, so that nothing but the handler bounds it.
+    let reader = thread::spawn(move || io::copy(&mut { reading }, &mut io::sink()));
+    let writer = thread::spawn(move || {
+        let pings = [0x89, 0x80, 0, 0, 0, 0].repeat(10_000);
+        while flood.write_all(&pings).is_ok() {}
+    });
+    // They are served while it goes on.
+    for _ in 0..5 {
+        drop(opened(server.ports[0]));
+    }
+    assert!(!writer.is_finished(), "{}", server.said());
+    ending.shutdown(Shutdown::Both).expect("it is shut down");
+    writer.join().expect("it ends");
+    let _ = reader.join().expect("it ends");
 }

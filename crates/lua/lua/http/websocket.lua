@@ -208,6 +208,9 @@ local function answer_handshake(self, upgrade)
 	return header, url
 end
 
+-- Frames that have come already are handled in one go up to this number: then others have their turn.
+local FRAMES_AT_ONCE <const> = 64
+
 local function serve(self, upgrade)
 	call(self, "connect")
 	local header, url = within(HANDSHAKE_TIME, self.id, answer_handshake, self, upgrade)
@@ -215,8 +218,13 @@ local function serve(self, upgrade)
 		return call(self, "close")
 	end
 	call(self, "handshake", header, url)
+	local frames = 0
 	while open[self.id] == self do
 		local kind, payload, code, reason = receive(self)
+		frames = frames + 1
+		if frames % FRAMES_AT_ONCE == 0 then
+			skynet.yield()
+		end
 		if kind == "close" then
 			answer_close(self, payload)
 			return call(self, "close", code, reason)

@@ -321,10 +321,30 @@ local function state(self)
 	end
 end
 
+-- Whatever ends the coroutine that connects, even `killthread`: others can connect.
+local leaving = { __close = function(this)
+	local self = this.channel
+	local waiting = self.connecting
+	self.connecting = nil
+	if self.authenticating == this.coroutine then
+		self.authenticating = nil
+		if self.link then
+			fail(self, self.link)
+		end
+	end
+	for _, token in ipairs(waiting) do
+		skynet.wakeup(token)
+	end
+end }
+
 local function connected(self, once)
 	local now = state(self)
 	if now ~= nil then
 		return now
+	end
+	if self.authenticating == coroutine.running() then
+		-- The link is lost on which it signs in.
+		error(socket_error)
 	end
 	local why
 	if self.connecting then
@@ -333,16 +353,8 @@ local function connected(self, once)
 		skynet.wait(token)
 	else
 		self.connecting = {}
-		local ok
-		ok, why = pcall(keep_connecting, self, once)
-		local waiting = self.connecting
-		self.connecting = nil
-		for _, token in ipairs(waiting) do
-			skynet.wakeup(token)
-		end
-		if not ok then
-			error(why, 0)
-		end
+		local this <close> = setmetatable({ channel = self, coroutine = coroutine.running() }, leaving)
+		why = keep_connecting(self, once)
 	end
 	now = state(self)
 	if now == nil then

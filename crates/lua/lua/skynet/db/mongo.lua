@@ -93,7 +93,7 @@ local function begin(self)
 	sign_in(self)
 	local state = self:runCommand "ismaster"
 	if state.ok ~= 1 then
-		return
+		error("mongo: the node does not say what it is: " .. tostring(state.errmsg), 0)
 	end
 	if type(state.hosts) == "table" then
 		local nodes = {}

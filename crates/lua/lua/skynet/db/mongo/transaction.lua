@@ -104,8 +104,10 @@ function transaction.init(depend)
 	end
 
 	function database:runCommand(name, value, ...)
-		local current = running[coroutine.running()]
-		if not current then
+		local this = coroutine.running()
+		local current = running[this]
+		-- A new connection signs in outside of any transaction.
+		if not current or self.connection.__sock.authenticating == this then
 			return run(self, name, value, ...)
 		end
 		return run(self, name, value or 1, fields(current, ...))
@@ -113,7 +115,8 @@ function transaction.init(depend)
 
 	-- A server takes no command without an answer in a transaction.
 	function database:send_command(name, value, ...)
-		if not running[coroutine.running()] then
+		local this = coroutine.running()
+		if not running[this] or self.connection.__sock.authenticating == this then
 			return send(self, name, value, ...)
 		end
 		local is_done, why, answer = outcome(self:runCommand(name, value, ...))

@@ -330,7 +330,8 @@ end
 -- Subscriptions
 
 local function hand_on(self, name, watcher)
-	while self.__watching[name] == watcher do
+	-- One that a script has disconnected has no methods.
+	while self.__watching[name] == watcher and getmetatable(watcher) do
 		local ok, text, channel, pattern = pcall(watcher.message, watcher)
 		if not ok then
 			skynet.sleep(PAUSE)
@@ -340,6 +341,9 @@ local function hand_on(self, name, watcher)
 				skynet.error("redis cluster: onmessage:", why)
 			end
 		end
+	end
+	if self.__watching[name] == watcher then
+		self.__watching[name] = nil
 	end
 end
 
