@@ -315,6 +315,13 @@ fn a_node_that_is_not_there_is_waited_for_or_refused() {
         end
         skynet.sleep(5)
         assert(#order == 0)
+        -- Those behind one that is killed do not wait for it.
+        local killed = skynet.fork(cluster.call, 'after', '@main', 0)
+        skynet.fork(function() order.after = cluster.call('after', '@main', 'after') skynet.wakeup(order) end)
+        skynet.sleep(1)
+        assert(skynet.killthread(killed))
+        cluster.reload { after = '127.0.0.1:' .. port }
+        if not order.after then skynet.wait(order) end
         cluster.reload { later = '127.0.0.1:' .. port }
         skynet.wait(waiter)
         assert(table.concat(order) == '123')

@@ -114,6 +114,25 @@ fn requests_and_answers_have_the_bytes_of_skynet() {
     );
 }
 
+#[test]
+fn the_tag_of_a_trace_goes_before_its_request() {
+    calls(
+        "skynet.trace 'far'
+        assert(cluster.call('peer', 5, 'hi') == 'hi')
+        cluster.send('peer', 6, 'hi')",
+        vec![|mut stream| {
+            let tag = read_frame(&mut stream).expect("it is sent");
+            assert_eq!(tag[0], 4);
+            let tag = String::from_utf8_lossy(&tag[1..]).into_owned();
+            assert!(tag.starts_with(':'), "{tag}");
+            let request = [&[0, 5, 0, 0, 0, 1, 0, 0, 0][..], HI].concat();
+            assert_eq!(read_frame(&mut stream), Some(request));
+            let answer = frame(&[&[1, 0, 0, 0, 1], HI]);
+            stream.write_all(&answer).expect("it is read");
+        }],
+    );
+}
+
 /// A peer that reads one request and answers with these bytes.
 macro_rules! answering {
     ($($answer:expr),* $(,)?) => {
@@ -246,7 +265,7 @@ fn requests_of_skynet_are_answered_with_its_bytes() {
     let put = [&[0x80][..], &name, &[0, 0, 0, 0, 28], b"put", &[10, 9]].concat();
     let got = [&[0x80][..], &name, &[2, 0, 0, 0, 28], b"got"].concat();
     assert_eq!(
-        ask(&[&[&[4], b"tag"], &[&put], &[&got]]),
+        ask(&[&[&[4], b"tag"], &[&put], &[&[4], b"(a-b-1):1-1"], &[&got]]),
         [2, 0, 0, 0, 1, 12, b'9']
     );
     let query = ask(&[&[&[0, 0, 0, 0, 0, 3, 0, 0, 0, 52], b"server"]]);
