@@ -2,7 +2,7 @@
 //!
 //! What Lua has no type for is a string: a zero byte, the number of the type, and its bytes.
 
-use std::cell::{Ref, RefCell};
+use std::cell::{Cell, Ref, RefCell};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -32,11 +32,12 @@ pub(crate) struct BsonDocument {
 }
 
 impl BsonDocument {
-    pub(crate) fn new(bytes: Vec<u8>) -> Self {
-        Self {
+    pub(crate) fn new(lua: &Lua, bytes: Vec<u8>) -> mlua::Result<Self> {
+        collect_for(lua, bytes.len())?;
+        Ok(Self {
             bytes: RefCell::new(bytes),
             index: RefCell::new(None),
-        }
+        })
     }
 
     pub(crate) fn bytes(&self) -> Ref<'_, Vec<u8>> {
@@ -56,6 +57,25 @@ impl BsonDocument {
         self.bytes.borrow_mut()[*place..][..value.len()].copy_from_slice(&value);
         Ok(())
     }
+}
+
+thread_local! {
+    /// Bytes of documents for which nothing was collected yet.
+    static UNCOLLECTED: Cell<usize> = const { Cell::new(0) };
+}
+
+/// Bytes of documents for each step of the collector, and the most steps at once.
+const BYTES_A_STEP: usize = 16 << 10;
+const MOST_STEPS: usize = 1024;
+
+/// Lua does not know how large documents are: without this it would collect them too late.
+fn collect_for(lua: &Lua, bytes: usize) -> mlua::Result<()> {
+    let waiting = UNCOLLECTED.get() + bytes;
+    UNCOLLECTED.set(waiting % BYTES_A_STEP);
+    for _ in 0..(waiting / BYTES_A_STEP).min(MOST_STEPS) {
+        lua.gc_step()?;
+    }
+    Ok(())
 }
 
 impl UserData for BsonDocument {
@@ -104,11 +124,11 @@ pub(crate) fn module(lua: &Lua) -> mlua::Result<Table> {
 fn documents(module: Module<'_>) -> mlua::Result<Module<'_>> {
     module
         .function("encode", |lua, table: Table| {
-            Ok(BsonDocument::new(encode::document(lua, &table)?))
+            BsonDocument::new(lua, encode::document(lua, &table)?)
         })?
         .function("encode_order", |lua, values: MultiValue| {
             let values: Vec<Value> = values.into_iter().collect();
-            Ok(BsonDocument::new(encode::ordered(lua, &values)?))
+            BsonDocument::new(lua, encode::ordered(lua, &values)?)
         })?
         .function("decode", |lua, value: Value| match value {
             Value::UserData(document) => {

@@ -154,7 +154,9 @@ fn messages(lua: &Lua, state: Rc<ServiceState>, name: &str) -> mlua::Result<Func
         "pack" => lua.create_function(move |lua, values: PackedArguments| {
             let held = packed(values).and_then(|bytes| {
                 let mut held = state.held.borrow_mut();
-                let held = held.hold_within(state.process.memory_limit, Payload::Bytes(bytes));
+                let own = state.memory.limit().unwrap_or(usize::MAX);
+                let limit = own.min(state.process.memory_limit);
+                let held = held.hold_within(limit, Payload::Bytes(bytes));
                 held.ok_or_else(|| TOO_MANY_HELD.to_owned())
             });
             outcome(lua, held)

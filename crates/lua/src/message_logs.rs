@@ -85,7 +85,9 @@ impl MessageLogs {
             return;
         }
         let log = self.logs().get(&service).cloned();
-        if let Some(log) = log {
+        if let Some(log) = log
+            && log.may_take(2 * message.payload.size())
+        {
             log.write(&line(message, uptime));
         }
     }
@@ -125,6 +127,15 @@ impl MessageLog {
         Ok(log)
     }
 
+    /// Whether there is room for a line of this length: else it is full from here on.
+    fn may_take(&self, bytes: usize) -> bool {
+        let mut space = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if bytes > space.left && space.left > 0 {
+            space.end();
+        }
+        space.left > 0
+    }
+
     /// Adds a line in one piece. A full disk loses it, and stops nobody.
     fn write(&self, line: &str) {
         let mut space = self.0.lock().unwrap_or_else(PoisonError::into_inner);
@@ -132,9 +143,15 @@ impl MessageLog {
             space.left = left;
             let _ = space.file.write_all(line.as_bytes());
         } else if space.left > 0 {
-            space.left = 0;
-            let _ = space.file.write_all(b"full: logoff and logon go on\n");
+            space.end();
         }
+    }
+}
+
+impl LogSpace {
+    fn end(&mut self) {
+        self.left = 0;
+        let _ = self.file.write_all(b"full: logoff and logon go on\n");
     }
 }
 

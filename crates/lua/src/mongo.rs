@@ -26,10 +26,11 @@ pub(crate) fn module(lua: &Lua) -> mlua::Result<Table> {
                 lua.create_string(message(id as i32, flags, &document.bytes()))
             },
         )?
-        .function("reply", |_, text: LuaString| {
+        .function("reply", |lua, text: LuaString| {
             let bytes = text.as_bytes();
             let (answered, document) = reply(&bytes)?;
-            Ok((true, answered, BsonDocument::new(document.to_vec())))
+            let document = BsonDocument::new(lua, document.to_vec())?;
+            Ok((true, answered, document))
         })?;
     Ok(module.into_table())
 }

@@ -117,3 +117,20 @@ fn what_is_no_document_is_refused() {
         refuses(\"bad argument #1 to 'encode' (table expected, got number)\", bson.encode, 1)",
     );
 }
+
+#[test]
+fn documents_that_nobody_has_any_more_are_collected_by_their_size() {
+    passes(
+        "local bson = require 'bson'
+        local function resident()
+            local file <close> = assert(io.open '/proc/self/statm')
+            local _, pages = file:read('n', 'n')
+            return pages * 4096
+        end
+        local before = resident()
+        for _ = 1, 300 do bson.encode { text = ('x'):rep(2 << 20) } end
+        local more = resident() - before
+        assert(more < 200 << 20, more)",
+        &[],
+    );
+}

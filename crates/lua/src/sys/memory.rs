@@ -32,6 +32,11 @@ impl StateMemory {
         self.used.get()
     }
 
+    /// How many bytes it may have, if that is limited.
+    pub(crate) fn limit(&self) -> Option<usize> {
+        Some(self.limit.get()).filter(|limit| *limit > 0)
+    }
+
     /// Whether it is above nine tenths of the limit with some bytes more.
     pub(crate) fn is_nearly_full(&self, more: usize) -> bool {
         let limit = self.limit.get();
