@@ -143,6 +143,6 @@ crates/other
     #[test]
     fn supervisor_gateway_and_worker_stand_on_one_level_of_the_page() {
         let page = fs::read_to_string(root().join(PAGE)).expect("the page is there");
-        assert!(levels(&page).contains(&vec!["supervisor", "gateway", "worker"]));
+        assert!(levels(&page).contains(&vec!["supervisor", "gateway", "worker", "admin"]));
     }
 }

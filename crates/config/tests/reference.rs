@@ -199,6 +199,8 @@ fn file(title: &str, key: &str, value: Option<&str>) -> String {
             let limits = format!("limits = [{{ {} }}]", entry.join(", "));
             listen(&format!("{tcp}\n{limits}\n[limit.per_client]\nkey = \"a\""))
         }
+        ("[admin]", "listen") => format!("{with_tcp}[admin]\n{line}"),
+        ("[admin]", _) => format!("{with_tcp}[admin]\nlisten = \"127.0.0.1:1\"\n{line}"),
         ("[limit.NAME]", _) => {
             let other = if key == "key" { "" } else { "key = \"a\"" };
             format!("{with_tcp}[limit.per_client]\n{other}\n{line}")

@@ -298,7 +298,12 @@ fn a_trusted_name_follows_its_addresses_and_keeps_them_while_servers_fail() {
         named_client(&engine) == "192.0.2.7"
     });
     server.behave(Manner::Failing);
-    engine.logged(&["cannot resolve the name of a trusted proxy", "proxy.test"]);
+    // Where the server fails just when it is asked how long its last answer holds, that holds for a minute.
+    let fails = || {
+        let log = engine.site().log();
+        log.contains("cannot resolve the name of a trusted proxy")
+    };
+    assert!(happens_within(Duration::from_secs(100), fails));
     assert_eq!(named_client(&engine), "192.0.2.7");
     engine.reload().expect_success();
     assert_eq!(named_client(&engine), "192.0.2.7");
