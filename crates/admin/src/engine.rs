@@ -11,6 +11,7 @@ use serde_json::Value;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::UnixStream;
 use tokio::sync::{Mutex, oneshot};
+use tokio::task::spawn_local;
 use tokio::time::timeout;
 
 /// How old an answer may be that is given again. However many look, the supervisor is asked four times a second.
@@ -81,8 +82,15 @@ impl Engine {
         (Self(Rc::new(Mutex::new(asker))), receiver)
     }
 
-    /// What the engine is doing now, or was a moment ago.
+    /// What the engine is doing now, or was a moment ago. Dropping the future leaves the question to its end: its answer would
+    /// be taken for that of the next one.
     pub(crate) async fn look(&self) -> Result<Seen, NoAnswer> {
+        let this = self.clone();
+        let looking = spawn_local(async move { this.look_to_the_end().await });
+        looking.await.unwrap_or(Err(NoAnswer))
+    }
+
+    async fn look_to_the_end(&self) -> Result<Seen, NoAnswer> {
         let mut asker = self.0.lock().await;
         if let Some((at, seen)) = &asker.last
             && at.elapsed() < FRESH

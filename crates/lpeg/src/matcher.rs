@@ -150,7 +150,7 @@ impl Matcher {
         }
     }
 
-    /// Runs until something is to be decided, or until it has done an amount of work. A loop, a call, a choice and a failure count as one,
+    /// Runs until the caller must decide something, or until an amount of work is done. A loop, a call, a choice and a failure count as one,
     /// and so do 16 bytes that are looked at at once.
     ///
     /// # Errors

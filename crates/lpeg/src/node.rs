@@ -61,7 +61,7 @@ pub(crate) enum NodeKind {
     Call(u32),
     /// Patterns that call each other.
     Grammar(Box<Grammar>),
-    /// What it matches is captured.
+    /// The match captures the text that this pattern matches.
     Capture(CaptureKind, u32, Branch),
     /// A function, whose value has the key, decides whether it matches.
     MatchTime(u32, Branch),

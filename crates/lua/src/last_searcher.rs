@@ -1,7 +1,7 @@
 //! Where `require` looks at last: modules in C, and the older names of modules.
 //!
-//! One function stands for Lua's two searchers of modules in C, so that a state has no more functions than with them. What it does is Lua,
-//! which is compiled when a script asks for such a module.
+//! One function replaces Lua's two searchers of modules in C, so a state needs no more functions than before. Its code is Lua, which is
+//! compiled when a script asks for such a module.
 
 use mlua::{Function, Lua, MultiValue, Table};
 

@@ -4,6 +4,8 @@ use std::sync::Arc;
 
 use moorline_tests::{Finish, Finished, Site};
 
+use super::shapes::PROTOCOL;
+
 /// The configuration of a tree with services, examples and libraries.
 const CONFIG: &str = "include 'config.path'
 thread = 4
@@ -43,21 +45,6 @@ fn passes(files: &[(&str, &str)]) -> Finished {
     assert!(finished.stdout.ends_with("done\n"), "{finished:#?}");
     finished
 }
-
-const PROTOCOL: &str = "local parser = require 'sprotoparser'
-    local proto = {}
-    proto.c2s = parser.parse [[
-    .package { type 0 : integer  session 1 : integer }
-    handshake 1 { response { msg 0 : string } }
-    get 2 { request { what 0 : string } response { result 0 : string } }
-    set 3 { request { what 0 : string  value 1 : string } }
-    quit 4 {}
-    ]]
-    proto.s2c = parser.parse [[
-    .package { type 0 : integer  session 1 : integer }
-    heartbeat 1 {}
-    ]]
-    return proto";
 
 const LOADER: &str = "local skynet = require 'skynet'
     local sprotoloader, proto = require 'sprotoloader', require 'proto'

@@ -2,7 +2,7 @@
 
 use super::script::{passes, run, service};
 
-const PROTOCOL: &str = "local parser = require 'sprotoparser'
+pub(super) const PROTOCOL: &str = "local parser = require 'sprotoparser'
         local proto = {}
         proto.c2s = parser.parse [[
             .package { type 0 : integer  session 1 : integer }

@@ -155,6 +155,29 @@ fn connections_that_ask_nothing_do_not_keep_others_out() {
 }
 
 #[test]
+fn a_client_that_leaves_before_its_answer_leaves_none_for_the_next() {
+    let engine = watched("");
+    let admin = address(&engine);
+    let _client = Client::connect(&engine, 0, Wire::LENGTH);
+    let sessions = || number(&get(admin, "/metrics"), "moorline_sessions");
+    eventually("the session is shown", || sessions() == Some(1.0));
+    for _ in 0..3 {
+        // Long enough for the last answer to be old.
+        std::thread::sleep(Duration::from_millis(300));
+        moorline_tests::kill(engine.supervisor(), Signal::SIGSTOP);
+        let mut leaving = TcpStream::connect(admin).expect("it listens");
+        write!(leaving, "GET /metrics HTTP/1.1\r\nHost: {admin}\r\n\r\n").expect("it is taken");
+        std::thread::sleep(Duration::from_millis(300));
+        drop(leaving);
+        std::thread::sleep(Duration::from_millis(300));
+        moorline_tests::kill(engine.supervisor(), Signal::SIGCONT);
+    }
+    std::thread::sleep(Duration::from_millis(300));
+    assert_eq!(sessions(), Some(1.0));
+    assert!(get(admin, "/status.json").contains("\"handled\":"));
+}
+
+#[test]
 fn it_is_started_again_and_moved_and_no_session_notices() {
     let engine = watched("");
     let first = address(&engine);

@@ -18,7 +18,7 @@ function socket.bind(os_fd) end
 ---@return boolean is_readable
 function socket.block(id) end
 
----Closes a socket. What was written is sent first.
+---Sends what was written, then closes the socket.
 ---@param id integer
 function socket.close(id) end
 

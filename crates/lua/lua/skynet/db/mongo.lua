@@ -6,7 +6,7 @@ local skynet, bson, driver = require "skynet", require "bson", require "skynet.m
 local socketchannel, login = require "skynet.socketchannel", require "skynet.db.mongo.login"
 local methods_of_collections = require "skynet.db.mongo.collection"
 
--- A message to whom nobody answers.
+-- The flag of a message that gets no answer.
 local NO_ANSWER <const> = 2
 -- Requests have numbers of 31 bits.
 local LAST_ID <const> = 0x7fffffff

@@ -13,7 +13,7 @@ local TIMESTAMP <const>, LONGLONG <const>, INT24 <const>, DATE <const>, TIME <co
 local YEAR <const>, NEWDECIMAL <const>, VAR_STRING <const> = 13, 246, 253
 
 local IS_UNSIGNED <const> = 0x20
--- A NULL, in a row of texts. What is below is a length.
+-- Stands for NULL in a row of texts. Smaller bytes are lengths.
 local NULL_TEXT <const> = 0xfb
 
 -- A column as the server describes it.
