@@ -90,6 +90,21 @@ fn more_sessions_than_open_files_are_told_with_what_to_set() {
 }
 
 #[test]
+fn relays_have_two_sockets_and_listeners_that_return_a_text_have_one() {
+    let listener = |destination: &str| {
+        format!("[[listen]]\naddress = \"tcp://127.0.0.1:0\"\nmax_sessions = 10\n{destination}\n")
+    };
+    let config = format!(
+        "[workers]\ncount = 0\n{}{}",
+        listener("upstream = \"tcp://127.0.0.1:1\""),
+        listener("name = \"text\"\nreturn = \"x\"")
+    );
+    let finished = Site::new("moorline", &config).run(&["doctor"]);
+    let words = "open files: 30 sockets of `max_sessions`";
+    assert!(finished.stdout.contains(words), "{finished:#?}");
+}
+
+#[test]
 fn a_configuration_with_mistakes_is_refused_as_by_check() {
     let site = Site::new("echo", "[[listen]]\naddress = 1\n");
     let finished = site.run(&["doctor"]);

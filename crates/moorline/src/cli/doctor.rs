@@ -4,7 +4,7 @@ mod machine;
 
 use std::process::ExitCode;
 
-use moorline_engine::config::Config;
+use moorline_engine::config::{Config, Destination, Listener};
 use moorline_engine::{Descriptors, RelayPipes, may_use_other_addresses};
 use moorline_net::Address;
 use moorline_net::tls::rustls::pki_types::CertificateDer;
@@ -123,11 +123,16 @@ fn sessions(config: &Config) -> u64 {
 
 /// Relays have a second socket.
 fn sockets(config: &Config) -> u64 {
-    let relays = config
-        .listeners
-        .iter()
-        .filter(|it| it.destination.is_some() && !matches!(it.address, Address::Udp(_)));
-    sessions(config) + relays.map(|it| it.max_sessions).sum::<u64>()
+    sessions(config) + relays(config).map(|it| it.max_sessions).sum::<u64>()
+}
+
+/// The listeners that connect to peers.
+fn relays(config: &Config) -> impl Iterator<Item = &Listener> {
+    let has_peers = |it: &&Listener| {
+        !matches!(it.destination, None | Some(Destination::Return(_)))
+            && !matches!(it.address, Address::Udp(_))
+    };
+    config.listeners.iter().filter(has_peers)
 }
 
 fn kernel(machine: &Machine) -> Finding {
@@ -242,11 +247,7 @@ fn tracked(config: &Config, machine: &Machine) -> Option<Finding> {
 
 /// Each connection to one peer needs a port of this machine.
 fn ports(config: &Config, machine: &Machine) -> Option<Finding> {
-    let relays = config
-        .listeners
-        .iter()
-        .filter(|it| it.destination.is_some() && !matches!(it.address, Address::Udp(_)));
-    let most = relays.map(|it| it.max_sessions).max()?;
+    let most = relays(config).map(|it| it.max_sessions).max()?;
     let ports = machine.own_ports?;
     let found = format!(
         "net.ipv4.ip_local_port_range has {ports} ports, one for each connection to a peer; a listener may have {most}"
