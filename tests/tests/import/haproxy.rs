@@ -122,6 +122,21 @@ fn outcomes(port: u16, clients: &[(u8, &[u8])]) -> Vec<String> {
     clients.iter().map(outcome).collect()
 }
 
+/// A proxy in front, at 127.0.0.2, and clients of their own share a listener.
+#[test]
+fn a_header_is_expected_of_the_same_clients() {
+    let peers = ["a", "b", "c"].map(named);
+    let header = b"PROXY TCP4 192.0.2.7 198.51.100.1 4711 443\r\n";
+    let clients: [(u8, &[u8]); 3] = [(2, header), (1, b""), (1, header)];
+    let sections = format!(
+        "frontend f\n bind PORT0\n tcp-request connection expect-proxy layer4 if {{ src 127.0.0.2 }}\n \
+         use_backend b if {{ src 192.0.2.7 }}\n default_backend a\n{BACKENDS}"
+    );
+    let (theirs, ours) = both(&sections, &peers, |ports| outcomes(ports[0], &clients));
+    assert_eq!(theirs, ours);
+    assert_eq!(ours, ["b", "a", "a"]);
+}
+
 const BACKENDS: &str =
     "backend a\n server a PEER0\nbackend b\n server b PEER1\nbackend c\n server c PEER2\n";
 
