@@ -221,10 +221,6 @@ local function serve(self, upgrade)
 	local frames = 0
 	while open[self.id] == self do
 		local kind, payload, code, reason = receive(self)
-		frames = frames + 1
-		if frames % FRAMES_AT_ONCE == 0 then
-			skynet.yield()
-		end
 		if kind == "close" then
 			answer_close(self, payload)
 			return call(self, "close", code, reason)
@@ -235,6 +231,11 @@ local function serve(self, upgrade)
 			call(self, "pong")
 		else
 			call(self, "message", payload, kind)
+		end
+		frames = frames + 1
+		if frames % FRAMES_AT_ONCE == 0 then
+			-- The script may close it meanwhile.
+			skynet.yield()
 		end
 	end
 	call(self, "close")

@@ -165,12 +165,12 @@ end
 local function take_over(config)
 	check(config)
 	for name, value in pairs(config) do
-		if name == "__nowaiting" then
-			is_nowaiting = value and true or false
-		elseif name:sub(1, 2) ~= "__" then
+		if name:sub(1, 2) ~= "__" then
 			move(node_of(name), value)
-		end
-		if name:sub(1, 2) == "__" then
+		else
+			if name == "__nowaiting" then
+				is_nowaiting = value and true or false
+			end
 			skynet.error(string.format("Config %s = %s", name:sub(3), tostring(value)))
 		end
 	end
