@@ -42,7 +42,9 @@ fn passes(files: &[(&str, &str)]) -> Finished {
     let site = site(files);
     let mut command = site.command(&["run", "--config", "examples/config"]);
     let finished = command.finish().expect_success();
-    assert!(finished.stdout.ends_with("done\n"), "{finished:#?}");
+    // A service of another loop may still write a line after it.
+    let done = finished.stdout.lines().any(|line| line == "done");
+    assert!(done, "{finished:#?}");
     finished
 }
 
