@@ -3,6 +3,7 @@
 //! - `test`: everything that a change must pass, in [`mod@test`]
 //! - `check`: a fast look at what has changed, in [`mod@check`]
 //! - `docs`: the pages that are written from the code, in [`pages`]
+//! - `book`: these pages as a book, in [`book`]
 //! - `chaos`: what is promised, while everything happens that may happen, in [`mod@chaos`]
 //! - `random`: a scripted gateway loop over many seeds, in [`mod@random`]
 //! - `full`: many relays in the size that is promised, in [`mod@full`]
@@ -14,6 +15,7 @@
 mod arrows;
 mod autobahn;
 mod bench;
+mod book;
 mod chaos;
 mod check;
 mod crates;
@@ -55,6 +57,8 @@ enum Chore {
     Check(check::CheckArgs),
     /// Write the references of the configuration and of Lua's names from their tables
     Docs,
+    /// Build the pages of `docs/` as a book, with mdbook
+    Book,
     /// Name the words that house style replaces
     Words,
     /// Harm an echo and a chat under load in every way, and explain every loss
@@ -79,7 +83,8 @@ fn main() -> ExitCode {
     let outcome = match Arguments::parse().chore {
         Chore::Test => test::run(),
         Chore::Check(args) => check::run(&args),
-        Chore::Docs => pages::write(),
+        Chore::Docs => pages::write().and_then(|()| book::write()),
+        Chore::Book => book::build(),
         Chore::Words => words::are_plain(),
         Chore::Chaos(args) => chaos::run(&args),
         Chore::Full => full::run(),

@@ -2,7 +2,7 @@
 
 use crate::steps::{self, Failure, Step, cargo};
 use crate::{
-    arrows, chaos, crates, features, hooks, ignored, needs, pages, sizes, types, way, words,
+    arrows, book, chaos, crates, features, hooks, ignored, needs, pages, sizes, types, way, words,
 };
 
 const STEPS: &[Step] = &[
@@ -17,6 +17,10 @@ const STEPS: &[Step] = &[
     Step {
         name: "pages",
         run: pages::are_right,
+    },
+    Step {
+        name: "book",
+        run: book::is_complete,
     },
     Step {
         name: "imports",

@@ -65,7 +65,7 @@ fn page(modules: &[Module], found: &Found) -> String {
     };
     let mut page = format!(
         "# Names of Lua services\n\n\
-         `moorline run` has **{}** functions and methods of skynet's modules, and {} of the modules that others stand on.\n\
+         This page lists the names of skynet's modules that a script finds here. `moorline run` has **{}** functions and methods of skynet's modules, and {} of the modules that others stand on.\n\
          A test requires every module and looks for every function. `cargo xtask docs` writes this page.\n\n\
          A method has the kind of its object before a colon; `()` is the module itself, which is called. `crates/lua/names.txt` has the\n\
          number of arguments of each. See [Lua services](../guide/services.md) for what differs.\n",
