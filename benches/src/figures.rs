@@ -11,7 +11,7 @@ pub struct Figures {
     pub unit: &'static str,
     /// The engine's.
     pub engine: Vec<f64>,
-    /// The other server's.
+    /// The other server's. Empty without one.
     pub other: Vec<f64>,
 }
 
@@ -29,6 +29,11 @@ impl Figures {
     pub fn push(&mut self, engine: f64, other: f64) {
         self.engine.push(engine);
         self.other.push(other);
+    }
+
+    /// That of one round, with nothing beside it.
+    pub fn push_alone(&mut self, engine: f64) {
+        self.engine.push(engine);
     }
 }
 

@@ -49,6 +49,9 @@ pub(crate) struct BenchArgs {
     /// word follows: `shared` (without context takeover) or `dedicated` (with it).
     #[arg(long, value_name = "PATH")]
     uwebsockets: Option<PathBuf>,
+    /// Compare Lua services with skynet, too: a folder in which it was built, with the program `skynet`.
+    #[arg(long, value_name = "DIR")]
+    skynet: Option<PathBuf>,
 }
 
 /// What is measured.
@@ -89,6 +92,9 @@ const CPU_UNIT: &str = "CPU µs / request";
 /// Builds, measures and prints. Takes some twenty minutes.
 pub(crate) fn run(args: BenchArgs) -> Result {
     let root = workspace_root()?;
+    if let Some(folder) = &args.skynet {
+        has_skynet(folder)?;
+    }
     build(&root)?;
     let release = target(&root).join("release");
     let mut rows = Vec::new();
@@ -129,6 +135,18 @@ pub(crate) fn run(args: BenchArgs) -> Result {
         print!("{report}");
     }
     Ok(())
+}
+
+/// Before anything is built: whether skynet was.
+fn has_skynet(folder: &Path) -> Result {
+    match folder.join("skynet").is_file() {
+        true => Ok(()),
+        false => Err(format!(
+            "there is no program `skynet` in {}: build skynet there with `make linux`, or give --skynet the folder where it was built",
+            folder.display()
+        )
+        .into()),
+    }
 }
 
 /// What is measured: the commit, and whether the tree differs from it.
@@ -172,4 +190,22 @@ fn number(value: &Value, pointer: &str) -> Result<f64> {
         .pointer(pointer)
         .and_then(Value::as_f64)
         .ok_or_else(|| format!("{pointer} is missing in {value}").into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_folder_without_skynet_is_refused() {
+        let folder = tempfile::tempdir().expect("there is room");
+        let refused = has_skynet(folder.path()).expect_err("it is empty");
+        assert!(
+            refused
+                .to_string()
+                .starts_with("there is no program `skynet` in ")
+        );
+        std::fs::write(folder.path().join("skynet"), "").expect("there is room");
+        assert!(has_skynet(folder.path()).is_ok());
+    }
 }

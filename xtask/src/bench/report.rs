@@ -14,6 +14,7 @@ pub(super) struct Row {
     /// One of each in a round, which follow each other on the same machine: what counts is the median, and the median of
     /// the rounds' ratios.
     pub(super) engine: Vec<f64>,
+    /// Empty without another server.
     pub(super) other: Vec<f64>,
     pub(super) aim: Option<Aim>,
 }
@@ -136,13 +137,11 @@ fn write_rows(f: &mut fmt::Formatter<'_>, rows: &[Row]) -> fmt::Result {
     for row in rows {
         let (engine, other) = row.medians();
         let digits = if engine < 1000.0 { 2 } else { 0 };
-        write!(
-            f,
-            "{:<48}{:<20}{engine:>10.digits$}{other:>10.digits$}{:>8.2}",
-            row.what,
-            row.unit,
-            row.ratio()
-        )?;
+        write!(f, "{:<48}{:<20}{engine:>10.digits$}", row.what, row.unit)?;
+        match row.other.is_empty() {
+            true => write!(f, "{:>18}", "")?,
+            false => write!(f, "{other:>10.digits$}{:>8.2}", row.ratio())?,
+        }
         match row.aim {
             None => writeln!(f)?,
             Some(aim) if row.is_missed() => writeln!(f, "  {aim} MISSED")?,
@@ -189,6 +188,39 @@ mod tests {
     fn a_size_has_its_unit() {
         let sizes = [128, 16 << 10, 1 << 20].map(size);
         assert_eq!(sizes, ["128 B", "16 KiB", "1 MiB"]);
+    }
+
+    #[test]
+    fn a_figure_with_nothing_beside_it_has_no_ratio() {
+        let row = |other: &[f64]| Row {
+            what: "calls".into(),
+            unit: "calls / second".into(),
+            engine: vec![4000.0, 6000.0],
+            other: other.to_vec(),
+            aim: Some(Aim::AtLeast(4500.0)),
+        };
+        let report = Report {
+            commit: "1234567".into(),
+            rows: vec![row(&[]), row(&[1000.0, 2000.0])],
+            relays: None,
+        };
+        let text = report.to_string();
+        let lines: Vec<Vec<&str>> = text
+            .lines()
+            .skip(3)
+            .map(|line| line.split_whitespace().skip(4).collect())
+            .collect();
+        let expected: [&[&str]; 2] = [
+            &["5000", "≥", "4500"],
+            &["5000", "1500", "3.50", "≥", "4500"],
+        ];
+        assert_eq!(lines, expected);
+        let json = report.to_json();
+        let alone = &json["rows"][0];
+        assert_eq!(
+            (&alone["other"], &alone["ratio"]),
+            (&Value::Null, &Value::Null)
+        );
     }
 
     #[test]

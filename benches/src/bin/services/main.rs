@@ -1,8 +1,11 @@
 //! Services that call each other, beside two tokio tasks that do: in Rust, and in Lua by the program `moorline` beside this one.
 //!
-//! `services ROUNDS SCRIPTS` measures all of it ROUNDS times, with the scripts in the folder SCRIPTS. It is meant to be run alone.
+//! `services ROUNDS SCRIPTS [SKYNET]` measures all of it ROUNDS times, with the scripts in the folder SCRIPTS. It is meant to be run alone.
+//! With a folder SKYNET, the services in Lua run in the `skynet` there, too: see `skynet`.
 
-use std::path::{Path, PathBuf};
+mod skynet;
+
+use std::path::Path;
 use std::process::{Command, ExitCode};
 use std::rc::Rc;
 use std::sync::mpsc as answers;
@@ -14,6 +17,8 @@ use moorline_benches::figures::{Figures, print};
 use tokio::runtime::Builder;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::{LocalSet, spawn_local};
+
+use skynet::Skynet;
 
 /// Calls of one measurement between services of Rust.
 const CALLS: u32 = 2_000_000;
@@ -31,8 +36,9 @@ const PATIENCE: Duration = Duration::from_secs(120);
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().collect();
     let outcome = match arguments.as_slice() {
-        [_, rounds, scripts] => compare(rounds, scripts),
-        _ => Err("usage: services ROUNDS SCRIPTS".into()),
+        [_, rounds, scripts] => compare(rounds, scripts.as_ref(), None),
+        [_, rounds, scripts, skynet] => compare(rounds, scripts.as_ref(), Some(skynet.as_ref())),
+        _ => Err("usage: services ROUNDS SCRIPTS [SKYNET]".into()),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
@@ -43,9 +49,9 @@ fn main() -> ExitCode {
     }
 }
 
-fn compare(rounds: &str, scripts: &str) -> Result {
+fn compare(rounds: &str, scripts: &Path, skynet: Option<&Path>) -> Result {
     let rounds: u32 = rounds.parse()?;
-    let scripts = PathBuf::from(scripts);
+    let skynet = skynet.map(|tree| Skynet::new(tree, scripts)).transpose()?;
     let one = "two services, a call at a time";
     let many = "two services, 16 calls at a time";
     let mut figures = [
@@ -57,6 +63,11 @@ fn compare(rounds: &str, scripts: &str) -> Result {
         Figures::new("a Lua service that dispatches", "bytes"),
         Figures::new("an idle service", "bytes"),
     ];
+    let mut beside = [
+        (1, "two Lua services, a call at a time, to skynet"),
+        (16, "two Lua services, 16 calls at a time, to skynet"),
+    ]
+    .map(|(in_flight, what)| (in_flight, Figures::new(what, "calls / second")));
     for round in 1..=rounds {
         eprintln!("services, round {round} of {rounds}");
         let task = calls_of_tasks()?;
@@ -64,14 +75,24 @@ fn compare(rounds: &str, scripts: &str) -> Result {
         figures[1].push(calls(on(1), ACROSS_IN_FLIGHT)?, task);
         for (at, in_flight) in [(2, 1), (3, 16)] {
             let arguments = [LUA_CALLS, in_flight];
-            figures[at].push(lua(&scripts, "calls.lua", &arguments)?[0], task);
+            figures[at].push(lua(scripts, "calls.lua", &arguments)?[0], task);
         }
-        let idle = lua(&scripts, "idle.lua", &[LUA_IDLE])?;
-        figures[4].push(idle[0], f64::NAN);
-        figures[5].push(idle[1], f64::NAN);
-        figures[6].push(bytes_of_idle()?, f64::NAN);
+        if let Some(skynet) = &skynet {
+            for (in_flight, figures) in &mut beside {
+                let (engine, other) = skynet.compare(LUA_CALLS, *in_flight)?;
+                figures.push(engine, other);
+            }
+        }
+        let idle = lua(scripts, "idle.lua", &[LUA_IDLE])?;
+        figures[4].push_alone(idle[0]);
+        figures[5].push_alone(idle[1]);
+        figures[6].push_alone(bytes_of_idle()?);
     }
-    print(&figures);
+    let mut all = Vec::from(figures);
+    if skynet.is_some() {
+        all.extend(beside.map(|(_, figures)| figures));
+    }
+    print(&all);
     Ok(())
 }
 
