@@ -190,13 +190,16 @@ fn loops(configuration: &Configuration) -> Result<u8, ConfigurationError> {
 /// As skynet has it.
 const DEFAULT_LOOPS: u8 = 8;
 
-/// The user's own loader. That of skynet's tree does what the program does itself.
+/// The user's own loader. That of skynet's tree does what the program does itself: it may be there or not.
 fn loader(configuration: &Configuration) -> Result<Option<String>, ConfigurationError> {
     let Some(file) = configuration.get("lualoader") else {
         return Ok(None);
     };
     let path = Path::new(file);
     if !path.is_file() {
+        if path.ends_with("lualib/loader.lua") {
+            return Ok(None);
+        }
         let why =
             format!("there is no file {file}: leave lualoader out, services are loaded without it");
         return Err(configuration.wrong("lualoader", why));

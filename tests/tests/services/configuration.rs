@@ -161,6 +161,50 @@ fn a_deployment_whose_first_service_does_not_start_ends() {
 }
 
 #[test]
+fn a_first_service_that_exits_in_its_start_function_leaves_the_others_running() {
+    let main = "local skynet = require 'skynet'
+        skynet.start(function()
+            skynet.newservice 'worker'
+            skynet.exit()
+        end)";
+    // By then the first service, and what has launched it, have ended.
+    let worker = ending(
+        "skynet.fork(function()
+            while #names() > 1 do
+                skynet.sleep(1)
+            end
+            print 'done'
+            skynet.abort()
+        end)
+        do return end",
+    );
+    let names = "function names()
+            local found = {}
+            for _, line in pairs(require('skynet').call('.launcher', 'lua', 'LIST')) do
+                if line:find 'worker' or line:find 'main' or line:find 'bootstrap' then
+                    found[#found + 1] = line
+                end
+            end
+            return found
+        end\n"
+        .to_owned();
+    passes(&[
+        (
+            "etc/config",
+            "luaservice = './?.lua'\nlualoader = './lualib/loader.lua' -- skynet's, which is not here",
+        ),
+        ("main.lua", main),
+        ("worker.lua", &(names + &worker)),
+    ]);
+    let alone = "local skynet = require 'skynet' skynet.start(skynet.exit)";
+    let finished = run(&[
+        ("etc/config", "luaservice = './?.lua'"),
+        ("main.lua", alone),
+    ]);
+    assert_eq!(finished.expect_success().stdout, "");
+}
+
+#[test]
 fn what_skynets_own_tree_has_is_not_loaded_and_what_the_user_replaces_is() {
     let main = ending(
         "local datacenter = require 'skynet.datacenter'
