@@ -14,6 +14,8 @@ use tokio::sync::{Mutex, oneshot};
 use tokio::task::spawn_local;
 use tokio::time::timeout;
 
+use crate::findings::findings;
+
 /// How old an answer may be that is given again. However many look, the supervisor is asked four times a second.
 const FRESH: Duration = Duration::from_millis(250);
 /// How long an answer may take.
@@ -132,6 +134,10 @@ impl Asker {
             }
         })
         .await?;
+        let found = serde_json::to_value(findings(&status, &upstreams.list))?;
+        if let Some(fields) = status.as_object_mut() {
+            fields.insert("findings".to_owned(), found);
+        }
         Ok(Seen {
             status: Rc::new(status),
             upstreams: Rc::new(upstreams),

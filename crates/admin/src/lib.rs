@@ -7,6 +7,7 @@
 //!
 //! - `web`: connections, and what a request gets
 //! - `engine`: questions to the supervisor, and their answers
+//! - `findings`: what is wrong; `text`: how people read it
 //! - `metrics`: answers as text for Prometheus; `exposition`: that format
 //! - `table`: every metric
 
@@ -14,8 +15,10 @@
 
 mod engine;
 mod exposition;
+mod findings;
 mod metrics;
 mod table;
+pub mod text;
 mod web;
 
 use std::io;
@@ -26,6 +29,7 @@ use moorline_config::Admin;
 
 use engine::Engine;
 
+pub use findings::{Finding, FindingKind, Urgency, findings};
 pub use metrics::page;
 
 /// Opens the listener of `[admin]`. To be called before rights are given up: its port may need them.

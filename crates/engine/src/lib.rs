@@ -16,6 +16,7 @@
 
 pub mod role;
 
+pub use moorline_admin as admin;
 pub use moorline_config as config;
 pub use moorline_process::open_files::{Descriptors, TooFew};
 pub use moorline_process::relay_pipes::RelayPipes;

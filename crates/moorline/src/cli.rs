@@ -3,6 +3,7 @@
 mod control;
 mod doctor;
 mod import;
+mod look;
 mod output;
 mod peers;
 #[cfg(feature = "lua")]

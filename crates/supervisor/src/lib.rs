@@ -8,7 +8,7 @@
 //! - `deployment`: the executable and the configuration that processes are started from; `spawn` starts them
 //! - `run_dir`, `listeners`: the lock, the control socket, the listening sockets
 //! - `hooks`, `systemd`: commands and messages at start and stop
-//! - `status`, `stalls`, `output`: counters, stuck handlers, the workers' log lines
+//! - `status`, `lately`, `stalls`, `output`: counters, those that rose lately, stuck handlers, the workers' log lines
 
 #![forbid(unsafe_code)]
 
@@ -17,6 +17,7 @@ mod control_socket;
 mod deployment;
 mod hooks;
 mod input;
+mod lately;
 mod listeners;
 mod output;
 mod plan;

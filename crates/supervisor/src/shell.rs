@@ -27,6 +27,7 @@ use super::control_socket::{self, Answers};
 use super::deployment::{ConfigSource, Deployment, ExecutablePath};
 use super::hooks::Moment;
 use super::input::Input;
+use super::lately::Lately;
 use super::output::Outputs;
 use super::plan::{Action, Caller, Event, LOOK, Plan, Reply};
 use super::run_dir::RunDir;
@@ -56,6 +57,9 @@ pub(super) struct Shell {
     processes: BTreeMap<ProcessId, ProcessHandle>,
     helpers: BTreeMap<u32, HelperHandle>,
     tally: Tally,
+    lately: Lately,
+    /// How often signs of life were read.
+    looks: u32,
     /// The latest ones, oldest first.
     stalls: VecDeque<Stall>,
     callers: HashMap<Caller, Answers>,
@@ -100,6 +104,8 @@ impl Shell {
             processes: BTreeMap::new(),
             helpers: BTreeMap::new(),
             tally: Tally::default(),
+            lately: Lately::default(),
+            looks: 0,
             stalls: VecDeque::new(),
             callers: HashMap::new(),
             last_caller: 0,

@@ -1,5 +1,7 @@
 //! Counters that survive the processes that count.
 
+use std::time::Duration;
+
 use moorline_ipc::Scoreboard;
 use serde_json::{Map, Value, json};
 
@@ -35,6 +37,28 @@ pub(super) struct Tally {
     pub(super) worker_exits: u64,
     pub(super) reloads_done: u64,
     pub(super) reloads_failed: u64,
+    pub(super) last_reload: Option<LastReload>,
+}
+
+/// How the last reload ended.
+#[derive(Debug)]
+pub(super) struct LastReload {
+    pub(super) generation: u32,
+    /// Since the engine was started.
+    pub(super) at: Duration,
+    /// Why it failed, if it did.
+    pub(super) failure: Option<String>,
+}
+
+impl LastReload {
+    pub(super) fn status(&self, now: Duration) -> Value {
+        json!({
+            "result": if self.failure.is_some() { "failed" } else { "done" },
+            "generation": self.generation,
+            "ago_s": now.saturating_sub(self.at).as_secs(),
+            "reason": self.failure,
+        })
+    }
 }
 
 impl Default for Tally {
@@ -46,6 +70,7 @@ impl Default for Tally {
             worker_exits: 0,
             reloads_done: 0,
             reloads_failed: 0,
+            last_reload: None,
         }
     }
 }
@@ -169,13 +194,17 @@ impl Counts<'_> {
 
     /// How long messages have waited for their handlers: the number of a bucket is the number of
     /// bits that its times have in microseconds.
-    pub(super) fn waited(&self) -> Value {
+    pub(super) fn waits(&self) -> Vec<u64> {
         let first = ProcessCounter::Queued as usize;
-        let buckets: Vec<_> = (first..ProcessCounter::Discarded as usize)
-            .map(|counter| self.of_processes(counter))
-            .collect();
+        let buckets = first..ProcessCounter::Discarded as usize;
+        buckets.map(|counter| self.of_processes(counter)).collect()
+    }
+
+    /// The same with their sum. `lately`: within which time 99 of 100 have lately found theirs, in microseconds.
+    pub(super) fn waited(&self, lately: u64) -> Value {
+        let buckets = self.waits();
         let sum = self.all_processes(ProcessCounter::QueuedNs);
-        json!({ "buckets": buckets, "sum_ns": sum })
+        json!({ "buckets": buckets, "sum_ns": sum, "lately_us": lately })
     }
 
     /// Log lines of gateway, workers and task workers that were dropped.
@@ -193,6 +222,27 @@ impl Counts<'_> {
             "worker_exits": self.tally.worker_exits,
             "stalls": self.all_processes(ProcessCounter::Stalls),
         })
+    }
+
+    /// What rises while something is wrong. `lines`: lines that the supervisor's own log had no room for.
+    pub(super) fn troubles(&self, lines: u64) -> Vec<(String, u64)> {
+        let loops = |counter: LoopCounter| self.loops(counter as usize);
+        let lines = lines + self.log_lines_dropped() + loops(LoopCounter::AccessLinesLost);
+        let failures = self.all_processes(ProcessCounter::Failures);
+        let counts = [
+            ("worker_exits", self.tally.worker_exits),
+            ("handler_failures", failures),
+            ("requests_failed", loops(LoopCounter::RequestsFailed)),
+            ("relays_failed", loops(LoopCounter::RelaysFailed)),
+            ("closed_slow", self.loops(closed(CloseReason::Slow))),
+            ("log_lines", lines),
+        ];
+        let counts = counts.map(|(name, count)| (name.to_owned(), count));
+        let limits = Limit::ALL.map(|limit| {
+            let reached = self.loops(LoopCounter::Limits as usize + limit as usize);
+            (format!("limit_{}", limit.as_str()), reached)
+        });
+        counts.into_iter().chain(limits).collect()
     }
 
     /// These counts of all loops, by these names.

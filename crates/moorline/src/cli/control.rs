@@ -9,12 +9,12 @@ use std::time::Duration;
 
 use moorline_engine::command::{self, CommandError, Request, Response, Scope};
 use moorline_engine::config;
-use moorline_engine::control::{PeerChange, Switch, UpstreamSeen};
+use moorline_engine::control::{PeerChange, Switch};
 
 use crate::bench::{self, BenchArgs};
 
 use super::output::{print, tell};
-use super::{EngineChoice, Failure, Paths, PeerSwitch, finish, peers, table};
+use super::{EngineChoice, Failure, Paths, PeerSwitch, finish, look, peers, table};
 
 pub(super) fn reload(paths: &Paths, engine: EngineChoice, tasks: bool) -> ExitCode {
     let scope = if tasks { Scope::Tasks } else { Scope::All };
@@ -69,17 +69,11 @@ pub(super) fn drain(
 
 pub(super) fn status(paths: &Paths, engine: EngineChoice, json: bool) -> ExitCode {
     finish(run_dir(paths, engine).and_then(|run_dir| {
-        let mut text = String::new();
-        command::ask(&run_dir, Request::Status, |answer| {
-            if let Response::Status(status) = answer {
-                text = if json {
-                    format!("{status:#}\n")
-                } else {
-                    table::status(&status)
-                };
-            }
-        })
-        .map_err(Failure::failed)?;
+        let status = look::status(&run_dir).map_err(Failure::failed)?;
+        let text = match json {
+            true => format!("{status:#}\n"),
+            false => table::status(&status),
+        };
         print(|out| out.write_all(text.as_bytes()))
     }))
 }
@@ -140,17 +134,7 @@ pub(super) fn sessions(paths: &Paths, engine: EngineChoice, json: bool) -> ExitC
 
 pub(super) fn upstreams(paths: &Paths, engine: EngineChoice, json: bool) -> ExitCode {
     finish(run_dir(paths, engine).and_then(|run_dir| {
-        let mut upstreams: Vec<UpstreamSeen> = Vec::new();
-        command::ask(&run_dir, Request::Upstreams, |answer| {
-            let Response::Upstream(mut seen) = answer else {
-                return;
-            };
-            match upstreams.last_mut() {
-                Some(last) if last.name == seen.name => last.peers.append(&mut seen.peers),
-                _ => upstreams.push(seen),
-            }
-        })
-        .map_err(Failure::failed)?;
+        let upstreams = look::upstreams(&run_dir).map_err(Failure::failed)?;
         print(|out| {
             if upstreams.is_empty() && !json {
                 writeln!(out, "there are no upstreams")?;

@@ -3,6 +3,7 @@
 use std::fmt::{self, Write};
 use std::time::Duration;
 
+use moorline_engine::admin::text::plain;
 use moorline_engine::control::{PeerSeen, UpstreamSeen};
 
 /// One upstream with its peers.
@@ -14,7 +15,12 @@ pub(super) fn table(seen: &UpstreamSeen) -> String {
 }
 
 fn write_table(out: &mut String, seen: &UpstreamSeen) -> fmt::Result {
-    writeln!(out, "upstream {} ({})", seen.name, seen.balance)?;
+    writeln!(
+        out,
+        "upstream {} ({})",
+        plain(&seen.name),
+        plain(&seen.balance)
+    )?;
     writeln!(
         out,
         "  {:<28} {:<10} {:>6} {:>9} {:>10} {:>8} {:>9}  last failure",
@@ -25,15 +31,15 @@ fn write_table(out: &mut String, seen: &UpstreamSeen) -> fmt::Result {
         writeln!(out, "  {}", line.trim_end())?;
     }
     for (name, why) in &seen.unresolved {
-        writeln!(out, "  {name}: {}", why.escape_debug())?;
+        writeln!(out, "  {}: {}", plain(name), plain(why))?;
     }
     Ok(())
 }
 
 fn row(peer: &PeerSeen) -> String {
     let address = match &peer.entry {
-        Some(entry) => format!("{} ({entry})", peer.address),
-        None => peer.address.clone(),
+        Some(entry) => format!("{} ({})", plain(&peer.address), plain(entry)),
+        None => plain(&peer.address),
     };
     let role = if peer.is_backup { " backup" } else { "" };
     let weight = match peer.warmth {
@@ -48,7 +54,7 @@ fn row(peer: &PeerSeen) -> String {
         .last_failure
         .as_ref()
         .map_or(String::new(), |(why, ago)| {
-            format!("{} ago: {}", age(*ago), why.escape_debug())
+            format!("{} ago: {}", age(*ago), plain(why))
         });
     format!(
         "{address:<28} {:<10} {weight:>6} {open:>9} {:>10} {:>8} {:>9}  {failure}",

@@ -2,6 +2,7 @@
 
 use std::fmt::{self, Write};
 
+use moorline_engine::admin::text::{duration, plain, size};
 use moorline_engine::control::SessionRow;
 use serde_json::Value;
 
@@ -13,11 +14,36 @@ pub(super) fn status(status: &Value) -> String {
     let mut out = String::new();
     // Writing to a string does not fail.
     let _ = [
-        supervisor, gateway, still, reloads, closing, counts, processes, listeners, helpers, stalls,
+        findings, supervisor, gateway, still, reloads, closing, counts, processes, listeners,
+        helpers, stalls,
     ]
     .iter()
     .try_for_each(|part| part(&mut out, status));
     out
+}
+
+/// What is wrong, the worst first.
+fn findings(out: &mut String, status: &Value) -> fmt::Result {
+    let found: Vec<_> = rows(status, "/findings").collect();
+    writeln!(out, "{}", verdict(found.len()))?;
+    for row in found {
+        let mark = match row["urgency"].as_str() {
+            Some("page") => "WRONG  ",
+            _ => "warning",
+        };
+        writeln!(out, "{mark}  {}", shown(row.get("what")))?;
+        writeln!(out, "         to do: {}", shown(row.get("remedy")))?;
+    }
+    writeln!(out)
+}
+
+/// Whether all is well.
+pub(super) fn verdict(findings: usize) -> String {
+    match findings {
+        0 => "healthy".to_owned(),
+        1 => "1 thing is wrong".to_owned(),
+        findings => format!("{findings} things are wrong"),
+    }
 }
 
 fn supervisor(out: &mut String, status: &Value) -> fmt::Result {
@@ -64,7 +90,13 @@ fn still(out: &mut String, status: &Value) -> fmt::Result {
 fn reloads(out: &mut String, status: &Value) -> fmt::Result {
     let [done, failed] =
         ["/reloads/done", "/reloads/failed"].map(|path| shown(status.pointer(path)));
-    writeln!(out, "reloads     {done} done, {failed} failed")
+    let last = status.pointer("/reloads/last").filter(|it| !it.is_null());
+    let last = last.map_or(String::new(), |last| {
+        let ago = last.get("ago_s").and_then(Value::as_u64);
+        let ago = ago.map_or("-".to_owned(), duration);
+        format!("; the last one {ago} ago: {}", shown(last.get("result")))
+    });
+    writeln!(out, "reloads     {done} done, {failed} failed{last}")
 }
 
 /// How far a stop or a drain has come.
@@ -192,7 +224,7 @@ fn stalls(out: &mut String, status: &Value) -> fmt::Result {
             "stall: {}, {} hook, session {}, {} for {} ms, in {}",
             field("worker"),
             field("hook"),
-            row.get("session").and_then(Value::as_str).unwrap_or("-"),
+            shown(row.get("session")),
             field("kind"),
             field("elapsed_ms"),
             shown(place.or(row.pointer("/stack/0")))
@@ -228,7 +260,7 @@ fn held(status: &Value) -> String {
         .into_iter()
         .flatten()
         .filter_map(|(class, bytes)| Some((class, bytes.as_u64().filter(|bytes| *bytes > 0)?)))
-        .map(|(class, bytes)| format!("{} {class}", size(bytes)))
+        .map(|(class, bytes)| format!("{} {}", size(bytes), plain(class)))
         .collect();
     shown.join(", ")
 }
@@ -243,17 +275,17 @@ pub(super) fn sessions_head() -> String {
 pub(super) fn session(row: &SessionRow) -> String {
     // It may come from a client: no escape sequences from there into the terminal.
     let last = match &row.relay {
-        None => row.label.escape_debug().to_string(),
+        None => plain(&row.label),
         Some(relay) => {
             let peer = relay.peer.as_deref().unwrap_or("no peer");
-            format!("{} {}", relay.upstream.escape_debug(), peer.escape_debug())
+            format!("{} {}", plain(&relay.upstream), plain(peer))
         }
     };
     let line = format!(
         "{:<18} {:<24} {:<22} {:>6} {:>8} {:>8} {:>10} {:>10} {:>10} {:>10}  {}",
         row.id,
-        row.listener,
-        row.peer,
+        plain(&row.listener),
+        plain(&row.peer),
         row.worker.map_or("-".to_owned(), |slot| slot.to_string()),
         duration(row.age_s),
         duration(row.idle_s),
@@ -277,7 +309,8 @@ fn rows<'a>(status: &'a Value, path: &str) -> impl Iterator<Item = &'a Value> {
 fn shown(value: Option<&Value>) -> String {
     match value {
         None | Some(Value::Null) => "-".to_owned(),
-        Some(Value::String(text)) => text.clone(),
+        // It may come from a script or a peer: no escape sequences from there into the terminal.
+        Some(Value::String(text)) => plain(text),
         Some(value) => value.to_string(),
     }
 }
@@ -286,32 +319,9 @@ fn nonzero(counts: Option<&Value>) -> String {
     let counts = counts.and_then(Value::as_object).into_iter().flatten();
     let shown: Vec<_> = counts
         .filter(|(_, count)| count.as_u64().is_some_and(|count| count > 0))
-        .map(|(name, count)| format!("{count} {}", name.replace('_', " ")))
+        .map(|(name, count)| format!("{count} {}", plain(name).replace('_', " ")))
         .collect();
     shown.join(", ")
-}
-
-fn duration(seconds: u64) -> String {
-    match seconds {
-        0..60 => format!("{seconds}s"),
-        60..3600 => format!("{}m{:02}s", seconds / 60, seconds % 60),
-        3600..86400 => format!("{}h{:02}m", seconds / 3600, seconds / 60 % 60),
-        _ => format!("{}d{:02}h", seconds / 86400, seconds / 3600 % 24),
-    }
-}
-
-fn size(bytes: u64) -> String {
-    const UNITS: [&str; 4] = ["KiB", "MiB", "GiB", "TiB"];
-    if bytes < 1024 {
-        return format!("{bytes} B");
-    }
-    let mut amount = bytes as f64 / 1024.0;
-    let mut unit = 0;
-    while amount >= 1024.0 && unit + 1 < UNITS.len() {
-        amount /= 1024.0;
-        unit += 1;
-    }
-    format!("{amount:.1} {}", UNITS[unit])
 }
 
 #[cfg(test)]
@@ -351,6 +361,33 @@ mod tests {
             "{text}"
         );
         assert!(!text.contains("lost"), "{text}");
+    }
+
+    #[test]
+    fn what_is_wrong_stands_first_and_nothing_reaches_the_terminal_raw() {
+        let text = status(&json!({
+            "findings": [
+                { "urgency": "page", "kind": "x", "what": "A \u{1b}[2J.", "remedy": "B." },
+                { "urgency": "ticket", "kind": "y", "what": "C.", "remedy": "D." },
+            ],
+            "workers": [{ "slot": 0, "state": "waiting", "retry_in_ms": 1, "reason": "\u{9b}31m\n" }],
+            "helpers": [{ "name": "\u{1b}]0;title\u{7}", "pid": 1, "restarts": 0 }],
+            "stalls": [{ "worker": "\u{1b}c", "hook": "x", "session": "\u{1b}c", "place": "y" }],
+            "reloads": { "done": 0, "failed": 1, "last": { "result": "failed", "ago_s": 7 } },
+        }));
+        let head = "2 things are wrong\nWRONG    A \\u{1b}[2J.\n         to do: B.\nwarning  C.\n         to do: D.\n\nsupervisor";
+        assert!(text.starts_with(head), "{text}");
+        assert!(
+            text.contains("1 failed; the last one 7s ago: failed\n"),
+            "{text}"
+        );
+        let raw = text.chars().find(|c| c.is_control() && *c != '\n');
+        assert_eq!(raw, None, "{text:?}");
+    }
+
+    #[test]
+    fn an_engine_without_findings_is_healthy() {
+        assert!(status(&json!({})).starts_with("healthy\n\n"));
     }
 
     #[test]

@@ -191,8 +191,9 @@ impl Shell {
         }
     }
 
-    pub(super) fn status(&self) -> Value {
-        let counts = Counts {
+    /// All counts now.
+    pub(super) fn counts(&self) -> Counts<'_> {
+        Counts {
             tally: &self.tally,
             gateway: self
                 .gateway
@@ -203,14 +204,20 @@ impl Shell {
                 .values()
                 .map(|process| &process.board)
                 .collect(),
-        };
+        }
+    }
+
+    pub(super) fn status(&self) -> Value {
+        let counts = self.counts();
+        let now = self.started.elapsed();
+        let last_reload = self.tally.last_reload.as_ref();
         let started_at = self.started_at.duration_since(UNIX_EPOCH);
         let started_at = started_at.map_or(0, |since| since.as_secs());
         json!({
             "supervisor": {
                 "pid": std::process::id(),
                 "started_at": started_at,
-                "uptime_s": self.started.elapsed().as_secs(),
+                "uptime_s": now.as_secs(),
                 "stopping": self.plan.is_stopping(),
             },
             "gateway": self.gateway_status(&counts),
@@ -221,12 +228,14 @@ impl Shell {
                 "done": self.tally.reloads_done,
                 "failed": self.tally.reloads_failed,
                 "running": self.plan.is_reloading(),
+                "last": last_reload.map(|last| last.status(now)),
             },
             "closing": self.closing_status(),
             "listeners": self.listeners(),
             "stalls": self.stalls,
             "handled": counts.handled(),
-            "waited": counts.waited(),
+            "waited": counts.waited(self.lately.wait_bound()),
+            "lately": self.lately.status(now),
             "lost": counts.lost(),
             "discarded": counts.discarded(),
             "errors": counts.errors(),

@@ -14,6 +14,7 @@ use moorline_protocol::control::{ProcessId, ToRole};
 use super::super::deployment::{Deployment, Present};
 use super::super::listeners::Opened;
 use super::super::plan::{Child, Event};
+use super::super::status::LastReload;
 use super::super::systemd::Given;
 use super::Shell;
 use super::children::Sockets;
@@ -66,6 +67,11 @@ impl Shell {
 
     pub(super) fn commit(&mut self, generation: u32, scope: Scope) {
         self.tally.reloads_done += 1;
+        self.tally.last_reload = Some(LastReload {
+            generation,
+            at: self.started.elapsed(),
+            failure: None,
+        });
         let used = self.plan.generations();
         // The next reload may already have opened its own deployment, or may be committed too and be confirmed later.
         // Dropping the old deployments closes the files that only they had open.
@@ -268,6 +274,11 @@ impl Shell {
             reason, "reload failed; the processes before it go on serving"
         );
         self.tally.reloads_failed += 1;
+        self.tally.last_reload = Some(LastReload {
+            generation,
+            at: self.started.elapsed(),
+            failure: Some(reason.to_owned()),
+        });
         self.forget_prepared(generation);
         self.say_ready();
         self.deployments.remove(&generation);

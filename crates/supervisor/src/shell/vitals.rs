@@ -4,12 +4,16 @@ use std::fs;
 
 use tracing::{info, warn};
 
+use moorline_process::log;
 use moorline_protocol::control::{
     LOOP_ROW, LoopCounter, ProcessCounter, ProcessId, ToRole, main_row,
 };
 
-use super::super::plan::{Event, GatewaySigns, Sign, Signs, role_name, seconds};
+use super::super::plan::{Event, GatewaySigns, LOOK, Sign, Signs, role_name, seconds};
 use super::Shell;
+
+/// What has risen lately is looked at once a second.
+const LOOKS_A_SECOND: u32 = (1000 / LOOK.as_millis()) as u32;
 
 impl Shell {
     /// Reads the signs of life of all children.
@@ -42,6 +46,14 @@ impl Shell {
             left,
         }));
         self.give_up_waiting();
+        self.looks = self.looks.wrapping_add(1);
+        if self.looks.is_multiple_of(LOOKS_A_SECOND) {
+            let now = self.started.elapsed();
+            let counts = self.counts();
+            let (troubles, waits) = (counts.troubles(log::dropped()), counts.waits());
+            self.lately.see(troubles, now);
+            self.lately.see_waits(waits, now);
+        }
     }
 
     /// The gateway has counted the sessions that wait for silent processes.
