@@ -4,7 +4,7 @@ use std::mem;
 
 use rustc_hash::FxHashMap;
 
-use crate::message::{Message, Session};
+use crate::message::{Message, Payload, Session};
 
 /// Answers and timers by their session, each with the place of the task that waits for it.
 ///
@@ -19,7 +19,8 @@ pub(crate) struct Awaiting {
 #[derive(Debug)]
 enum Awaited {
     By(usize),
-    Here(Message),
+    /// What it carries.
+    Here(Payload),
 }
 
 /// Up to here a list is faster than a map.
@@ -40,20 +41,20 @@ impl Awaiting {
 
     /// What has come, which is not awaited any more; else the task at a place waits for it.
     #[inline]
-    pub(crate) fn take(&mut self, session: Session, place: usize) -> Option<Message> {
+    pub(crate) fn take(&mut self, session: Session, place: usize) -> Option<Payload> {
         if let Some(at) = self.at(session) {
             if let Awaited::By(by) = &mut self.few[at].1 {
                 *by = place;
                 return None;
             }
-            return self.few.swap_remove(at).1.message();
+            return self.few.swap_remove(at).1.payload();
         }
         match self.many.as_mut()?.get_mut(&session)? {
             Awaited::By(by) => {
                 *by = place;
                 None
             }
-            Awaited::Here(_) => self.remove_of_many(session)?.message(),
+            Awaited::Here(_) => self.remove_of_many(session)?.payload(),
         }
     }
 
@@ -65,7 +66,7 @@ impl Awaiting {
             Some(at) => &mut self.few[at].1,
             None => self.many.as_mut()?.get_mut(&session)?,
         };
-        match mem::replace(awaited, Awaited::Here(message)) {
+        match mem::replace(awaited, Awaited::Here(message.payload)) {
             Awaited::By(place) => Some(place),
             Awaited::Here(_) => None,
         }
@@ -73,12 +74,12 @@ impl Awaiting {
 
     /// Nobody waits for it any more. Returns what has come, for the caller to drop: that may run any code.
     #[inline]
-    pub(crate) fn forget(&mut self, session: Session) -> Option<Message> {
+    pub(crate) fn forget(&mut self, session: Session) -> Option<Payload> {
         let removed = match self.at(session) {
             Some(at) => self.few.swap_remove(at).1,
             None => self.remove_of_many(session)?,
         };
-        removed.message()
+        removed.payload()
     }
 
     #[inline]
@@ -98,10 +99,10 @@ impl Awaiting {
 
 impl Awaited {
     #[inline]
-    fn message(self) -> Option<Message> {
+    fn payload(self) -> Option<Payload> {
         match self {
             Self::By(_) => None,
-            Self::Here(message) => Some(message),
+            Self::Here(payload) => Some(payload),
         }
     }
 }
@@ -110,15 +111,21 @@ impl Awaited {
 mod tests {
     use super::*;
     use crate::id::ServiceId;
-    use crate::message::{Kind, Payload};
+    use crate::message::Kind;
 
-    #[inline]
     fn message(session: Session) -> Message {
         Message {
             source: ServiceId::NONE,
             session,
             kind: Kind::RESPONSE,
-            payload: Payload::Empty,
+            payload: Payload::Service(ServiceId::from_number(session)),
+        }
+    }
+
+    fn session_of(payload: Option<Payload>) -> Option<Session> {
+        match payload? {
+            Payload::Service(id) => Some(id.number()),
+            _ => None,
         }
     }
 
@@ -137,7 +144,7 @@ mod tests {
                 assert_eq!(awaiting.arrived(message(session)), None);
             }
             for session in 1..=count {
-                let found = awaiting.take(session, 7).map(|message| message.session);
+                let found = session_of(awaiting.take(session, 7));
                 assert_eq!(found, (session % 3 != 0).then_some(session));
                 assert!(awaiting.take(session, 8).is_none());
             }

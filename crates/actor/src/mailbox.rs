@@ -113,6 +113,7 @@ impl Mailbox {
         Ok(Change::None)
     }
 
+    #[inline]
     fn is_over(&self, messages: usize, bytes: usize) -> bool {
         self.messages.len() >= messages || self.bytes >= bytes
     }

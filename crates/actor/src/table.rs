@@ -130,10 +130,12 @@ impl Table {
         (1..next).filter_map(live).collect()
     }
 
+    #[inline]
     fn word(&self, id: ServiceId) -> Option<&AtomicU64> {
         self.word_of(id.slot())
     }
 
+    #[inline]
     fn word_of(&self, slot: u32) -> Option<&AtomicU64> {
         let block = self.blocks.get((slot / BLOCK) as usize)?.get()?;
         block.get((slot % BLOCK) as usize)

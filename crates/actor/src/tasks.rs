@@ -50,31 +50,58 @@ impl<F: Future<Output = ()> + 'static> Tasks<F> {
 
     /// Takes a task in, and tells its place.
     pub(crate) fn add(&mut self, task: Task) -> usize {
-        self.insert(Running::Spawned(task))
+        let place = self.next_place();
+        self.tasks.insert(Running::Spawned(task));
+        place
     }
 
-    /// Takes the future of a request in, and tells its place.
+    /// The place of the task that comes next. It has a waker from now on.
     #[inline]
-    pub(crate) fn add_request(&mut self, future: F) -> usize {
-        let request = match self.spare.take() {
+    pub(crate) fn next_place(&mut self) -> usize {
+        let place = self.tasks.vacant_key();
+        if place == self.wakers.len() {
+            self.add_waker(place);
+        }
+        place
+    }
+
+    #[cold]
+    fn add_waker(&mut self, place: usize) {
+        let session = Session::try_from(place).unwrap_or(Session::MAX);
+        self.wakers
+            .push(waker(self.service, session, self.shared.clone()));
+    }
+
+    /// Polls the future of a request for the first time, and takes it in at the next place unless it is finished: most are.
+    #[inline]
+    pub(crate) fn start_request(&mut self, future: F) {
+        let mut request = match self.spare.take() {
             Some(mut spare) => {
                 spare.set(Some(future));
                 spare
             }
             None => Box::pin(Some(future)),
         };
-        self.insert(Running::Request(request))
+        let place = self.next_place();
+        let mut context = Context::from_waker(&self.wakers[place]);
+        let polled = match request.as_mut().as_pin_mut() {
+            Some(future) => future.poll(&mut context),
+            None => Poll::Ready(()),
+        };
+        match polled {
+            Poll::Ready(()) => self.keep_spare(request),
+            Poll::Pending => {
+                self.tasks.insert(Running::Request(request));
+            }
+        }
     }
 
     #[inline]
-    fn insert(&mut self, running: Running<F>) -> usize {
-        let place = self.tasks.insert(running);
-        if place == self.wakers.len() {
-            let session = Session::try_from(place).unwrap_or(Session::MAX);
-            self.wakers
-                .push(waker(self.service, session, self.shared.clone()));
+    fn keep_spare(&mut self, mut request: RequestBox<F>) {
+        if size_of::<F>() <= LARGEST_SPARE {
+            request.set(None);
+            self.spare = Some(request);
         }
-        place
     }
 
     /// Lets the task at a place go on, if there is one.
@@ -93,11 +120,9 @@ impl<F: Future<Output = ()> + 'static> Tasks<F> {
             None => return,
         };
         if polled.is_ready()
-            && let Running::Request(mut request) = self.tasks.remove(place)
-            && size_of::<F>() <= LARGEST_SPARE
+            && let Running::Request(request) = self.tasks.remove(place)
         {
-            request.set(None);
-            self.spare = Some(request);
+            self.keep_spare(request);
         }
     }
 

@@ -198,8 +198,8 @@ impl Context {
         let id = port.launch(options, session, host(make))?;
         self.expect(session);
         let _expected = Expected(self, session);
-        let message = poll_fn(|_| self.take(session).map_or(Poll::Pending, Poll::Ready)).await;
-        match message.payload {
+        let payload = poll_fn(|_| self.take(session).map_or(Poll::Pending, Poll::Ready)).await;
+        match payload {
             Payload::Service(_) => Ok(Address::new(id)),
             Payload::Failure(why) => Err(LaunchError::Failed(why.into())),
             _ => Err(LaunchError::Failed(format!(
@@ -233,7 +233,7 @@ impl Context {
 
     /// What was awaited, if it is here; else the task that is polled now waits for it.
     #[inline]
-    fn take(&self, session: Session) -> Option<Message> {
+    fn take(&self, session: Session) -> Option<Payload> {
         let place = self.0.polled.get();
         self.0.awaited.borrow_mut().take(session, place)
     }
@@ -288,9 +288,9 @@ impl<R: 'static> Future for Call<R> {
         if let Some(error) = self.unsent {
             return Poll::Ready(Err(CallError::Unsent(error)));
         }
-        if let Some(message) = self.context.take(self.session) {
+        if let Some(payload) = self.context.take(self.session) {
             self.is_awaited = false;
-            let reply = match message.payload {
+            let reply = match payload {
                 Payload::Value(value) => (self.reply)(value),
                 _ => None,
             };
@@ -420,8 +420,12 @@ where
         };
         let (service, context) = (self.service.clone(), self.context.clone());
         let future = (self.handle)(service, context, caller, asked);
-        let place = self.tasks.add_request(future);
-        self.poll(place);
+        let place = self.tasks.next_place();
+        self.context.0.polled.set(place);
+        let polled = catch_unwind(AssertUnwindSafe(|| self.tasks.start_request(future)));
+        if let Err(panic) = polled {
+            self.panicked(place, panic.as_ref());
+        }
     }
 
     #[inline]
@@ -440,12 +444,17 @@ where
         self.context.0.polled.set(place);
         let polled = catch_unwind(AssertUnwindSafe(|| self.tasks.poll(place)));
         if let Err(panic) = polled {
-            self.tasks.remove(place);
-            self.context.port().report(&Report::Panicked {
-                service: self.context.port().id(),
-                text: panic_text(panic.as_ref()),
-            });
+            self.panicked(place, panic.as_ref());
         }
+    }
+
+    #[cold]
+    fn panicked(&mut self, place: usize, panic: &(dyn Any + Send)) {
+        self.tasks.remove(place);
+        self.context.port().report(&Report::Panicked {
+            service: self.context.port().id(),
+            text: panic_text(panic),
+        });
     }
 }
 
