@@ -37,7 +37,7 @@ use crate::timeouts::{watch_handshake, watch_idle, watch_turned_away};
 use crate::tools::Tools;
 use moorline_config::{AnnouncedConnections, Listener};
 use moorline_process::open_files;
-use moorline_protocol::control::{Limit, LoopCounter};
+use moorline_protocol::control::Limit;
 use moorline_protocol::wire::{CloseReason, Peer};
 
 /// How long accepting pauses while too many handshakes wait: some of them are over then.
@@ -375,9 +375,8 @@ impl Loop {
             return;
         }
         session.transport.socket = Some(socket);
-        let settings = tools.cx.listener(listener);
-        if !settings.is_http() && !settings.is_relay() {
-            tools.cx.count(LoopCounter::Accepted, 1);
+        if tools.cx.begins_at_once(listener) {
+            tools.cx.note_begun(listener, slot, session.id);
         }
         if !unsent.is_empty() {
             // The kernel did not take all of it; the socket reports when it takes more.

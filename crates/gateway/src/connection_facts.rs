@@ -18,7 +18,7 @@ use crate::proxy_header::fields;
 use crate::shared::limits::LimitStatus;
 use crate::tls_facts::TlsFacts;
 use crate::upstreams::SharedUpstream;
-use crate::utc::Utc;
+use moorline_process::utc::Utc;
 use moorline_protocol::wire::Peer;
 
 /// What the address of a client on a Unix socket is called.

@@ -9,11 +9,12 @@ use tokio::sync::mpsc;
 
 use crate::clock::Clock;
 use crate::commands::{Inbox, Report};
-use crate::ids::ListenerId;
+use crate::ids::{ListenerId, SlotId};
 use crate::shared::Shared;
 use crate::shared::admission::Counted;
 use moorline_config::{Config, Listener};
 use moorline_protocol::control::{Limit, LoopCounter};
+use moorline_protocol::flight::{FlightKind, FlightLog};
 use moorline_protocol::wire::{CloseReason, Peer};
 use moorline_proxy::{Maps, ServerNames};
 
@@ -31,6 +32,8 @@ pub(crate) struct Cx {
     pub(crate) shared: Arc<Shared>,
     pub(crate) clock: Clock,
     pub(crate) counters: Scoreboard,
+    /// Its last events, for the supervisor.
+    pub(crate) flight: FlightLog,
     /// The inbox of every loop, this one's too.
     pub(crate) peers: Vec<Inbox>,
     pub(crate) reports: mpsc::UnboundedSender<Report>,
@@ -89,6 +92,20 @@ impl Cx {
     pub(crate) fn count_closed(&self, reason: CloseReason) {
         let place = LoopCounter::Closed as usize + reason as usize - 1;
         self.counters.add(place, 1);
+    }
+
+    /// A session has begun.
+    pub(crate) fn note_begun(&self, listener: ListenerId, slot: SlotId, session: u64) {
+        self.count(LoopCounter::Accepted, 1);
+        let slot = u64::from(slot.0);
+        self.flight
+            .note(FlightKind::Opened, listener.0, session, slot);
+    }
+
+    /// Whether a connection to this listener is a session from its beginning.
+    pub(crate) fn begins_at_once(&self, listener: ListenerId) -> bool {
+        let listener = self.listener(listener);
+        !listener.is_http() && !listener.is_relay()
     }
 
     /// Counts that a limit was reached once more.

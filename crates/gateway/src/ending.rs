@@ -28,6 +28,7 @@ use crate::timeouts::{watch_closing, watch_half_closed};
 use crate::timers::Alarm;
 use crate::tools::Tools;
 use moorline_protocol::control::LoopCounter;
+use moorline_protocol::flight::FlightKind;
 use moorline_protocol::session_id::SessionId;
 use moorline_protocol::wire::{CloseReason, FromProcess, ToProcess};
 
@@ -223,6 +224,11 @@ pub(crate) fn finish(
     tools.memory.release(Class::Received, held);
     if session.counted != Counted::TurnedAway {
         tools.cx.count_closed(reason);
+    }
+    if has_begun || tools.cx.begins_at_once(session.listener) {
+        let messages = session.meters.messages;
+        let (flight, id) = (&tools.cx.flight, session.id);
+        flight.note(FlightKind::Closed, reason as u16, id, messages);
     }
     clear_suspect(session, tools);
     tools.agenda.schedule(session);

@@ -2,6 +2,7 @@
 
 pub(crate) mod accept_gate;
 pub(crate) mod acceptor;
+pub(crate) mod activity;
 pub(crate) mod census;
 pub(crate) mod drain;
 pub(crate) mod gathering;
@@ -14,6 +15,7 @@ use std::sync::Arc;
 use moorline_config::Config;
 use moorline_ipc::{Doorbell, Scoreboard};
 use moorline_net::tls::server::ServerTls;
+use moorline_protocol::flight::FlightLog;
 use tokio::sync::mpsc;
 
 use crate::agenda::Agenda;
@@ -22,6 +24,7 @@ use crate::commands::{Inbox, Report};
 use crate::cx::{Cx, Stop};
 use crate::event_loop::accept_gate::AcceptGate;
 use crate::event_loop::acceptor::Acceptor;
+use crate::event_loop::activity::Activity;
 use crate::event_loop::census::Census;
 use crate::event_loop::drain::Drain;
 use crate::event_loop::gathering::Gathering;
@@ -52,6 +55,7 @@ pub(crate) struct Parts {
     /// Wakes it for commands.
     pub(crate) doorbell: Arc<Doorbell>,
     pub(crate) counters: Scoreboard,
+    pub(crate) flight: FlightLog,
     pub(crate) last_serial: u64,
     pub(crate) sockets: Vec<(ListenerId, Socket)>,
     pub(crate) peers: Vec<Inbox>,
@@ -77,6 +81,7 @@ pub(crate) struct Loop {
     /// The timers that run now; empty between turns.
     pub(crate) due: Vec<Alarm>,
     pub(crate) gathering: Gathering,
+    pub(crate) activity: Activity,
     /// Turns since a debug build last checked the invariants.
     pub(crate) unchecked_turns: usize,
 }
@@ -106,6 +111,7 @@ impl Loop {
                 shared: parts.shared,
                 clock: Clock::new(),
                 counters: parts.counters,
+                flight: parts.flight,
                 peers: parts.peers,
                 reports: parts.reports,
                 stop: Stop::No,
@@ -129,6 +135,7 @@ impl Loop {
             census: None,
             due: Vec::new(),
             gathering: Gathering::default(),
+            activity: Activity::default(),
             unchecked_turns: 0,
             tools,
         };

@@ -48,7 +48,6 @@
 //! - `wheel`: when each of many sessions is looked at again
 //! - `session`: a session, its parts and their phases, its output queue, the table
 //! - `memory`: the one place that counts buffered bytes
-//! - `utc`: dates in logs
 //! - `cx`: the environment of a loop
 //! - `commands`: the messages between the main thread and the loops
 //! - `exchange`: a plain request and its answer, between the main thread and a loop
@@ -160,7 +159,6 @@ mod turnover;
 mod udp_relay;
 mod udp_relays;
 mod upstreams;
-mod utc;
 mod wheel;
 
 pub use main_thread::run;

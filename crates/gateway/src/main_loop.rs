@@ -405,6 +405,7 @@ impl Loop {
             let lost = cx.shared.access_logs.lost();
             counters.set(LoopCounter::AccessLinesLost as usize, lost);
         }
+        self.activity.note(processes, cx);
         processes.tell_polled_in_hand(cx);
         cx.shared.loads[usize::from(cx.index)].store(sessions + relays, Ordering::Relaxed);
     }

@@ -31,9 +31,10 @@ use moorline_process::credentials::Credentials;
 use moorline_process::open_files;
 use moorline_process::signals::{leave_term_to_supervisor, leave_to_supervisor};
 use moorline_protocol::control::{
-    BEAT, FromRole, LOOP_ROW, LoopCounter, ProcessId, ToRole, main_row,
+    BEAT, FromRole, LOOP_ROW, LoopCounter, ProcessId, ToRole, gateway_flight, main_row,
 };
 use moorline_protocol::control_channel::{ControlChannel, Descriptors};
+use moorline_protocol::flight::{FlightKind, FlightLog};
 
 use crate::change::Change;
 use crate::clock::Clock;
@@ -120,6 +121,8 @@ pub(crate) struct Gateway {
     pub(crate) is_stopping: bool,
     /// Where the main thread gives its signs of life.
     pub(crate) board: Scoreboard,
+    /// The last events of the main thread, for the supervisor.
+    pub(crate) flight: FlightLog,
     /// How many loops are empty after `Stop`; one more once there is no HTTP connection any more, and one for each that came
     /// later.
     pub(crate) empty: usize,
@@ -144,7 +147,7 @@ impl Gateway {
         let count = usize::from(config.engine.gateway_loops);
         raise_descriptors();
         let (loops, outlets) = inboxes(count)?;
-        let board = start.scoreboard.row(main_row(count));
+        let board = &start.scoreboard;
         let mut gateway = Self::new(control, config.clone(), credentials, loops, board)?;
         trusted_hosts.serve(&config);
         gateway.trusted_hosts = trusted_hosts;
@@ -164,6 +167,7 @@ impl Gateway {
                 shared: gateway.shared.clone(),
                 doorbell,
                 counters: start.scoreboard.row(index * LOOP_ROW),
+                flight: FlightLog::new(board.row(gateway_flight(count, index))),
                 last_serial,
                 sockets,
                 peers: gateway.loops.to_vec(),
@@ -188,7 +192,7 @@ impl Gateway {
         config: Arc<Config>,
         credentials: Credentials,
         loops: Arc<[Inbox]>,
-        board: Scoreboard,
+        board: &Scoreboard,
     ) -> io::Result<Self> {
         let reserve = open_files::reserve(&config, &config);
         let tls = credentials.ready(&config, &Credentials::default(), &[]);
@@ -222,7 +226,8 @@ impl Gateway {
             drain: None,
             drained: 0,
             is_stopping: false,
-            board,
+            board: board.row(main_row(loops.len())),
+            flight: FlightLog::new(board.row(gateway_flight(loops.len(), loops.len()))),
             empty: 0,
             late: 0,
             config,
@@ -343,6 +348,7 @@ impl Gateway {
     /// The reload that was prepared has failed.
     fn forget_change(&mut self) {
         self.change = None;
+        self.flight.note(FlightKind::Forgotten, 0, 0, 0);
         self.trusted_hosts.serve(&self.config);
         self.keep_descriptors_for(&self.config);
     }
@@ -377,6 +383,9 @@ impl Gateway {
             }
             Err(error) => Some(error.to_string()),
         };
+        let failed = u16::from(failure.is_some());
+        self.flight
+            .note(FlightKind::Prepared, failed, 0, u64::from(generation));
         let answer = FromRole::Prepared {
             generation,
             failure,

@@ -14,6 +14,7 @@ use crate::session::stay::Stay;
 use crate::session::{Phase, Session};
 use crate::suspects::clear_suspect;
 use crate::tools::Tools;
+use moorline_protocol::flight::FlightKind;
 use moorline_protocol::wire::{ADOPTED, ToProcess};
 
 /// Requests that a process may be asked about at a time, from one loop: the others wait for its answers.
@@ -57,6 +58,13 @@ pub(crate) fn place(session: &mut Session, tools: &mut Tools) -> bool {
     }
     process.sessions += 1;
     process.asked += usize::from(is_asking);
+    if adopted {
+        let (slot, pid) = (session.placement.slot.0, u64::from(process.pid));
+        tools
+            .cx
+            .flight
+            .note(FlightKind::Moved, slot, session.id, pid);
+    }
     session.placement.arrive(at);
     session.output.told = session.output.level;
     tools.processes.mark_dirty(at);

@@ -46,6 +46,8 @@ pub(crate) struct Processes {
     task_workers: Vec<ProcessKey>,
     /// There are checks to do that nothing wakes the loop for.
     pub(crate) is_restless: bool,
+    /// How often a session began to wait for room in a ring since that was last noted.
+    pub(crate) parks: u64,
 }
 
 impl Processes {
@@ -62,6 +64,7 @@ impl Processes {
             told: Vec::new(),
             task_workers: Vec::new(),
             is_restless: false,
+            parks: 0,
         }
     }
 
@@ -188,6 +191,12 @@ impl Processes {
         }
     }
 
+    /// How often processes were woken since the last call.
+    pub(crate) fn take_wakes(&mut self) -> u64 {
+        let processes = self.list.iter_mut();
+        processes.map(|(_, it)| std::mem::take(&mut it.wakes)).sum()
+    }
+
     /// Something waits for room in a process's ring.
     pub(crate) fn block(&mut self, at: ProcessKey) {
         let process = &mut self.list[at.index()];
@@ -234,6 +243,7 @@ impl Processes {
     pub(crate) fn park(&mut self, session: &mut Session, at: ProcessKey) {
         if !session.listed.parked {
             session.listed.parked = true;
+            self.parks += 1;
             self.list[at.index()].waiters.push_back(session.name());
             self.block(at);
         }

@@ -5,7 +5,7 @@ use std::fmt;
 /// Shows "Moorline" to a reader of the bytes.
 const MAGIC: [u8; 8] = *b"MOORLINE";
 /// Rises when the layout of a region, a record or a scoreboard changes.
-pub(crate) const RING_VERSION: u32 = 3;
+pub(crate) const RING_VERSION: u32 = 4;
 /// Rises when the messages on the control channels change.
 const CONTROL_VERSION: u32 = 3;
 

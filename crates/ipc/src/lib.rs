@@ -11,7 +11,7 @@
 //!
 //! In reading order: [`Hello`] opens every channel, `channel` and `inherited` move descriptors,
 //! `doorbell` wakes, `region` lays out the shared memory, `ring` moves records through it, `scoreboard`
-//! counts. `sys` holds the system calls that need `unsafe`.
+//! counts, `flight` keeps the last events of a thread. `sys` holds the system calls that need `unsafe`.
 //!
 //! This crate knows nothing of sessions, of what a record means, or of any runtime. Sockets it knows only
 //! as something to hand a payload to. It runs on Linux alone (memfd, seals, eventfd).
@@ -21,6 +21,7 @@
 
 mod channel;
 mod doorbell;
+mod flight;
 mod hello;
 #[cfg(all(any(test, fuzzing), not(loom)))]
 #[doc(hidden)]
@@ -34,6 +35,7 @@ mod sys;
 
 pub use channel::{Channel, CutOff, MAX_FDS, MAX_PACKET, Packet, close_elsewhere};
 pub use doorbell::{Chime, Doorbell};
+pub use flight::{FLIGHT_COUNTERS, FLIGHT_RECORDS, FlightRing, FlightTail, RawRecord, is_whole};
 pub use hello::{Hello, HelloError};
 #[cfg(not(loom))]
 pub use region::{MAX_RING, MIN_RING, Marks, Region, Side, create_region};

@@ -65,6 +65,21 @@ impl Scoreboard {
         }
     }
 
+    /// Sets the counter. A reader that [sees](Self::published) the value sees all that was set before.
+    #[inline]
+    pub(crate) fn publish(&self, index: usize, value: u64) {
+        if let Some(counter) = self.counter(index) {
+            counter.store(value, Ordering::Release);
+        }
+    }
+
+    /// The value that was [published](Self::publish) last.
+    #[inline]
+    pub(crate) fn published(&self, index: usize) -> u64 {
+        self.counter(index)
+            .map_or(0, |counter| counter.load(Ordering::Acquire))
+    }
+
     /// Adds to the counter, as its only writer.
     #[inline]
     pub fn add(&self, index: usize, amount: u64) {

@@ -2,6 +2,7 @@
 
 mod control;
 mod doctor;
+mod flight;
 mod import;
 mod look;
 mod output;
@@ -107,6 +108,7 @@ enum Command {
         #[command(flatten)]
         engine: EngineChoice,
     },
+    Flight(flight::FlightArgs),
     Import(import::ImportArgs),
     #[cfg(feature = "lua")]
     Run(run::RunArgs),
@@ -211,6 +213,7 @@ pub(crate) fn run(default_config: Option<PathBuf>, served: Served) -> ExitCode {
                 }),
             ..
         }) => control::set_peer(&paths, engine, &peer, &change),
+        Some(Command::Flight(args)) => flight::flight(&paths, args),
         Some(Command::Import(args)) => import::import(&args),
         #[cfg(feature = "lua")]
         Some(Command::Run(args)) => run::run(args),

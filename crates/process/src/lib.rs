@@ -8,6 +8,7 @@
 //! - [`affinity`]: on which CPU it stays
 //! - [`credentials`]: certificates and keys on their way from supervisor to gateway
 //! - [`disk_file`]: which files may be sent
+//! - [`utc`]: dates in logs
 //!
 //! It knows nothing of the work of supervisor, gateway and worker.
 
@@ -22,3 +23,4 @@ pub mod orphan;
 pub mod relay_pipes;
 pub mod rights;
 pub mod signals;
+pub mod utc;

@@ -3,6 +3,7 @@
 //! - [`session_id`]: the name of a session
 //! - [`wire`]: the records in the rings between gateway and workers
 //! - [`control`]: the messages between supervisor and roles; [`control_channel`]: how they travel
+//! - [`flight`]: the last events of each thread, and the files that they are kept in after a crash
 //! - [`start`]: how the supervisor starts a role
 //! - [`command`]: the requests and answers on the control socket; [`run_dir`]: where that socket is
 //!
@@ -13,6 +14,7 @@
 pub mod command;
 pub mod control;
 pub mod control_channel;
+pub mod flight;
 #[cfg(any(test, fuzzing))]
 #[doc(hidden)]
 pub mod invariants;

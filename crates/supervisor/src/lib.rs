@@ -7,6 +7,7 @@
 //! - `input`: everything that comes to the shell, from `child`, `signals` and `control_socket`
 //! - `deployment`: the executable and the configuration that processes are started from; `spawn` starts them
 //! - `run_dir`, `listeners`: the lock, the control socket, the listening sockets
+//! - `flight`: the files that the last events go into after a crash
 //! - `hooks`, `systemd`: commands and messages at start and stop
 //! - `status`, `lately`, `stalls`, `output`: counters, those that rose lately, stuck handlers, the workers' log lines
 
@@ -15,6 +16,7 @@
 mod child;
 mod control_socket;
 mod deployment;
+mod flight;
 mod hooks;
 mod input;
 mod lately;

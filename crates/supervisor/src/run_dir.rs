@@ -44,6 +44,11 @@ impl RunDir {
         })
     }
 
+    /// Its path.
+    pub(super) fn path(&self) -> &Path {
+        &self.folder.path
+    }
+
     /// A warning, logged once there is a log.
     pub(super) fn warning(&self) -> Option<&String> {
         self.warning.as_ref()

@@ -6,6 +6,7 @@ mod children;
 mod closing;
 mod deploy;
 mod ended;
+mod flight;
 mod launch;
 mod log_files;
 mod moments;
@@ -25,6 +26,7 @@ use self::answers::Listing;
 use self::children::{GatewayHandle, HelperHandle, ProcessHandle};
 use super::control_socket::{self, Answers};
 use super::deployment::{ConfigSource, Deployment, ExecutablePath};
+use super::flight::FlightRecorder;
 use super::hooks::Moment;
 use super::input::Input;
 use super::lately::Lately;
@@ -72,6 +74,7 @@ pub(super) struct Shell {
     app_status: Option<(Instant, String)>,
     notifier: Notifier,
     outputs: Outputs,
+    flight: FlightRecorder,
     over: Option<Result<(), String>>,
     /// Last, so that the files are removed after everything else.
     run_dir: RunDir,
@@ -114,6 +117,7 @@ impl Shell {
             app_status: None,
             notifier,
             outputs: Outputs::new()?,
+            flight: FlightRecorder::new(run_dir.path())?,
             over: None,
             run_dir,
         })
@@ -144,6 +148,7 @@ impl Shell {
                 if let Some(hook) = self.hook(Moment::Stopped) {
                     hook.ended().await;
                 }
+                self.flight.finish();
                 self.outputs.finish();
                 return result;
             }
@@ -172,6 +177,7 @@ impl Shell {
     fn take(&mut self, input: Input) {
         match input {
             Input::Event(event) => {
+                self.note_event(&event);
                 match event {
                     Event::Exited { child, end } => self.child_ended(child, end),
                     Event::StopAsked => self.notifier.stopping(),
@@ -235,6 +241,7 @@ impl Shell {
     }
 
     fn carry_out(&mut self, action: Action) {
+        self.note_action(&action);
         match action {
             Action::SpawnGateway {
                 incarnation,

@@ -24,7 +24,8 @@ use super::requests::Requests;
 use super::stalls::{Hook, Waits};
 use crate::app::{AskError, FileError, PostError, SendError, SizeLimit, TaskError};
 use crate::config::Config;
-use crate::control::{ProcessId, Role};
+use crate::control::{PROCESS_ROW, ProcessId, Role};
+use crate::flight::{FlightKind, FlightLog};
 use crate::log;
 use crate::wire::{FileSpan, FromProcess, Peer, Question};
 
@@ -52,6 +53,8 @@ pub(crate) struct Core {
     pub(crate) files: Files,
     pub(crate) broadcasts: Broadcasts,
     pub(crate) counters: Rc<Counters>,
+    /// Its last events, for the supervisor.
+    pub(crate) flight: FlightLog,
     pub(crate) commitment: Commitment,
     pub(crate) requests: Requests,
     pub(crate) quota: Quota,
@@ -94,6 +97,7 @@ impl Core {
             questions: Questions::default(),
             files: Files::default(),
             broadcasts: Broadcasts::default(),
+            flight: FlightLog::new(scoreboard.row(PROCESS_ROW)),
             counters: Rc::new(Counters::new(scoreboard)),
             commitment: Commitment::default(),
             stopping: watch::Sender::new(None),
@@ -113,6 +117,7 @@ impl Core {
     /// Its generation is committed: waiting calls continue.
     pub(super) fn commit(&self) {
         self.commitment.commit();
+        self.flight.note(FlightKind::Serves, 0, 0, 0);
         // Posts of the process to itself are among them.
         self.outbox.schedule();
     }

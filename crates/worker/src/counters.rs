@@ -9,6 +9,7 @@ use tokio::sync::futures::Notified;
 use tokio::time::{MissedTickBehavior, interval};
 
 use crate::control::{BEAT, ProcessCounter};
+use crate::flight::{FlightKind, FlightLog};
 
 /// The number of buckets of the histogram of waiting times.
 const QUEUED_BUCKETS: usize = 32;
@@ -45,12 +46,22 @@ impl Counters {
     }
 
     /// Gives signs of life, as long as the process's thread takes turns.
-    pub(super) async fn beat(&self) {
+    pub(super) async fn beat(&self, flight: &FlightLog) {
         let mut beat = interval(BEAT);
         beat.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let (mut handled, mut failed) = (0, 0);
         loop {
             beat.tick().await;
             self.add(ProcessCounter::Beats);
+            let since = |last: &mut u64, counter: ProcessCounter| {
+                let now = self.scoreboard.get(counter as usize);
+                now.saturating_sub(std::mem::replace(last, now))
+            };
+            let messages = since(&mut handled, ProcessCounter::Handled);
+            let failures = since(&mut failed, ProcessCounter::Failures);
+            if messages > 0 || failures > 0 {
+                flight.note(FlightKind::Handled, 0, failures, messages);
+            }
         }
     }
 

@@ -55,7 +55,7 @@ use tokio::time::{Instant, timeout_at};
 
 use moorline_config as config;
 use moorline_process::{disk_file, log};
-use moorline_protocol::{control, control_channel, session_id, wire};
+use moorline_protocol::{control, control_channel, flight, session_id, wire};
 
 pub(crate) use self::broadcasts::EventDraft;
 pub(crate) use self::core::{Core, Form, Refusal, SessionState};
@@ -75,6 +75,7 @@ use self::stalls::{Hook, Limits, Pulse, Waits, Watched, watch};
 use crate::app::{App, Context};
 use crate::control::{AppRequest, FromRole, ToRole, role_name};
 use crate::control_channel::{ControlChannel, Descriptors};
+use crate::flight::FlightKind;
 use moorline_process::signals::leave_to_supervisor;
 
 /// Runs a worker or task worker to its end, on this thread.
@@ -135,6 +136,8 @@ async fn serve<A: App>(
     } = process;
     let max_wait = config.workers.max_wait;
     let core = Core::new(process, role, generation, config, scoreboard, waits);
+    let runs = u64::from(generation);
+    core.flight.note(FlightKind::Runs, 0, 0, runs);
     panics::belong_to(&core);
     core.files.connect(ControlChannel::new(files)?);
     let mut orders = Orders::new(ControlChannel::new(control)?, core.clone())?;
@@ -160,6 +163,7 @@ async fn serve<A: App>(
         Ok(app) => Rc::new(app),
         Err(reason) => return orders.fail(reason.to_string()).await,
     };
+    core.flight.note(FlightKind::AppStarted, 0, 0, 0);
     begin_hooks(app.clone());
     orders.control.send(&FromRole::Ready, &[]).await?;
     spawn_local(serve_app(core.clone(), app.clone()));
@@ -171,7 +175,8 @@ fn spawn_signs_of_life(core: &Rc<Core>) {
     let looking = core.clone();
     spawn_local(async move { looking.waits.look_after().await });
     let counters = core.counters.clone();
-    spawn_local(async move { counters.beat().await });
+    let flight = core.flight.clone();
+    spawn_local(async move { counters.beat(&flight).await });
 }
 
 /// Serves until the supervisor orders the end, or is gone, and then ends in order.
@@ -280,6 +285,7 @@ fn spawn_ring_task<A: App>(
 /// Takes the remaining records from the rings, runs the stop hook, and waits until the hooks in progress have ended and
 /// everything sent is published, until the deadline.
 async fn stop<A: App>(core: &Rc<Core>, app: Rc<A>, deadline: Instant) {
+    core.flight.note(FlightKind::ToldToStop, 0, 0, 0);
     core.commitment.lead(false);
     core.stopping.send_replace(Some(deadline));
     // The order to stop may have overtaken the last records, among them the ends of sessions.
@@ -454,6 +460,7 @@ impl Orders {
         let rings = map_rings(loops)?;
         self.core.files.connect(files);
         *self.core.replacement.borrow_mut() = Some(rings);
+        self.core.flight.note(FlightKind::NewGateway, 0, 0, 0);
         self.core.outbox.schedule();
         Ok(())
     }

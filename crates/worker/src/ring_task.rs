@@ -17,6 +17,7 @@ use super::inlets::{Garbage, Inlets};
 use super::{clock, pool};
 use crate::app::{App, Datagram, Message, Opened, Session};
 use crate::control::ProcessCounter;
+use crate::flight::FlightKind;
 use crate::wire::accept::Asking;
 use crate::wire::exchange::split_request;
 use crate::wire::{
@@ -306,6 +307,8 @@ where
         let Some(session) = self.core.sessions.close(id, closing) else {
             return false;
         };
+        let flight = &self.core.flight;
+        flight.note(FlightKind::Ends, reason as u16, id, 0);
         self.handlers.ordered(session, Event::Close(reason), now);
         true
     }

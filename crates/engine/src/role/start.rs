@@ -9,7 +9,7 @@ use rustix::event::{PollFd, PollFlags, poll};
 use moorline_config::Config;
 use moorline_gateway::ListenerStart;
 use moorline_process::credentials::Credentials;
-use moorline_protocol::control::{PROCESS_ROW, ToRole, gateway_board};
+use moorline_protocol::control::{PROCESS_BOARD, ToRole, gateway_board};
 use moorline_protocol::control_channel::{self, decode};
 
 /// Waits for the next message. `None`: the supervisor is gone.
@@ -69,7 +69,7 @@ impl Descriptors {
         &mut self,
         config: &Config,
     ) -> io::Result<(Scoreboard, Chime, Vec<(Doorbell, OwnedFd)>, Channel)> {
-        let scoreboard = Scoreboard::map(self.next()?, PROCESS_ROW)?;
+        let scoreboard = Scoreboard::map(self.next()?, PROCESS_BOARD)?;
         let chime = Chime::from_fd(self.next()?);
         let loops = (0..config.engine.gateway_loops)
             .map(|_| Ok((Doorbell::from_fd(self.next()?), self.next()?)))

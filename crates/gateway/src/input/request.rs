@@ -16,7 +16,6 @@ use crate::timeouts::watch_idle;
 use crate::tls::Read;
 use crate::tools::Tools;
 use moorline_config::{Listener, Origins};
-use moorline_protocol::control::LoopCounter;
 use moorline_protocol::wire::{CloseReason, ToProcess};
 
 /// Where a connection's first request has got to.
@@ -227,7 +226,8 @@ pub(crate) fn begin(
     };
     session.meters.received_at = now;
     session.meters.sent_at = now;
-    tools.cx.count(LoopCounter::Accepted, 1);
+    let slot = session.placement.slot;
+    tools.cx.note_begun(session.listener, slot, session.id);
     watch_idle(session, tools);
     let Beginning {
         wants,

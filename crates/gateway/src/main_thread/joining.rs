@@ -10,6 +10,7 @@ use crate::commands::{Attached, Command, Death};
 use crate::main_thread::{Gateway, Joined, file_channel};
 use moorline_protocol::control::{FromRole, ProcessId, Role, process_name};
 use moorline_protocol::control_channel::{ControlChannel, Descriptors};
+use moorline_protocol::flight::{FlightKind, role_detail};
 
 impl Gateway {
     /// Joins a process with the loops, or says why that cannot be.
@@ -21,6 +22,8 @@ impl Gateway {
         descriptors: Descriptors,
     ) {
         self.names.insert(process, process_name(role, pid));
+        let (detail, number) = (role_detail(role), u64::from(pid));
+        self.flight.note(FlightKind::Attached, detail, 0, number);
         if let Err(error) = self.attach(process, role, pid, descriptors) {
             self.attached(process, Err(error.to_string())).await;
         }

@@ -20,6 +20,7 @@ use crate::sockets::share_out;
 use moorline_config::Config;
 use moorline_process::open_files;
 use moorline_protocol::control::{FromRole, ProcessId};
+use moorline_protocol::flight::FlightKind;
 
 impl Gateway {
     /// Makes every loop switch to these processes, and to what was prepared as this generation.
@@ -30,6 +31,8 @@ impl Gateway {
         prepared: Option<u32>,
     ) {
         self.activations += 1;
+        let generation = u64::from(prepared.unwrap_or(0));
+        self.flight.note(FlightKind::Activated, 0, 0, generation);
         let is_meant = |change: &mut Change| Some(change.generation) == prepared;
         let mut setups: Vec<Option<Setup>> = match self.change.take_if(is_meant) {
             Some(change) => self.change_to(change).into_iter().map(Some).collect(),

@@ -8,6 +8,7 @@ use crate::commands::{Command, Report};
 use crate::ids::ListenerId;
 use crate::main_thread::Gateway;
 use moorline_protocol::control::FromRole;
+use moorline_protocol::flight::FlightKind;
 
 /// The number of the drain that a stop is: no other comes after it.
 const STOP: u64 = u64::MAX;
@@ -32,6 +33,7 @@ impl Gateway {
         };
         self.drained = 0;
         self.drain = Some(number);
+        self.flight.note(FlightKind::Drains, 0, 0, 0);
         self.tell_loops(|index| Command::Drain(order.of_loop(index)));
     }
 
@@ -54,6 +56,7 @@ impl Gateway {
         if std::mem::replace(&mut self.is_stopping, true) {
             return;
         }
+        self.flight.note(FlightKind::Drains, 0, 0, 0);
         let seed = fastrand::u64(..);
         tracing::debug!(seed, "stopping");
         let order = Order {

@@ -40,7 +40,7 @@ pub(crate) enum Standing {
 #[derive(Debug)]
 pub(crate) struct Process {
     pub(crate) id: ProcessId,
-    pid: u32,
+    pub(crate) pid: u32,
     pub(crate) role: Role,
     pub(crate) standing: Standing,
     /// It is silent: it gets nothing new while there is another process.
@@ -97,6 +97,8 @@ pub(crate) struct Process {
     pub(crate) rules: Arc<Config>,
     /// The largest message that it may send by that configuration.
     max_message: u64,
+    /// How often it was woken for records since that was last asked.
+    pub(crate) wakes: u64,
     /// It is on the loop's list of processes with records to publish.
     pub(crate) dirty: bool,
     /// The loop looks into its ring in each turn; else it rings.
@@ -162,6 +164,7 @@ impl Process {
             tasks: 0,
             max_message: rules.max_message(),
             rules,
+            wakes: 0,
             dirty: false,
             is_polled: false,
             is_blocked: false,
@@ -244,6 +247,7 @@ impl Process {
     /// Publishes the pushed records, and wakes the process if it sleeps.
     pub(crate) fn publish(&mut self) {
         if self.producer.publish() {
+            self.wakes += 1;
             self.doorbell.ring();
         }
     }

@@ -25,6 +25,7 @@ use crate::shared::Shared;
 use crate::shared::admission::Counted;
 use moorline_config::{Config, load_text};
 use moorline_protocol::control::{LOOP_ROW, LoopCounter, ProcessId, Role};
+use moorline_protocol::flight::FlightLog;
 use moorline_protocol::wire::{CloseReason, Peer};
 
 /// Turns after which a loop that still has something to do is taken for one that spins.
@@ -111,6 +112,7 @@ impl Script {
             shared: shared.clone(),
             doorbell,
             counters: counters.clone(),
+            flight: FlightLog::new(counters.row(LOOP_ROW)),
             last_serial: 0,
             sockets: Vec::new(),
             peers: peers.to_vec(),

@@ -30,6 +30,7 @@ use crate::transfer::Transfer;
 use crate::turnover::activate::rouse_slot;
 use moorline_config::OnCrash;
 use moorline_protocol::control::{LoopCounter, ProcessId, Role};
+use moorline_protocol::flight::{FlightKind, role_detail};
 use moorline_protocol::session_id::SessionId;
 use moorline_protocol::wire::{ADOPTED, CloseReason, LAST, TEXT, ToProcess, WHOLE};
 
@@ -78,6 +79,10 @@ impl Loop {
         self.files.drop_of(id);
         let tools = &mut self.tools;
         let mut dead = tools.processes.remove(at);
+        let (detail, pid) = (role_detail(dead.role), u64::from(dead.pid));
+        let sessions = dead.sessions as u64;
+        let flight = &tools.cx.flight;
+        flight.note(FlightKind::ProcessLost, detail, sessions, pid);
         self.poller.ignore_process(&dead.chime);
         tools.processes.is_restless = true;
         for (_, message) in dead.partials.drain() {

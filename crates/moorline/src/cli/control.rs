@@ -196,7 +196,8 @@ fn lasts(change: PeerChange) -> &'static str {
     }
 }
 
-fn run_dir(paths: &Paths, engine: EngineChoice) -> Result<PathBuf, Failure> {
+/// The run folder of the engine that is meant.
+pub(super) fn run_dir(paths: &Paths, engine: EngineChoice) -> Result<PathBuf, Failure> {
     match engine.run_dir {
         Some(run_dir) => Ok(run_dir),
         // Not the whole configuration: it may have been broken since the engine was started.

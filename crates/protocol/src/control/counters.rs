@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use moorline_ipc::FLIGHT_COUNTERS;
+
 /// The counters of a gateway loop, by their place in its scoreboard row. The gateway's scoreboard has one row a loop.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(usize)]
@@ -193,9 +195,14 @@ impl MemoryClass {
 pub const LOOP_ROW: usize = 128;
 
 /// Counters in the scoreboard of a gateway with this many loops: a row for each, and one for its main thread, which has
-/// only [`LoopCounter::Beats`].
+/// only [`LoopCounter::Beats`]; then the ring of the flight recorder for each of them.
 pub const fn gateway_board(loops: usize) -> usize {
-    main_row(loops) + LOOP_ROW
+    gateway_flight(loops, loops + 1)
+}
+
+/// Where the ring of the flight recorder for a loop begins; for the main thread with the number after the last loop's.
+pub const fn gateway_flight(loops: usize, thread: usize) -> usize {
+    main_row(loops) + LOOP_ROW + thread * FLIGHT_COUNTERS
 }
 
 /// Where the row of its main thread begins.
@@ -238,5 +245,8 @@ pub enum ProcessCounter {
     Returned,
 }
 
-/// Counters in a process's scoreboard.
+/// Counters of a process. Its ring of the flight recorder begins behind them.
 pub const PROCESS_ROW: usize = 64;
+
+/// Counters in a process's scoreboard.
+pub const PROCESS_BOARD: usize = PROCESS_ROW + FLIGHT_COUNTERS;

@@ -182,6 +182,7 @@ impl Shell {
     }
 
     pub(super) fn stalled(&mut self, process: ProcessId, report: StallReport) {
+        self.record_stall(process, &report);
         if let Some(found) = self.processes.get(&process) {
             stalls::keep(&mut self.stalls, found.role, found.pid, report);
             let kept = self.stalls.back();

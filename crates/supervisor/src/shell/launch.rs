@@ -10,7 +10,7 @@ use tracing::info;
 use moorline_config::HelperTask;
 use moorline_process::log::Destination;
 use moorline_process::open_files;
-use moorline_protocol::control::{PROCESS_ROW, ProcessId, Role, ToRole, gateway_board};
+use moorline_protocol::control::{PROCESS_BOARD, ProcessId, Role, ToRole, gateway_board};
 use moorline_protocol::start::HelperStart;
 
 use super::super::child::{attend_helper, attend_role};
@@ -84,6 +84,7 @@ impl Shell {
             outbox,
             _writers: [writer, output_writer],
         });
+        self.note_started(Child::Gateway(incarnation));
         Ok(())
     }
 
@@ -94,8 +95,8 @@ impl Shell {
         generation: u32,
     ) -> io::Result<()> {
         let deployment = self.deployment(generation)?;
-        let board_fd = create_scoreboard(PROCESS_ROW)?;
-        let board = Scoreboard::map(board_fd.try_clone()?, PROCESS_ROW)?;
+        let board_fd = create_scoreboard(PROCESS_BOARD)?;
+        let board = Scoreboard::map(board_fd.try_clone()?, PROCESS_BOARD)?;
         let doorbell = Doorbell::new()?;
         let worker = role_name(role);
         let title = match role {
@@ -127,6 +128,7 @@ impl Shell {
                 writers: vec![writer],
             },
         );
+        self.note_started(Child::Process(process));
         Ok(())
     }
 

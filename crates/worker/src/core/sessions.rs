@@ -12,6 +12,7 @@ use rustc_hash::{FxHashMap, FxHashSet};
 
 use super::Core;
 use crate::app::{Message, Opened, SendError, Session};
+use crate::flight::FlightKind;
 use crate::outbox::{Burst, Needs, Outbox, Room};
 use crate::pool;
 use crate::waiters::Waiters;
@@ -489,8 +490,10 @@ impl SessionTable {
             .set(core.max_message(Some(opening.listener)));
         *state.data.borrow_mut() = opening.data.take();
         // Where it was here before, its facts are the same as they were.
+        let is_adopted = u16::from(opening.adopted);
         let _ = state.opening.set(Box::new(opening));
         let session = Session::new(state);
+        core.flight.note(FlightKind::Begins, is_adopted, id, 0);
         self.here.borrow_mut().insert(id, session.clone());
         core.counters.set_sessions(self.len());
         session
@@ -513,6 +516,8 @@ impl SessionTable {
             return false;
         };
         session.shared().leave(Phase::Elsewhere);
+        let flight = &session.shared().core.flight;
+        flight.note(FlightKind::Leaves, 0, id, 0);
         self.elsewhere
             .borrow_mut()
             .insert(id, Rc::downgrade(session.shared()));

@@ -4,11 +4,13 @@ use std::io::{self, Write};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::time::Duration;
 
-use moorline_engine::control::{AppRequest, FromRole, SessionRow, StallKind, StallReport};
+use moorline_engine::control::{
+    AppRequest, FromRole, PROCESS_BOARD, PROCESS_ROW, SessionRow, StallKind, StallReport,
+};
 use moorline_engine::wire::{
     FIRST, FileSpan, FromProcess, LARGEST_BROADCAST, LAST, Question, WHOLE,
 };
-use moorline_ipc::{Channel, Header};
+use moorline_ipc::{Channel, Header, Scoreboard};
 use rustix::fs::OFlags;
 
 use crate::answers;
@@ -74,6 +76,7 @@ pub(crate) fn carry_out(worker: &mut Worker, plan: &str) -> io::Result<()> {
         "taken-askew" => positions(worker, |region| region.set_taken(region.taken() + 3)),
         "flags" => positions(worker, |region| region.set_flags(1, 1)),
         "spoil-incoming" => spoil_incoming(worker),
+        "events" => events(worker),
         "records" => records(worker, rest.parse().unwrap_or(1)),
 
         "broadcasts" => flood(worker, FromProcess::Broadcast, WHOLE, &broadcast(0)),
@@ -221,6 +224,22 @@ pub(crate) fn carry_out(worker: &mut Worker, plan: &str) -> io::Result<()> {
         "group" => rooms::carry_out(worker, rest),
         _ => Err(io::Error::other(format!("no such misuse: {plan}"))),
     }
+}
+
+/// Fills what the supervisor reads after its death with noise, again and again.
+fn events(worker: &Worker) -> io::Result<()> {
+    let board = Scoreboard::map(worker.board.try_clone()?, PROCESS_BOARD)?;
+    let mut number = 0_u64;
+    forever(|| {
+        for index in PROCESS_ROW..PROCESS_BOARD {
+            number = number
+                .wrapping_mul(6_364_136_223_846_793_005)
+                .wrapping_add(1);
+            board.set(index, number);
+        }
+        // The first time is enough for a test.
+        let _ = std::fs::write("garbage", "");
+    })
 }
 
 pub(crate) fn forever(mut step: impl FnMut()) -> io::Result<()> {

@@ -1,6 +1,6 @@
 //! The date and time of day in UTC, as logs write them.
 
-use crate::cx::unix_ms;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 const MONTHS: [&str; 12] = [
     "Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec",
@@ -9,7 +9,7 @@ const DAY: u64 = 24 * 60 * 60;
 
 /// A second in UTC.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Utc {
+pub struct Utc {
     year: u64,
     /// From 1.
     month: u64,
@@ -19,12 +19,14 @@ pub(crate) struct Utc {
 }
 
 impl Utc {
-    pub(crate) fn now() -> Self {
-        Self::at(unix_ms() / 1000)
+    /// The present one.
+    pub fn now() -> Self {
+        let since = SystemTime::now().duration_since(UNIX_EPOCH);
+        Self::at(since.unwrap_or_default().as_secs())
     }
 
     /// The second that is this number of seconds after the Unix epoch.
-    pub(crate) fn at(seconds: u64) -> Self {
+    pub fn at(seconds: u64) -> Self {
         // Days are counted from 1 March of year 0, so that a leap day is the last of its year (Howard Hinnant's
         // `civil_from_days`).
         let days = seconds / DAY + 719_468;
@@ -47,15 +49,24 @@ impl Utc {
     }
 
     /// As in `2026-11-29T14:05:06+00:00`.
-    pub(crate) fn iso(self) -> String {
+    pub fn iso(self) -> String {
         let Self {
             year, month, day, ..
         } = self;
         format!("{year:04}-{month:02}-{day:02}T{}+00:00", self.clock())
     }
 
+    /// As in `20261129T140506Z`: later ones are greater texts.
+    pub fn compact(self) -> String {
+        let Self {
+            year, month, day, ..
+        } = self;
+        let clock = self.clock().replace(':', "");
+        format!("{year:04}{month:02}{day:02}T{clock}Z")
+    }
+
     /// As in `29/Nov/2026:14:05:06 +0000`.
-    pub(crate) fn log(self) -> String {
+    pub fn log(self) -> String {
         let Self {
             year, month, day, ..
         } = self;
@@ -90,6 +101,7 @@ mod tests {
         ] {
             assert_eq!(Utc::at(seconds).iso(), iso);
         }
+        assert_eq!(Utc::at(951_782_399).compact(), "20000228T235959Z");
         assert_eq!(Utc::at(951_782_400).log(), "29/Feb/2000:00:00:00 +0000");
     }
 }
