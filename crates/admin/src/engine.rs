@@ -12,7 +12,7 @@ use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::UnixStream;
 use tokio::sync::{Mutex, oneshot};
 use tokio::task::spawn_local;
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 
 use crate::findings::findings;
 
@@ -58,7 +58,18 @@ impl Upstreams {
 
 /// The way to the supervisor. Cloning it is cheap.
 #[derive(Debug, Clone)]
-pub(crate) struct Engine(Rc<Mutex<Asker>>);
+pub(crate) struct Engine {
+    asker: Rc<Mutex<Asker>>,
+    recorded: Rc<Mutex<Option<Recorded>>>,
+}
+
+/// The last answer about recordings: what was asked, and when.
+#[derive(Debug)]
+struct Recorded {
+    file: Option<String>,
+    at: Instant,
+    told: Result<Value, String>,
+}
 
 #[derive(Debug)]
 struct Asker {
@@ -81,7 +92,11 @@ impl Engine {
             last: None,
             failed: Some(sender),
         };
-        (Self(Rc::new(Mutex::new(asker))), receiver)
+        let this = Self {
+            asker: Rc::new(Mutex::new(asker)),
+            recorded: Rc::default(),
+        };
+        (this, receiver)
     }
 
     /// What the engine is doing now, or was a moment ago. Dropping the future leaves the question to its end: its answer would
@@ -93,7 +108,7 @@ impl Engine {
     }
 
     async fn look_to_the_end(&self) -> Result<Seen, NoAnswer> {
-        let mut asker = self.0.lock().await;
+        let mut asker = self.asker.lock().await;
         if let Some((at, seen)) = &asker.last
             && at.elapsed() < FRESH
         {
@@ -106,13 +121,43 @@ impl Engine {
                 asker.last = Some((Instant::now(), seen.clone()));
                 Ok(seen)
             }
-            Err(error) => {
-                if let Some(failed) = asker.failed.take() {
-                    // The process may be ending already.
-                    let _ = failed.send(error);
-                }
-                Err(NoAnswer)
+            Err(error) => Err(asker.fail(error)),
+        }
+    }
+
+    /// The recordings of the flight recorder, or the events in one of them. An error is a refusal, in words. The supervisor reads
+    /// files for it, and is asked four times a second at most.
+    pub(crate) async fn recorded(
+        &self,
+        file: Option<String>,
+    ) -> Result<Result<Value, String>, NoAnswer> {
+        let this = self.clone();
+        let asking = spawn_local(async move { this.ask_to_the_end(file).await });
+        asking.await.unwrap_or(Err(NoAnswer))
+    }
+
+    async fn ask_to_the_end(
+        &self,
+        file: Option<String>,
+    ) -> Result<Result<Value, String>, NoAnswer> {
+        let mut last = self.recorded.lock().await;
+        if let Some(last) = &*last {
+            let age = last.at.elapsed();
+            if last.file == file && age < FRESH {
+                return Ok(last.told.clone());
             }
+            sleep(FRESH.saturating_sub(age)).await;
+        }
+        let mut asker = self.asker.lock().await;
+        let asked = timeout(ANSWER_TIME, asker.recorded(file.clone())).await;
+        match asked.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into())) {
+            Ok(told) => {
+                let at = Instant::now();
+                let told_again = told.clone();
+                *last = Some(Recorded { file, at, told });
+                Ok(told_again)
+            }
+            Err(error) => Err(asker.fail(error)),
         }
     }
 }
@@ -142,6 +187,30 @@ impl Asker {
             status: Rc::new(status),
             upstreams: Rc::new(upstreams),
         })
+    }
+
+    async fn recorded(&mut self, file: Option<String>) -> io::Result<Result<Value, String>> {
+        let request = match file {
+            Some(file) => Request::Recording { file },
+            None => Request::Recordings,
+        };
+        let mut told = Err("there is no answer".to_owned());
+        self.ask(&request, |answer| match answer {
+            Response::Recorded(value) => told = Ok(value),
+            Response::Refused(reason) => told = Err(reason),
+            _ => {}
+        })
+        .await?;
+        Ok(told)
+    }
+
+    /// No more can be asked.
+    fn fail(&mut self, error: io::Error) -> NoAnswer {
+        if let Some(failed) = self.failed.take() {
+            // The process may be ending already.
+            let _ = failed.send(error);
+        }
+        NoAnswer
     }
 
     async fn ask(&mut self, request: &Request, mut each: impl FnMut(Response)) -> io::Result<()> {

@@ -14,6 +14,7 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
+use moorline_protocol::flight::is_recording;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio::task::spawn_local;
@@ -96,12 +97,14 @@ async fn answer(request: &Request<Incoming>, engine: &Engine, hosts: &[String]) 
         return refused;
     }
     let path = request.uri().path();
-    if !matches!(path, "/" | "/metrics" | "/status.json" | "/upstreams.json") {
-        let text = "there are /, /metrics, /status.json and /upstreams.json\n";
-        return said(StatusCode::NOT_FOUND, text);
-    }
-    if path == "/" {
-        return with(StatusCode::OK, HTML, PAGE);
+    match path {
+        "/" => return with(StatusCode::OK, HTML, PAGE),
+        "/flight.json" => return recorded(request.uri().query(), engine).await,
+        "/metrics" | "/status.json" | "/upstreams.json" => {}
+        _ => {
+            let text = "there are /, /metrics, /status.json, /upstreams.json and /flight.json\n";
+            return said(StatusCode::NOT_FOUND, text);
+        }
     }
     let Ok(seen) = engine.look().await else {
         return said(
@@ -120,6 +123,25 @@ async fn answer(request: &Request<Incoming>, engine: &Engine, hosts: &[String]) 
         }
         "/status.json" => with(StatusCode::OK, JSON, json(&*seen.status)),
         _ => with(StatusCode::OK, JSON, json(&seen.upstreams.list)),
+    }
+}
+
+/// The recordings, or with `file=NAME` the events in one.
+async fn recorded(query: Option<&str>, engine: &Engine) -> Answer {
+    let fields = query.unwrap_or("").split('&');
+    let file = fields
+        .filter_map(|field| field.strip_prefix("file="))
+        .next();
+    if file.is_some_and(|file| !is_recording(file)) {
+        return said(StatusCode::NOT_FOUND, "there is no such recording\n");
+    }
+    match engine.recorded(file.map(str::to_owned)).await {
+        Ok(Ok(told)) => with(StatusCode::OK, JSON, json(&told)),
+        Ok(Err(_)) => said(StatusCode::NOT_FOUND, "it cannot be read\n"),
+        Err(_) => said(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "the engine does not answer\n",
+        ),
     }
 }
 

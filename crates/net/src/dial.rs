@@ -10,6 +10,7 @@ mod route;
 mod turn;
 mod unix;
 pub mod via;
+mod watch;
 
 use std::io;
 use std::net::{SocketAddr, SocketAddrV6};
@@ -20,6 +21,7 @@ use std::sync::Arc;
 pub use crate::timeline::{Outcome, Step, StepId, StepKind, Target, Timeline};
 pub use error::{ConnectCause, ConnectError};
 pub use options::{DialOptions, Family};
+pub use watch::watch_dials;
 
 use socket2::{Domain, Socket, Type};
 use tokio::net::{TcpStream, UnixStream};
@@ -341,6 +343,7 @@ fn settle<T>(
     };
     timeline.finish(outcome, &left, now());
     tracing::debug!(%address, %timeline, "dialed");
+    watch::tell(&timeline);
     match opened {
         Ok(opened) => Ok((opened, timeline)),
         Err(DialFailure { step, cause }) => Err(ConnectError::new(

@@ -93,7 +93,7 @@ pub use connection::Connection;
 pub use connector::Connector;
 pub use datagram::{Batch, DatagramClient, DatagramError, Peer, Received};
 pub use descriptors::reserve_descriptors;
-pub use dial::{ConnectCause, ConnectError, DialOptions, Dialer, Timeline};
+pub use dial::{ConnectCause, ConnectError, DialOptions, Dialer, Timeline, watch_dials};
 pub use event_loop::{
     EventLoop, EventLoopPool, LoopOptions, LoopPoolOptions, Priority, Task, TaskError,
 };

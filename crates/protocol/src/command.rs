@@ -45,6 +45,13 @@ pub enum Request {
     Sessions,
     /// List the upstreams and their peers.
     Upstreams,
+    /// List the recordings of the flight recorder.
+    Recordings,
+    /// Show the last events in a recording.
+    Recording {
+        /// The name of the file.
+        file: String,
+    },
     /// Change peers of an upstream.
     SetPeer {
         /// The name of the upstream.
@@ -80,6 +87,8 @@ pub enum Response {
     Unconfirmed(String),
     /// The state. The last answer.
     Status(Value),
+    /// The recordings, or one of them. The last answer.
+    Recorded(Value),
     /// Some of the sessions; more follows.
     Sessions(Vec<SessionRow>),
     /// An upstream and some of its peers; more follows, perhaps of the same one.
@@ -93,7 +102,8 @@ impl Response {
             Response::Done(_)
             | Response::Refused(_)
             | Response::Unconfirmed(_)
-            | Response::Status(_) => true,
+            | Response::Status(_)
+            | Response::Recorded(_) => true,
             Response::Progress(_) | Response::Sessions(_) | Response::Upstream(_) => false,
         }
     }

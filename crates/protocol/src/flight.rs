@@ -4,12 +4,14 @@
 //! [`Recording`]. [`FlightText`] says in words what an event was.
 
 mod event;
+mod folder;
 mod recording;
 mod text;
 
 pub use event::{FlightEvent, FlightKind, FlightLog, ended_with, now_ns, role_detail};
+pub use folder::{ListedRecording, is_recording, read_recording, recordings};
 pub use recording::{
     EXTENSION, FOLDER, FlightEntry, FlightReason, MOST_RECORDS, RecordedThread, Recording,
-    RecordingError, RecordingHead, read_head,
+    RecordingError, RecordingHead,
 };
 pub use text::{FlightText, printable};

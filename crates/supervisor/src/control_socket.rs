@@ -119,7 +119,13 @@ async fn answer_each<I: From<Asked>>(
         }
         let (answers, waiting) = mpsc::channel(UNREAD);
         match serde_json::from_str(&line) {
-            Ok(request @ (Request::Status | Request::Sessions | Request::Upstreams)) => {
+            Ok(
+                request @ (Request::Status
+                | Request::Sessions
+                | Request::Upstreams
+                | Request::Recordings
+                | Request::Recording { .. }),
+            ) => {
                 let asked = Asked(request, Answers(answers)).into();
                 if inputs.send(asked).await.is_err() {
                     return Ok(());

@@ -13,7 +13,10 @@ use std::time::{Duration, Instant};
 
 use moorline_ipc::{FLIGHT_COUNTERS, Scoreboard, create_scoreboard};
 use moorline_process::utc::Utc;
-use moorline_protocol::flight::{EXTENSION, FOLDER, FlightLog, FlightReason, Recording};
+use moorline_protocol::flight::{
+    EXTENSION, FOLDER, FlightLog, FlightReason, Recording, is_recording, read_recording, recordings,
+};
+use serde_json::{Value, json};
 
 /// Recordings that are kept. Each has at most a little over 1 MiB.
 const KEPT: usize = 20;
@@ -23,6 +26,8 @@ const WAITING: usize = 2;
 /// that crashes again and again does not push out the others.
 const BURST: u32 = 5;
 const PAUSE: Duration = Duration::from_secs(600);
+/// Events of one recording in an answer.
+const TOLD: usize = 500;
 /// How long the engine's end waits for the last recording.
 const LAST_WRITE: Duration = Duration::from_secs(2);
 
@@ -104,6 +109,38 @@ impl Budget {
         self.left = self.left.saturating_sub(1);
         may
     }
+}
+
+/// The recordings, the latest last.
+pub(super) fn listed(run_dir: &Path) -> Result<Value, String> {
+    let found = recordings(&run_dir.join(FOLDER))
+        .map_err(|error| format!("the recordings cannot be read: {error}"))?;
+    let last = found.len().saturating_sub(KEPT);
+    let told = found[last..].iter().map(|(file, head)| match head {
+        Ok(head) => {
+            let mut told = head.json();
+            told["file"] = file.as_str().into();
+            told
+        }
+        Err(error) => json!({ "file": file, "error": error.to_string() }),
+    });
+    Ok(told.collect())
+}
+
+/// The last events in a recording.
+pub(super) fn shown(run_dir: &Path, file: &str) -> Result<Value, String> {
+    if !is_recording(file) {
+        return Err("this is not the name of a recording".to_owned());
+    }
+    let recording = read_recording(&run_dir.join(FOLDER).join(file))
+        .map_err(|error| format!("{file} {error}"))?;
+    let entries = recording.timeline();
+    let left_out = entries.len().saturating_sub(TOLD);
+    let mut told = recording.head.json();
+    let events = entries[left_out..].iter();
+    told["events"] = events.map(|entry| entry.json(&recording.head)).collect();
+    told["left_out"] = left_out.into();
+    Ok(told)
 }
 
 fn write_all(folder: &Path, recordings: &Receiver<Recording>) {

@@ -13,6 +13,7 @@ mod commitment;
 mod core;
 mod counters;
 mod credits;
+mod dials;
 mod exchanges;
 mod files;
 mod handlers;
@@ -138,6 +139,7 @@ async fn serve<A: App>(
     let core = Core::new(process, role, generation, config, scoreboard, waits);
     let runs = u64::from(generation);
     core.flight.note(FlightKind::Runs, 0, 0, runs);
+    dials::note_dials(core.flight.clone());
     panics::belong_to(&core);
     core.files.connect(ControlChannel::new(files)?);
     let mut orders = Orders::new(ControlChannel::new(control)?, core.clone())?;

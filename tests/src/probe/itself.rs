@@ -3,6 +3,7 @@
 use std::fs::File;
 
 use moorline::Result;
+use moorline::net::{Address, DialOptions, Dialer};
 
 use super::order::Order;
 
@@ -15,6 +16,7 @@ pub(super) const COMMANDS: &[&str] = &[
     "try-rise",
     "log",
     "log-later",
+    "dial",
     "slot",
     "leader",
     "generation",
@@ -57,6 +59,14 @@ pub(super) fn obey(order: &mut Order<'_>) -> Result<String> {
             let text = order.word().to_owned();
             tokio::task::spawn_local(async move { tracing::warn!("the app says {text}") });
             "logged".to_owned()
+        }
+        "dial" => {
+            let address: Address = order.word().parse()?;
+            tokio::task::spawn_local(async move {
+                let connected = Dialer::new(DialOptions::default()).connect(&address).await;
+                tracing::warn!("the app has dialed {address}: {}", connected.is_ok());
+            });
+            "dials".to_owned()
         }
         "slot" => context.slot().to_string(),
         "leader" => context.leader().to_string(),

@@ -1,6 +1,7 @@
 //! The flight recorder: after a crash, a stall or a failed reload the last events of all processes are in a file.
 
 use std::fs;
+use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 
@@ -204,7 +205,7 @@ fn a_stuck_handler_and_a_worker_that_stands_still_are_recorded() {
     let mut client = Client::connect(&engine, 0, Wire::LENGTH);
     client.send("!spin 4s");
     let name = recorded(&engine, "a handler of session");
-    assert!(name.ends_with("-worker-0-stall.flight"), "{name}");
+    assert!(name.ends_with("-worker-0-stuck.flight"), "{name}");
     let lines = shown(&engine, &name);
     assert_in_order(&lines, &["begins", "has a stuck handler, of session"]);
     // Its loop gives no sign of life either.
@@ -288,4 +289,31 @@ fn at_most_twenty_recordings_are_kept() {
     let found = fs::read_dir(&folder).expect("it can be read").count();
     assert_eq!(found, 20);
     assert!(folder.join(name).exists());
+}
+
+#[test]
+fn the_dials_of_an_app_are_among_the_last_events_with_their_steps() {
+    let engine = Engine::start("probe", &probe(1));
+    let mut client = Client::connect(&engine, 0, Wire::LENGTH);
+    let server = TcpListener::bind("127.0.0.1:0").expect("a port is free");
+    let open = server.local_addr().expect("it is bound");
+    client.ask(format!("dial tcp://{open}"));
+    engine.logged(&[&format!("{open}: true")]);
+    drop(server);
+    client.ask(format!("dial tcp://{open}"));
+    engine.logged(&[&format!("{open}: false")]);
+    engine.kill_worker(0, Signal::SIGKILL);
+    let lines = shown(&engine, &recorded(&engine, "was killed by SIGKILL"));
+    assert_in_order(
+        &lines,
+        &[
+            "dial 1: connect done after",
+            "dial 1: done after",
+            "dial 2: connect failed after",
+            "dial 2: failed after",
+            "was killed by signal 9",
+        ],
+    );
+    let failed = lines.iter().find(|it| it.contains("connect failed"));
+    assert!(failed.is_some_and(|line| line.contains("refused")));
 }

@@ -7,7 +7,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use moorline_tests::{Engine, PeerServer, Stopwatch, black_hole, built, eventually};
+use moorline_tests::{Engine, Finish, PeerServer, Stopwatch, black_hole, built, eventually, kill};
+use nix::sys::signal::Signal;
 use socket2::SockRef;
 
 use super::{config, connect};
@@ -311,4 +312,26 @@ fn a_peer_that_closes_a_silent_connection_after_a_while_is_no_failing_one() {
     assert_eq!(client.read(&mut [0; 1]).expect("it is closed"), 0);
     assert_eq!(peers[0].connections() + peers[1].connections(), 1);
     assert_eq!(failures(&engine), 0);
+}
+
+#[test]
+fn attempts_to_connect_are_among_the_last_events_of_the_gateway() {
+    let (peer, dead) = (PeerServer::echo(), refusing());
+    let engine = Engine::start("moorline", &config("", "", &[dead, peer.address]));
+    echo(&mut connect(&engine));
+    echo(&mut connect(&engine));
+    kill(engine.status().gateway.pid, Signal::SIGKILL);
+    let mut listed = String::new();
+    eventually("its end is recorded", || {
+        listed = engine.run(&["flight"]).expect_success().stdout;
+        listed.contains("was killed by SIGKILL")
+    });
+    let name = listed.split_whitespace().next().expect("there is a name");
+    let shown = engine.command(&["flight", name]).finish();
+    let shown = shown.expect_success().stdout;
+    let count = |text: &str| shown.lines().filter(|line| line.contains(text)).count();
+    assert_eq!(count("an attempt to connect failed after"), 1, "{shown}");
+    assert_eq!(count("refused"), 1, "{shown}");
+    assert_eq!(count(" ms, after "), 2, "{shown}");
+    assert_eq!(count("after 2 attempts in all"), 1, "{shown}");
 }

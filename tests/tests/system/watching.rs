@@ -249,6 +249,45 @@ fn the_page_shows_what_happens() {
     assert_eq!(browser.evaluate(&tab, is_wide), false);
 }
 
+#[test]
+fn recordings_of_crashes_are_served_and_shown() {
+    let engine = watched("");
+    let admin = address(&engine);
+    let none = get(admin, "/flight.json");
+    assert!(none.ends_with("\r\n\r\n[]"), "{none}");
+    let mut client = Client::connect(&engine, 0, Wire::LENGTH);
+    let id = client.ask("id");
+    let pid = engine.kill_worker(0, Signal::SIGKILL);
+    let what = format!("worker 0 (pid {pid}) was killed by SIGKILL");
+    eventually("it is listed", || {
+        get(admin, "/flight.json").contains(&what)
+    });
+    let listed = get(admin, "/flight.json");
+    let (_, body) = listed.split_once("\r\n\r\n").expect("there is a body");
+    let listed: serde_json::Value = serde_json::from_str(body).expect("it is JSON");
+    let file = listed[0]["file"].as_str().expect("it has a name");
+    let shown = get(admin, &format!("/flight.json?file={file}"));
+    assert!(
+        shown.contains(&format!("session {id} opened on")),
+        "{shown}"
+    );
+    for other in ["nothing.flight", "../lock", "..%2flock", ""] {
+        let refused = get(admin, &format!("/flight.json?file={other}"));
+        assert!(refused.starts_with("HTTP/1.1 404 "), "{other}: {refused}");
+    }
+
+    let mut browser = Browser::start();
+    let tab = browser.open(&format!("http://{admin}/"));
+    eventually("the page lists it", || {
+        browser.text(&tab, "#recording-list").contains(&what)
+    });
+    browser.click(&tab, "#recording-list summary");
+    eventually("the page shows its events", || {
+        let text = browser.text(&tab, "#recording-list");
+        text.contains(&format!("session {id} begins")) && text.contains("gateway loop 0")
+    });
+}
+
 /// Prometheus, which reads the metrics of this engine each second, with the alerts that come with Moorline.
 fn prometheus(engine: &Engine) -> Outsider {
     let alerts = concat!(

@@ -19,7 +19,7 @@ use crate::relay::greeting::greet;
 use crate::relay::handshake::{HandshakeFault, encrypt_peer, shake_hands};
 use crate::relay::peer_handshake::PeerHandshake;
 use crate::relay::way::Delivery;
-use crate::relay::{Cause, Fault, JoinedPeer, Relay, RelaySide, RelayStage};
+use crate::relay::{Cause, Fault, JoinedPeer, Relay, RelaySide, RelayStage, number};
 use crate::tcp;
 use crate::timers::Alarm;
 use crate::tools::Tools;
@@ -27,6 +27,7 @@ use crate::upstreams::{
     Attempts, Choice, Failure, NAMES_MS, NoPeer, Opening, PeerAddress, SharedUpstream,
 };
 use moorline_config::Listener;
+use moorline_protocol::flight::FlightKind;
 
 /// How soon a peer whose backlog is full is asked again, in milliseconds: no event says that it has room.
 const ASK_AGAIN_MS: u64 = 5;
@@ -288,6 +289,13 @@ fn join(relay: &mut Relay, tools: &mut Tools) -> Option<Box<PeerHandshake>> {
         awaits_first_byte |= notes.attempts.is_some();
     }
     let attempts = connecting.made();
+    let detail = u16::try_from(attempts).unwrap_or(u16::MAX);
+    record(
+        relay.name,
+        (FlightKind::PeerJoined, detail),
+        took,
+        &tools.cx,
+    );
     let tried = Box::new(Attempts::new(0));
     let retry = Some(std::mem::replace(&mut connecting.tried, tried));
     relay.stage = RelayStage::Joined(JoinedPeer {
@@ -303,6 +311,12 @@ fn join(relay: &mut Relay, tools: &mut Tools) -> Option<Box<PeerHandshake>> {
     // The socket reports what comes, also what came while it connected.
     relay.meters.active_at = now;
     attempt.handshake
+}
+
+/// Notes the end of an attempt for the flight recorder.
+fn record(name: RelayRef, (kind, detail): (FlightKind, u16), took: Duration, cx: &Cx) {
+    let took = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
+    cx.flight.note(kind, detail, number(name.serial, cx), took);
 }
 
 /// The present attempt has failed.
@@ -322,6 +336,18 @@ fn fail(relay: &mut Relay, why: Failure, tools: &mut Tools) {
     tracing::debug!(
         relay = relay.name.serial, upstream = %relay.upstream.name, peer = %attempt.address, error = %why, ?took,
         "attempt to connect failed"
+    );
+    let errno = match why {
+        Failure::TimedOut => Errno::TIMEDOUT.raw_os_error(),
+        Failure::System(number) | Failure::Local(number) => number,
+        _ => 0,
+    };
+    let detail = u16::try_from(errno).unwrap_or(0);
+    record(
+        relay.name,
+        (FlightKind::PeerFailed, detail),
+        took,
+        &tools.cx,
     );
     if is_local(why) {
         relay.upstream.abandoned(attempt.peer);

@@ -30,6 +30,7 @@ pub(super) fn reload(paths: &Paths, engine: EngineChoice, tasks: bool) -> ExitCo
             | Response::Unconfirmed(_)
             | Response::Status(_)
             | Response::Sessions(_)
+            | Response::Recorded(_)
             | Response::Upstream(_) => {}
         })
         .map_err(|error| match error {

@@ -1,16 +1,15 @@
 //! `flight`: the recordings of crashes, stalls and failed reloads.
 
-use std::fs::{self, File};
-use std::io::{self, BufReader, Write};
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::Args;
 use moorline_engine::flight::{
-    EXTENSION, FOLDER, FlightEntry, FlightText, RecordedThread, Recording, RecordingError,
-    RecordingHead, printable, read_head,
+    EXTENSION, FOLDER, FlightEntry, FlightText, RecordedThread, RecordingHead, printable,
+    read_recording, recordings,
 };
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::control::run_dir;
 use super::output::print;
@@ -66,70 +65,50 @@ fn recording_path(paths: &Paths, args: &FlightArgs, file: &Path) -> Result<PathB
 
 /// One line for each recording, the latest last.
 fn list(folder: &Path, json: bool) -> Result<(), Failure> {
-    let found = match fs::read_dir(folder) {
-        Ok(found) => found,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            return print(|out| match json {
-                true => Ok(()),
-                false => writeln!(out, "there are no recordings in {}", folder.display()),
-            });
-        }
-        Err(error) => return Err(unreadable(folder, &error)),
-    };
-    let found: Result<Vec<_>, _> = found.map(|it| it.map(|it| it.path())).collect();
-    let mut found = found.map_err(|error| unreadable(folder, &error))?;
-    found.retain(|path| is_recording(path));
-    found.sort_unstable();
+    let name = folder.display();
+    let listed = recordings(folder)
+        .map_err(|error| Failure::failed(format!("{name} cannot be read: {error}")))?;
     print(|out| {
-        for path in &found {
-            let name = path.file_name().unwrap_or_default().to_string_lossy();
-            let name = printable(&name);
-            match (head(path), json) {
-                (Ok(head), true) => writeln!(out, "{}", json_head(&head, Some(&name)))?,
-                (Ok(head), false) => {
-                    let what = printable(&head.what);
-                    writeln!(out, "{name}  {what}")?;
+        if listed.is_empty() && !json {
+            writeln!(out, "there are no recordings in {name}")?;
+        }
+        for (name, head) in &listed {
+            let line = match (head, json) {
+                (Ok(head), true) => {
+                    let mut line = head.json();
+                    line["file"] = name.as_str().into();
+                    line.to_string()
                 }
+                (Ok(head), false) => format!("{name}  {}", printable(&head.what)),
                 (Err(error), true) => {
-                    let line = json!({ "file": name, "error": error.to_string() });
-                    writeln!(out, "{line}")?;
+                    json!({ "file": name, "error": error.to_string() }).to_string()
                 }
-                (Err(error), false) => writeln!(out, "{name}  it {error}")?,
-            }
+                (Err(error), false) => format!("{name}  it {error}"),
+            };
+            writeln!(out, "{line}")?;
         }
         Ok(())
     })
 }
 
-fn unreadable(folder: &Path, error: &io::Error) -> Failure {
-    Failure::failed(format!("{} cannot be read: {error}", folder.display()))
-}
-
-fn head(path: &Path) -> Result<RecordingHead, RecordingError> {
-    read_head(BufReader::new(open(path)?))
-}
-
-fn open(path: &Path) -> Result<File, RecordingError> {
-    File::open(path).map_err(RecordingError::Unreadable)
-}
-
 /// The events of a recording, the latest last.
 fn show(path: &Path, args: &FlightArgs) -> Result<(), Failure> {
-    let read = open(path).and_then(|file| Recording::decode(BufReader::new(file)));
-    let recording = read.map_err(|error| Failure::failed(format!("{} {error}", path.display())))?;
+    let recording = read_recording(path)
+        .map_err(|error| Failure::failed(format!("{} {error}", path.display())))?;
     let entries = recording.timeline();
     let left_out = match args.all {
         true => 0,
         false => entries.len().saturating_sub(LAST),
     };
     let entries = &entries[left_out..];
+    let head = &recording.head;
     print(|out| match args.json {
         true => {
-            writeln!(out, "{}", json_head(&recording.head, None))?;
-            let mut lines = entries.iter().map(|it| json_entry(&recording.head, it));
+            writeln!(out, "{}", head.json())?;
+            let mut lines = entries.iter().map(|entry| entry.json(head));
             lines.try_for_each(|line| writeln!(out, "{line}"))
         }
-        false => timeline(out, &recording.head, entries, left_out),
+        false => timeline(out, head, entries, left_out),
     })
 }
 
@@ -151,7 +130,7 @@ fn timeline(
     let shown = entries.iter().map(|entry| names[entry.thread].len());
     let width = shown.max().unwrap_or(0);
     for entry in entries {
-        let (seconds, name) = (ago(head, entry), &names[entry.thread]);
+        let (seconds, name) = (entry.seconds(head), &names[entry.thread]);
         write!(out, "{seconds:>13.6}  {name:<width$}  ")?;
         match &entry.event {
             Some(event) => {
@@ -172,45 +151,4 @@ fn name(head: &RecordingHead, thread: &RecordedThread) -> String {
         true => format!("{} (pid {})", thread.name(), thread.pid),
         false => thread.name(),
     }
-}
-
-/// Seconds from the end of the recording: not above 0.
-fn ago(head: &RecordingHead, entry: &FlightEntry) -> f64 {
-    0.0 - head.at_ns.saturating_sub(entry.at_ns) as f64 / 1e9
-}
-
-fn json_head(head: &RecordingHead, file: Option<&str>) -> Value {
-    let mut line = json!({
-        "when": head.when,
-        "unix_ms": head.unix_ms,
-        "reason": head.reason.as_str(),
-        "process": head.process,
-        "what": head.what,
-        "engine": head.engine,
-        "moorline": head.moorline,
-    });
-    if let Some(file) = file {
-        line["file"] = file.into();
-    }
-    line
-}
-
-fn json_entry(head: &RecordingHead, entry: &FlightEntry) -> Value {
-    let thread = &head.threads[entry.thread];
-    let mut line = json!({
-        "seconds": ago(head, entry),
-        "process": thread.process,
-        "pid": thread.pid,
-        "thread": thread.thread,
-        "event": null,
-    });
-    if let Some(event) = &entry.event {
-        let listeners = &head.listeners;
-        line["event"] = event.kind.as_str().into();
-        line["text"] = FlightText { event, listeners }.to_string().into();
-        line["session"] = format!("{:016x}", event.session).into();
-        line["detail"] = event.detail.into();
-        line["number"] = event.number.into();
-    }
-    line
 }

@@ -85,9 +85,12 @@ fn connect(run_dir: &Path, request: Request) -> Result<BufReader<UnixStream>, Co
             _ => CommandError::Io(error),
         })?;
     match request {
-        Request::Status | Request::Sessions | Request::Upstreams | Request::SetPeer { .. } => {
-            stream.set_read_timeout(Some(KNOWN))?
-        }
+        Request::Status
+        | Request::Sessions
+        | Request::Upstreams
+        | Request::Recordings
+        | Request::Recording { .. }
+        | Request::SetPeer { .. } => stream.set_read_timeout(Some(KNOWN))?,
         Request::Reload { .. } | Request::Stop | Request::Drain { .. } => {}
     }
     let mut line = serde_json::to_vec(&request).map_err(io::Error::from)?;

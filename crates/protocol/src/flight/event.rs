@@ -55,9 +55,10 @@ pub enum FlightKind {
     NewGateway,
     /// It is told to stop.
     ToldToStop,
-    /// A step of the kind `detail` of a connection that it made has begun, in the dial `session`.
+    /// A step of a connection that it made, or tried to, has ended after `number` microseconds. `detail`: the kind of the step, and
+    /// how it went; `session`: an error number, and the number of the dial.
     DialStep,
-    /// The dial `session` has ended after `number` microseconds; with `detail` 1 it failed, with 2 in vain for too long.
+    /// The dial `session` has ended after `number` microseconds; `detail`: how it went.
     Dialed,
     /// The supervisor: the process `detail` of pid `number` was started.
     Started = 60,
@@ -178,8 +179,20 @@ impl FlightLog {
     /// Notes an event that happens now. It costs a look at the clock and a few stores.
     #[inline]
     pub fn note(&self, kind: FlightKind, detail: u16, session: u64, number: u64) {
+        self.note_at(now_ns(), (kind, detail), session, number);
+    }
+
+    /// Notes an event that has happened at this time.
+    #[inline]
+    pub fn note_at(
+        &self,
+        at_ns: u64,
+        (kind, detail): (FlightKind, u16),
+        session: u64,
+        number: u64,
+    ) {
         let what = u32::from(kind as u16) << u16::BITS | u32::from(detail);
-        self.0.write(what, [now_ns(), session, number]);
+        self.0.write(what, [at_ns, session, number]);
     }
 
     /// The last records, at most this many.

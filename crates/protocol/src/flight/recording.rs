@@ -37,8 +37,8 @@ pub const FOLDER: &str = "flight";
 pub enum FlightReason {
     /// A process has ended without being told to.
     Crash,
-    /// A handler is stuck.
-    Stall,
+    /// A handler is stuck, or a process does not answer.
+    Stuck,
     /// A reload has failed.
     Reload,
 }
@@ -48,7 +48,7 @@ impl FlightReason {
     pub fn as_str(self) -> &'static str {
         match self {
             FlightReason::Crash => "crash",
-            FlightReason::Stall => "stall",
+            FlightReason::Stuck => "stuck",
             FlightReason::Reload => "reload",
         }
     }
@@ -221,7 +221,7 @@ impl Recording {
 ///
 /// # Errors
 /// It is no recording, one of another version, or its head is broken.
-pub fn read_head(mut file: impl Read) -> Result<RecordingHead, RecordingError> {
+pub(super) fn read_head(mut file: impl Read) -> Result<RecordingHead, RecordingError> {
     let mut start = [0; 16];
     file.read_exact(&mut start).map_err(|error| {
         let is_short = error.kind() == io::ErrorKind::UnexpectedEof;

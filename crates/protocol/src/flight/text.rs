@@ -1,6 +1,7 @@
 //! Events in words.
 
 use std::fmt;
+use std::io::Error;
 
 use crate::control::{Limit, process_name, role_name};
 use crate::session_id::SessionId;
@@ -117,13 +118,7 @@ impl FlightText<'_> {
             _ => {
                 let ms = milliseconds(number);
                 write!(f, "relay {id}: an attempt to connect failed after {ms}")?;
-                match detail {
-                    0 => Ok(()),
-                    number => {
-                        let error = std::io::Error::from_raw_os_error(i32::from(number));
-                        write!(f, ": {error}")
-                    }
-                }
+                error(f, detail)
             }
         }
     }
@@ -165,15 +160,13 @@ impl FlightText<'_> {
             FlightKind::DialStep => {
                 let step = ["resolve", "connect", "proxy", "tls"].get(usize::from(detail >> 8));
                 let step = step.copied().unwrap_or("a step");
-                let how = ["runs", "done", "failed", "timed out", "cancelled"];
-                let how = how.get(usize::from(detail & 0xff)).copied();
-                let (how, ms) = (how.unwrap_or("?"), milliseconds(number));
-                write!(f, "dial {session}: {step} {how} after {ms}")
+                let (dial, ms) = (session as u32, milliseconds(number));
+                write!(f, "dial {dial}: {step} {} after {ms}", how(detail & 0xff))?;
+                error(f, (session >> u32::BITS) as u16)
             }
             _ => {
-                let how = ["succeeded", "failed", "timed out", "was cancelled"];
-                let how = how.get(usize::from(detail)).copied().unwrap_or("ended");
-                write!(f, "dial {session} {how} after {}", milliseconds(number))
+                let ms = milliseconds(number);
+                write!(f, "dial {session}: {} after {ms} in all", how(detail))
             }
         }
     }
@@ -221,6 +214,20 @@ pub fn printable(text: &str) -> String {
     text.chars()
         .filter(|character| !character.is_control())
         .collect()
+}
+
+/// How a dial or a step of it went.
+fn how(number: u16) -> &'static str {
+    let all = ["runs", "done", "failed", "timed out", "cancelled"];
+    all.get(usize::from(number)).copied().unwrap_or("over")
+}
+
+/// The system's error of this number, if there is one.
+fn error(f: &mut fmt::Formatter<'_>, number: u16) -> fmt::Result {
+    match number {
+        0 => Ok(()),
+        number => write!(f, ": {}", Error::from_raw_os_error(i32::from(number))),
+    }
 }
 
 fn process_of(detail: u16, pid: u64) -> String {

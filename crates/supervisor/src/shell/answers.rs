@@ -58,6 +58,8 @@ impl Shell {
             Request::Drain { over_ms, listener } => {
                 self.drain(over_ms.map(Duration::from_millis), listener, answers);
             }
+            Request::Recordings => self.tell_recordings(None, answers),
+            Request::Recording { file } => self.tell_recordings(Some(file), answers),
             Request::Status => answers.give(Response::Status(self.status())),
             Request::Sessions => self.list_sessions(ListPlace::default(), answers),
             Request::Upstreams => self.list_upstreams(UpstreamPlace::default(), answers),

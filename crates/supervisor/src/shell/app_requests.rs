@@ -177,6 +177,7 @@ async fn last_answer(mut waiting: mpsc::Receiver<Response>) -> Result<String, St
             Response::Progress(_)
             | Response::Sessions(_)
             | Response::Upstream(_)
+            | Response::Recorded(_)
             | Response::Status(_) => {}
             Response::Done(text) | Response::Unconfirmed(text) => return Ok(text),
             Response::Refused(reason) => return Err(reason),

@@ -4,6 +4,7 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use moorline_ipc::Scoreboard;
 use moorline_process::utc::Utc;
+use moorline_protocol::command::Response;
 use moorline_protocol::control::{
     PROCESS_ROW, ProcessId, Role, StallReport, gateway_flight, process_name, role_name,
 };
@@ -12,7 +13,10 @@ use moorline_protocol::flight::{
     ended_with, now_ns, role_detail,
 };
 use moorline_protocol::session_id::SessionId;
+use tokio::task::{spawn_blocking, spawn_local};
 
+use super::super::control_socket::Answers;
+use super::super::flight::{listed, shown};
 use super::super::plan::{Action, Child, Ended, Event, seconds};
 use super::Shell;
 
@@ -55,7 +59,7 @@ impl Shell {
                     && let Some((role, pid)) = self.role_and_pid(*child)
                 {
                     let what = format!("{} is killed", process_name(role, pid));
-                    self.record(FlightReason::Stall, &role_name(role), what);
+                    self.record(FlightReason::Stuck, &role_name(role), what);
                 }
             }
             Action::ReportSilent { process, silent } => {
@@ -64,7 +68,7 @@ impl Shell {
                 if let Some((role, pid)) = self.role_and_pid(child) {
                     let (name, silent) = (process_name(role, pid), seconds(*silent));
                     let what = format!("{name} is not answering for {silent}");
-                    self.record(FlightReason::Stall, &role_name(role), what);
+                    self.record(FlightReason::Stuck, &role_name(role), what);
                 }
             }
             Action::ReportAnswers { process, .. } => {
@@ -90,7 +94,26 @@ impl Shell {
         let session = session.map_or(String::new(), |id: SessionId| format!(" of session {id}"));
         let (name, verb) = (process_name(role, pid), report.kind.verb());
         let what = format!("{name}: a handler{session} {verb}");
-        self.record(FlightReason::Stall, &role_name(role), what);
+        self.record(FlightReason::Stuck, &role_name(role), what);
+    }
+
+    /// Tells of the recordings, or of the events in one. Another thread reads the files.
+    pub(super) fn tell_recordings(&self, file: Option<String>, answers: Answers) {
+        let run_dir = self.run_dir.path().to_owned();
+        spawn_local(async move {
+            let read = spawn_blocking(move || match file {
+                Some(file) => shown(&run_dir, &file),
+                None => listed(&run_dir),
+            });
+            // The engine's end cancels it.
+            let Ok(read) = read.await else {
+                return;
+            };
+            answers.give(match read {
+                Ok(told) => Response::Recorded(told),
+                Err(reason) => Response::Refused(reason),
+            });
+        });
     }
 
     fn note_end(&mut self, child: Child, end: Ended) {
