@@ -1,11 +1,15 @@
 //! The book: `docs/SUMMARY.md` lists every page, `docs/llms.txt` tells the same to machines, and `target/book` has it built.
+//! Some pages are read from the sources.
 
 use std::path::{Path, PathBuf};
 
 use crate::sources::{Source, sources};
 use crate::steps::{Failure, program, root};
+use crate::{errors, log_lines};
 
 const LIST: &str = "docs/SUMMARY.md";
+/// Where the samples of pages become doc tests.
+const DOC_TESTS: &str = "crates/moorline/src/lib.rs";
 const FOR_MACHINES: &str = "docs/llms.txt";
 
 /// One line of the list: a heading over entries, or an entry.
@@ -15,7 +19,7 @@ enum Line<'a> {
     Page { title: &'a str, path: &'a str },
 }
 
-/// Fails with each page that the list lacks or has twice, and if `docs/llms.txt` is not current.
+/// Fails with each page that the list lacks or has twice, or whose samples are not compiled, and each written page that is not current.
 pub(crate) fn is_complete() -> Result<(), Failure> {
     let pages = pages()?;
     let list = text_of(&pages, LIST)?;
@@ -33,11 +37,24 @@ pub(crate) fn is_complete() -> Result<(), Failure> {
             wrong.push(format!("{LIST} has {path} {count} times: list it once"));
         }
     }
-    let kept = std::fs::read_to_string(root().join(FOR_MACHINES)).unwrap_or_default();
-    if wrong.is_empty() && kept != for_machines(&pages)? {
-        wrong.push(format!(
-            "{FOR_MACHINES} is not current: write it with `cargo xtask docs`"
-        ));
+    let tested = std::fs::read_to_string(root().join(DOC_TESTS)).unwrap_or_default();
+    for page in pages.iter().filter(|page| page.text.contains("```rust")) {
+        let path = page.path.display();
+        if !tested.contains(&format!("{path}\")]")) {
+            wrong.push(format!(
+                "{path} has samples in Rust that are not compiled: include it in {DOC_TESTS}"
+            ));
+        }
+    }
+    if wrong.is_empty() {
+        for (path, text) in written(&pages)? {
+            let kept = std::fs::read_to_string(root().join(path)).unwrap_or_default();
+            if kept != text {
+                wrong.push(format!(
+                    "{path} is not current: write it with `cargo xtask docs`"
+                ));
+            }
+        }
     }
     match wrong.is_empty() {
         true => Ok(()),
@@ -45,14 +62,25 @@ pub(crate) fn is_complete() -> Result<(), Failure> {
     }
 }
 
-/// Writes `docs/llms.txt`.
-pub(crate) fn write() -> Result<(), Failure> {
-    let text = for_machines(&pages()?)?;
-    std::fs::write(root().join(FOR_MACHINES), text)
-        .map_err(|error| Failure(format!("cannot write {FOR_MACHINES}: {error}")))
+/// What is read from the sources alone.
+fn written(pages: &[Source]) -> Result<[(&'static str, String); 3], Failure> {
+    Ok([
+        (log_lines::PAGE, log_lines::page()?),
+        (errors::PAGE, errors::page()?),
+        (FOR_MACHINES, for_machines(pages)?),
+    ])
 }
 
-/// Writes `docs/llms.txt`, and builds the book into `target/book`, with the Markdown of each page beside it.
+/// Writes the references that are read from the sources, and `docs/llms.txt`.
+pub(crate) fn write() -> Result<(), Failure> {
+    for (path, text) in written(&pages()?)? {
+        std::fs::write(root().join(path), text)
+            .map_err(|error| Failure(format!("cannot write {path}: {error}")))?;
+    }
+    Ok(())
+}
+
+/// Writes the same, and builds the book into `target/book`, with the Markdown of each page beside it.
 pub(crate) fn build() -> Result<(), Failure> {
     write()?;
     if !program("mdbook", ["--version"]).succeeds() {

@@ -8,11 +8,14 @@ use crate::steps::{Failure, cargo};
 /// The most bytes of the README.
 const README_BYTES: usize = 8 * 1024;
 
-/// Writes `docs/reference/configuration.md`, `docs/reference/metrics.md` and, with what a script finds in the program,
+/// Writes `docs/reference/configuration.md`, `docs/reference/metrics.md`, `docs/reference/command-line.md` and, with what a script finds in the program,
 /// `docs/reference/lua.md`.
 pub(crate) fn write() -> Result<(), Failure> {
     cargo("run --quiet --package moorline-config --example reference --locked").run()?;
     cargo("test --quiet --package moorline-admin --locked --test page")
+        .env("MOORLINE_WRITE_PAGES", "1")
+        .run()?;
+    cargo("test --quiet --package moorline --lib --locked cli::pages")
         .env("MOORLINE_WRITE_PAGES", "1")
         .run()?;
     cargo("build --quiet --package moorline --bins --locked").run()?;
@@ -84,7 +87,17 @@ fn found(path: &str, source: &Path) -> Option<PathBuf> {
 
 /// The folders at the root. A path in backticks that begins with one of them is a path in the repository.
 const FOLDERS: &[&str] = &[
-    ".ci", ".config", "benches", "contrib", "crates", "docs", "examples", "fuzz", "tests", "xtask",
+    ".ci",
+    ".config",
+    "benches",
+    "contrib",
+    "crates",
+    "docs",
+    "examples",
+    "fuzz",
+    "templates",
+    "tests",
+    "xtask",
 ];
 
 /// The paths of a line, each with the name that is said to be in the file.

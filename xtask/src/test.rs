@@ -2,7 +2,8 @@
 
 use crate::steps::{self, Failure, Step, cargo};
 use crate::{
-    arrows, book, chaos, crates, features, hooks, ignored, needs, pages, sizes, types, way, words,
+    arrows, book, chaos, crates, entries, features, hooks, ignored, needs, pages, sizes, types,
+    way, words,
 };
 
 const STEPS: &[Step] = &[
@@ -21,6 +22,10 @@ const STEPS: &[Step] = &[
     Step {
         name: "book",
         run: book::is_complete,
+    },
+    Step {
+        name: "examples of entry types",
+        run: entries::have_examples,
     },
     Step {
         name: "imports",

@@ -138,7 +138,7 @@ pub(super) fn read(path: &Path) -> Result<(PathBuf, String), ConfigErrors> {
         return Err(ConfigErrors::about_file(
             &file,
             "configurations in Lua are not in this version".into(),
-            "write it in TOML",
+            "write it in TOML: `lua` in [workers] names a script whose services handle the sessions. `run` runs a script alone",
         ));
     }
     let bytes = fs::read(&file).map_err(|error| {
@@ -264,6 +264,11 @@ fn syntax_errors(report: &Report<'_>, text: &str, errors: &[toml::de::Error]) ->
                     span,
                     "the key has no value",
                     "write a value behind the =, or remove the line",
+                ),
+                None if text.trim_start().starts_with('{') => report.error(
+                    span,
+                    "this is no TOML",
+                    "a configuration begins as in: [[listen]] and below it address = \"tcp://127.0.0.1:9501\"",
                 ),
                 None => report.plain_error(span, error.message()),
             };

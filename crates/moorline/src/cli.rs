@@ -3,9 +3,14 @@
 mod control;
 mod doctor;
 mod flight;
+mod hints;
 mod import;
 mod look;
+#[cfg(feature = "manual")]
+mod manual;
 mod output;
+#[cfg(all(test, feature = "lua", feature = "manual"))]
+mod pages;
 mod peers;
 #[cfg(feature = "lua")]
 mod run;
@@ -17,6 +22,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
+use clap::error::{ContextKind, ContextValue};
 use clap::{Args, Parser, Subcommand};
 use moorline_engine::config::ConfigErrors;
 use moorline_net::unit;
@@ -115,6 +121,20 @@ enum Command {
     Dial(crate::dial::DialArgs),
     /// Generate load for a server, check every answer, and show what it cost.
     Bench(crate::bench::BenchArgs),
+    /// Print what a shell needs to complete this command.
+    #[cfg(feature = "manual")]
+    Completions {
+        /// Which shell.
+        #[arg(value_enum)]
+        shell: clap_complete::Shell,
+    },
+    /// Write man pages of this command and its subcommands.
+    #[cfg(feature = "manual")]
+    Man {
+        /// The folder, as in /usr/local/share/man/man1.
+        #[arg(value_name = "DIR")]
+        folder: PathBuf,
+    },
 }
 
 /// What `upstreams` may do beside showing them.
@@ -169,11 +189,7 @@ pub(crate) struct EngineChoice {
 pub(crate) fn run(default_config: Option<PathBuf>, served: Served) -> ExitCode {
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
-        Err(error) => {
-            // The reader may be gone.
-            let _ = error.print();
-            return ExitCode::from(if error.use_stderr() { USAGE } else { 0 });
-        }
+        Err(error) => return misunderstood(&error),
     };
     let paths = Paths {
         default: default_config,
@@ -219,7 +235,23 @@ pub(crate) fn run(default_config: Option<PathBuf>, served: Served) -> ExitCode {
         Some(Command::Run(args)) => run::run(args),
         Some(Command::Dial(args)) => crate::dial::run(&args),
         Some(Command::Bench(args)) => control::bench(&paths, &args),
+        #[cfg(feature = "manual")]
+        Some(Command::Completions { shell }) => manual::completions(shell),
+        #[cfg(feature = "manual")]
+        Some(Command::Man { folder }) => manual::man(&folder),
     }
+}
+
+/// Prints what is wrong with the arguments, or the help that they ask for.
+fn misunderstood(error: &clap::Error) -> ExitCode {
+    // The reader may be gone.
+    let _ = error.print();
+    if let Some(ContextValue::String(word)) = error.get(ContextKind::InvalidSubcommand)
+        && let Some(command) = hints::meant(word)
+    {
+        output::warn(format_args!("\n  hint: the command is `{command}` here"));
+    }
+    ExitCode::from(if error.use_stderr() { USAGE } else { 0 })
 }
 
 /// The exit code for wrong arguments.
@@ -268,6 +300,14 @@ impl Failure {
             message: message.to_string(),
         }
     }
+}
+
+/// `main` has a runtime of its own, in which none of the engine's can run.
+pub(crate) fn refuse_runtime() -> ExitCode {
+    finish(Err(Failure::usage(
+        "`moorline::run` was called within a tokio runtime, and makes its own\n  \
+         hint: write `fn main() -> ExitCode { moorline::run(MyApp::start) }`, without #[tokio::main]; async code belongs into `start`",
+    )))
 }
 
 /// Says why it failed, if it did.

@@ -83,7 +83,8 @@ pub use moorline_net as net;
 /// Call it first in `main`, before any thread is started: most processes that run `main` are started by the supervisor for
 /// a role of the engine, and take up that role here.
 ///
-/// Exits with 1 if the command failed, with 2 if it made no sense.
+/// Exits with 1 if the command failed, with 2 if it made no sense, or if `main` is within a tokio runtime: the engine makes
+/// its own, so `main` has no `#[tokio::main]`.
 pub fn run<A, F>(start: F) -> ExitCode
 where
     A: App,
@@ -106,6 +107,20 @@ where
 }
 
 /// An app's command line, before it runs.
+///
+/// ```no_run
+/// # use std::{process::ExitCode, rc::Rc};
+/// # use moorline::{App, Context, Message, NoSettings, Result, Session};
+/// # struct Chat;
+/// # impl App for Chat {
+/// #     type Settings = NoSettings;
+/// #     async fn start(_: Context, _: NoSettings) -> Result<Self> { Ok(Chat) }
+/// #     async fn message(self: Rc<Self>, _: Session, _: Message) -> Result { Ok(()) }
+/// # }
+/// fn main() -> ExitCode {
+///     moorline::builder(Chat::start).default_config("chat.toml").run()
+/// }
+/// ```
 #[derive(Debug)]
 pub struct Builder<F> {
     start: F,
@@ -135,6 +150,9 @@ impl<F> Builder<F> {
         A: App,
         F: AsyncFnOnce(Context, A::Settings) -> Result<A>,
     {
+        if tokio::runtime::Handle::try_current().is_ok() {
+            return cli::refuse_runtime();
+        }
         if let Some(code) = moorline_engine::role::run_if_role(self.start) {
             return code;
         }
@@ -159,4 +177,24 @@ mod pages {
     struct History;
     #[doc = include_str!("../../../docs/guide/dialing.md")]
     struct Dialing;
+    #[doc = include_str!("../../../docs/guide/zltoolkit.md")]
+    struct ZlToolKit;
+    #[doc = include_str!("../../../docs/guide/phoenix.md")]
+    struct Phoenix;
+    #[doc = include_str!("../../../docs/guide/axum.md")]
+    struct Axum;
+    #[doc = include_str!("../../../docs/howto/deploy.md")]
+    struct Deploy;
+    #[doc = include_str!("../../../docs/howto/authenticate.md")]
+    struct Authenticate;
+    #[doc = include_str!("../../../docs/howto/rooms.md")]
+    struct Rooms;
+    #[doc = include_str!("../../../docs/howto/sse.md")]
+    struct Sse;
+    #[doc = include_str!("../../../docs/howto/tasks.md")]
+    struct Tasks;
+    #[doc = include_str!("../../../docs/howto/dial.md")]
+    struct Dial;
+    #[doc = include_str!("../../../docs/howto/pools.md")]
+    struct Pools;
 }

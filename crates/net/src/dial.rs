@@ -42,6 +42,19 @@ use via::Via;
 /// Opens connections.
 ///
 /// Cloning is cheap; clones share the resolver and the TLS files that were read.
+///
+/// ```no_run
+/// # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+/// use moorline_net::{DialOptions, Dialer};
+///
+/// let dialer = Dialer::new(DialOptions::default());
+/// match dialer.connect(&"tls://example.org:443".parse()?).await {
+///     Ok(connection) => println!("{}", connection.timeline()),
+///     Err(error) => println!("{error}"),
+/// }
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug, Clone)]
 pub struct Dialer {
     shared: Arc<DialerShared>,

@@ -21,6 +21,21 @@ use crate::scratch;
 const TURNS: usize = 16;
 
 /// Two streams to be joined both ways.
+///
+/// ```no_run
+/// # async fn example() -> std::io::Result<()> {
+/// use moorline_net::Relay;
+/// use tokio::net::{TcpListener, TcpStream};
+///
+/// let listener = TcpListener::bind("127.0.0.1:7000").await?;
+/// let (client, _) = listener.accept().await?;
+/// let server = TcpStream::connect("127.0.0.1:7001").await?;
+/// // It ends when both sides have ended, or one breaks.
+/// let end = Relay::new(client, server).run().await;
+/// println!("{end:?}");
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug)]
 pub struct Relay<A, B> {
     a: A,

@@ -51,6 +51,29 @@ framing = { kind = "length", width = 4, endian = "big", offset = 0, counts = "pa
 /// [`ScriptedPeer`] is awaited. What must happen and does not within 30 seconds of that clock fails the test with a panic.
 ///
 /// Dropping it ends the app without its `stop` hook.
+///
+/// ```no_run
+/// # use std::rc::Rc;
+/// # use moorline_worker::app::{App, Context, Message, NoSettings, Result, Session};
+/// use moorline_worker::testing::ScriptedEngine;
+///
+/// # struct Echo;
+/// # impl App for Echo {
+/// #     type Settings = NoSettings;
+/// #     async fn start(_: Context, _: NoSettings) -> Result<Self> { Ok(Echo) }
+/// #     async fn message(self: Rc<Self>, session: Session, message: Message) -> Result {
+/// #         Ok(session.send(&message).await?)
+/// #     }
+/// # }
+/// # async fn example() -> Result {
+/// let engine = ScriptedEngine::start(Echo::start, NoSettings {}).await?;
+/// let peer = engine.connect().await;
+/// peer.send("hello").await;
+/// assert_eq!(peer.receive().await, b"hello");
+/// engine.stop().await;
+/// # Ok(())
+/// # }
+/// ```
 pub struct ScriptedEngine(Rc<Engine>);
 
 struct Engine {

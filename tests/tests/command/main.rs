@@ -4,4 +4,6 @@ mod bench;
 mod command;
 mod dial;
 mod doctor;
+mod first;
 mod log;
+mod manual;

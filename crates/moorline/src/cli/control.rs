@@ -14,7 +14,7 @@ use moorline_engine::control::{PeerChange, Switch};
 use crate::bench::{self, BenchArgs};
 
 use super::output::{print, tell};
-use super::{EngineChoice, Failure, Paths, PeerSwitch, finish, look, peers, table};
+use super::{EngineChoice, Failure, Paths, PeerSwitch, finish, hints, look, peers, table};
 
 pub(super) fn reload(paths: &Paths, engine: EngineChoice, tasks: bool) -> ExitCode {
     let scope = if tasks { Scope::Tasks } else { Scope::All };
@@ -34,17 +34,15 @@ pub(super) fn reload(paths: &Paths, engine: EngineChoice, tasks: bool) -> ExitCo
             | Response::Upstream(_) => {}
         })
         .map_err(|error| match error {
-            CommandError::Refused(reason) => Failure::failed(format!(
-                "not reloaded, what served before goes on serving: {reason}"
-            )),
-            error => Failure::failed(error),
+            CommandError::Refused(reason) => hints::not_reloaded(&reason),
+            error => hints::unanswered(error),
         })
     }))
 }
 
 pub(super) fn stop(paths: &Paths, engine: EngineChoice) -> ExitCode {
     finish(run_dir(paths, engine).and_then(|run_dir| {
-        command::stop(&run_dir).map_err(Failure::failed)?;
+        command::stop(&run_dir).map_err(hints::unanswered)?;
         tell("stopped");
         Ok(())
     }))
@@ -64,13 +62,13 @@ pub(super) fn drain(
                 tell(text);
             }
         })
-        .map_err(Failure::failed)
+        .map_err(hints::unanswered)
     }))
 }
 
 pub(super) fn status(paths: &Paths, engine: EngineChoice, json: bool) -> ExitCode {
     finish(run_dir(paths, engine).and_then(|run_dir| {
-        let status = look::status(&run_dir).map_err(Failure::failed)?;
+        let status = look::status(&run_dir).map_err(hints::unanswered)?;
         let text = match json {
             true => format!("{status:#}\n"),
             false => table::status(&status),
@@ -96,7 +94,7 @@ pub(super) fn bench(paths: &Paths, args: &BenchArgs) -> ExitCode {
                     .and_then(|pid| u32::try_from(pid).ok());
             }
         })
-        .map_err(Failure::failed)
+        .map_err(hints::unanswered)
     });
     match found {
         Ok(()) => bench::run(args, supervisor),
@@ -106,13 +104,14 @@ pub(super) fn bench(paths: &Paths, args: &BenchArgs) -> ExitCode {
 
 pub(super) fn sessions(paths: &Paths, engine: EngineChoice, json: bool) -> ExitCode {
     finish(run_dir(paths, engine).and_then(|run_dir| {
+        let mut answered = Ok(());
         print(|out| {
             let mut written = if json {
                 Ok(())
             } else {
                 writeln!(out, "{}", table::sessions_head())
             };
-            command::ask(&run_dir, Request::Sessions, |answer| {
+            answered = command::ask(&run_dir, Request::Sessions, |answer| {
                 let Response::Sessions(rows) = answer else {
                     return;
                 };
@@ -126,16 +125,16 @@ pub(super) fn sessions(paths: &Paths, engine: EngineChoice, json: bool) -> ExitC
                         };
                     }
                 }
-            })
-            .map_err(io::Error::other)?;
+            });
             written
-        })
+        })?;
+        answered.map_err(hints::unanswered)
     }))
 }
 
 pub(super) fn upstreams(paths: &Paths, engine: EngineChoice, json: bool) -> ExitCode {
     finish(run_dir(paths, engine).and_then(|run_dir| {
-        let upstreams = look::upstreams(&run_dir).map_err(Failure::failed)?;
+        let upstreams = look::upstreams(&run_dir).map_err(hints::unanswered)?;
         print(|out| {
             if upstreams.is_empty() && !json {
                 writeln!(out, "there are no upstreams")?;
@@ -183,7 +182,7 @@ pub(super) fn set_peer(
                 tell(format_args!("{text}; {}", lasts(change)));
             }
         })
-        .map_err(Failure::failed)
+        .map_err(hints::unanswered)
     }))
 }
 

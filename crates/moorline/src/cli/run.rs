@@ -43,6 +43,15 @@ pub(crate) fn run(args: RunArgs) -> ExitCode {
             }
         };
     }
+    if let Some(script) = &args.script
+        && script.extension().is_some_and(|ending| ending == "toml")
+    {
+        let name = script.display();
+        warn(format_args!(
+            "error: {name} is a configuration, and `run` takes a script in Lua\n  hint: `serve {name}` serves it"
+        ));
+        return ExitCode::from(USAGE);
+    }
     let options = match (&args.config, &args.script) {
         (Some(file), _) => RunOptions::from_configuration(file),
         (None, Some(script)) => {

@@ -25,6 +25,19 @@ use crate::resolve::Resolver;
 /// Awaited, it does nothing by itself: what the socket did not take at once is sent while `receive_message`, `send`,
 /// `flush` or `close` is awaited. Dropping it closes the connection at once, and what waits is lost; one that a pool lends
 /// [goes back](Self::on) if it is clean.
+///
+/// ```no_run
+/// # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+/// use moorline_net::{Client, ClientOptions, Framing};
+///
+/// let lines = ClientOptions::framed(Framing::Line { max: 4096 });
+/// let mut client = Client::new("tcp://127.0.0.1:7000".parse()?, lines);
+/// client.connect().await?;
+/// client.send(b"question").await?;
+/// let answer = client.receive_message().await?;
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug)]
 pub struct Client {
     /// `None`: the connection was given, and cannot be made again.

@@ -17,6 +17,16 @@ const LOAD_STEP: f64 = 0.05;
 
 /// Several event loops. Clones are the same pool; its loops end when the last clone and the last handle of
 /// each are dropped.
+///
+/// ```
+/// use moorline_net::{EventLoopPool, LoopPoolOptions};
+///
+/// # tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(async {
+/// let pool = EventLoopPool::start(LoopPoolOptions::default()).unwrap();
+/// let answer = pool.least_loaded().spawn(|| async { 6 * 7 }).await;
+/// assert_eq!(answer.unwrap(), 42);
+/// # });
+/// ```
 #[derive(Debug, Clone)]
 pub struct EventLoopPool(Arc<Loops>);
 

@@ -11,6 +11,21 @@ use super::websocket;
 ///
 /// It keeps no input: the caller holds the unconsumed bytes and shows them again with more behind them after
 /// [`Decoded::Incomplete`]. One decoder serves one stream and one framing.
+///
+/// ```
+/// use moorline_net::{Decoded, Decoder, Framing};
+///
+/// let lines = Framing::Line { max: 1024 };
+/// let mut input = b"one\ntw".to_vec();
+/// let mut decoder = Decoder::new();
+/// let decoded = decoder.decode(&lines, &mut input).unwrap();
+/// let Decoded::Message { start, end, consumed, .. } = decoded else {
+///     panic!("a line is there");
+/// };
+/// assert_eq!(&input[start..end], b"one");
+/// input.drain(..consumed);
+/// assert!(matches!(decoder.decode(&lines, &mut input), Ok(Decoded::Incomplete { .. })));
+/// ```
 #[derive(Debug, Default)]
 pub struct Decoder(DecoderState);
 

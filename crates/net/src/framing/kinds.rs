@@ -11,6 +11,16 @@ use super::line;
 use super::websocket;
 
 /// How a byte stream is cut into messages.
+///
+/// ```
+/// use moorline_net::{Framing, Length};
+///
+/// let lines = Framing::Line { max: 64 << 10 };
+/// assert!(lines.validate().is_ok());
+/// // A length of four bytes in network order, then the message.
+/// let packets = Framing::Length(Length::default());
+/// assert_eq!(packets.name(), "length");
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub enum Framing {

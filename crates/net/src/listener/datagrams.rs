@@ -38,6 +38,29 @@ pub trait DatagramHandler {
 /// Takes datagrams on one UDP port and keeps a session object for each peer, all on one loop.
 ///
 /// Dropping it ends the sessions and closes the port.
+///
+/// ```no_run
+/// use moorline_net::listener::{DatagramHandler, DatagramListenerOptions, DatagramSession};
+/// use moorline_net::{DatagramListener, EventLoopPool, LoopPoolOptions};
+///
+/// struct Echo;
+///
+/// impl DatagramHandler for Echo {
+///     fn datagram(&mut self, session: &mut DatagramSession<'_>, payload: &[u8]) {
+///         // A datagram that finds no room is lost, as on the way.
+///         let _ = session.reply(payload);
+///     }
+/// }
+///
+/// # fn example() -> Result<(), Box<dyn std::error::Error>> {
+/// let pool = EventLoopPool::start(LoopPoolOptions::default())?;
+/// let address = "udp://127.0.0.1:7000".parse()?;
+/// let options = DatagramListenerOptions::default();
+/// let listener = DatagramListener::start(&pool, &address, options, |_| Echo)?;
+/// println!("{}", listener.address());
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug)]
 pub struct DatagramListener {
     address: Address,

@@ -20,6 +20,24 @@ use crate::wire::Peer;
 use crate::{Core, TASKS, run_timer};
 
 /// The app's process and, through it, the engine. Clones are cheap and mean the same.
+///
+/// ```no_run
+/// use std::time::Duration;
+///
+/// use moorline_worker::app::{Context, Result};
+///
+/// // What any hook may do.
+/// async fn announce(context: &Context) -> Result {
+///     context.group("all").send("the news").await?;
+///     let result = context.task("a slow job").await?;
+///     context.post(0, &result).await?;
+///     let beat = async |context: Context| {
+///         let _ = context.group("all").send("beat").await;
+///     };
+///     context.every(Duration::from_secs(10), beat).detach();
+///     Ok(())
+/// }
+/// ```
 #[derive(Clone)]
 pub struct Context(Rc<Core>);
 

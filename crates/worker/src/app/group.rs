@@ -17,6 +17,18 @@ const UNKNOWN_ID: &str = "\n";
 
 /// A named set of sessions, in the gateway. It exists while it has members; a session that ends leaves by itself, and
 /// reloads and crashes of workers do not change its members. Clones mean the same group.
+///
+/// ```no_run
+/// use moorline_worker::app::{Result, Session};
+///
+/// async fn enter(session: &Session) -> Result {
+///     let room = session.context().group("lobby");
+///     room.join(session)?;
+///     room.send_except("a newcomer", &[session.clone()]).await?;
+///     println!("{} are here", room.members().await?.len());
+///     Ok(())
+/// }
+/// ```
 #[derive(Clone)]
 pub struct Group {
     core: Rc<Core>,

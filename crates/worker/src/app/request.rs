@@ -23,6 +23,20 @@ const FIELDS: usize = 100;
 ///
 /// [`App::accept`]: crate::app::App::accept
 /// [`App::request`]: crate::app::App::request
+///
+/// ```no_run
+/// use moorline_worker::app::{Request, Response};
+///
+/// fn answer(request: &Request) -> Response {
+///     match (request.method(), request.path()) {
+///         ("GET", "/hello") => {
+///             let name = request.query_value("name").unwrap_or_default();
+///             Response::text(format!("hello {name}"))
+///         }
+///         _ => Response::new(404),
+///     }
+/// }
+/// ```
 #[derive(Debug, Clone)]
 pub struct Request {
     asking: Asking,

@@ -16,6 +16,21 @@ use crate::{Form, Refusal, Room, SessionState};
 ///
 /// A handle works as long as its session lives, whichever process serves it. Dropping it does nothing to the session.
 /// Messages of one process to a session arrive in order.
+///
+/// ```no_run
+/// use moorline_worker::app::{Message, Result, Session};
+///
+/// // What a `message` hook may do.
+/// async fn answer(session: &Session, message: &Message) -> Result {
+///     session.send("it may take a while").await?;
+///     session.keep_bytes(message)?;
+///     session.set_label("busy")?;
+///     if session.try_send("no wait").is_err() {
+///         session.close()?;
+///     }
+///     Ok(())
+/// }
+/// ```
 #[derive(Clone)]
 pub struct Session(Rc<SessionState>);
 

@@ -19,6 +19,16 @@ use crate::{Core, TaskOrder};
 ///
 /// Dropping the future that waits for room gives out nothing. Dropping the future that waits for its result discards the result;
 /// the task runs to its end.
+///
+/// ```no_run
+/// use std::time::Duration;
+///
+/// use moorline_worker::app::{Context, Result};
+///
+/// async fn thumbnail(context: &Context, picture: &[u8]) -> Result<Vec<u8>> {
+///     Ok(context.task(picture).within(Duration::from_secs(30)).await?)
+/// }
+/// ```
 #[must_use = "a task is given out when it is awaited or detached"]
 pub struct Task<P> {
     core: Rc<Core>,
