@@ -105,6 +105,23 @@ fn the_last_events_before_a_killed_worker_are_shown_in_order() {
 }
 
 #[test]
+fn the_crash_before_and_what_became_of_the_sessions_is_in_the_next_recording() {
+    let engine = Engine::start("probe", &probe(1));
+    let mut client = Client::connect(&engine, 0, Wire::LENGTH);
+    let id = client.ask("id");
+    let first = engine.kill_worker(0, Signal::SIGKILL);
+    assert_eq!(client.ask("id"), id);
+    let second = engine.kill_worker(0, Signal::SIGKILL);
+    assert_ne!(first, second);
+    let what = format!("worker 0 (pid {second}) was killed by SIGKILL");
+    let lines = shown(&engine, &recorded(&engine, &what));
+    let lost = format!("worker 0 (pid {first}) is lost, 1 sessions were with it");
+    let moved = format!("session {id} moved to worker 0 (pid {second})");
+    let arrives = format!("session {id} arrives");
+    assert_in_order(&lines, &[&lost, &moved, &arrives]);
+}
+
+#[test]
 fn a_recording_is_for_its_owner_and_for_programs_too() {
     let engine = Engine::start("probe", &probe(1));
     let mut client = Client::connect(&engine, 0, Wire::LENGTH);

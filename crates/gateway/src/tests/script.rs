@@ -7,7 +7,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::Receiver;
 use std::time::Duration;
 
-use moorline_ipc::{Chime, Doorbell, Region, Scoreboard, Side, create_region, create_scoreboard};
+use moorline_ipc::{
+    Chime, Doorbell, FLIGHT_COUNTERS, Region, Scoreboard, Side, create_region, create_scoreboard,
+};
 use rustix::fs::MemfdFlags;
 use tokio::sync::mpsc;
 
@@ -33,6 +35,9 @@ const MOST_TURNS: usize = 20_000;
 
 /// The smallest rings there are, so that they are often full.
 const RING: usize = 64 * 1024;
+
+/// Counters and last events of a loop.
+const BOARD: usize = LOOP_ROW + FLIGHT_COUNTERS;
 
 /// A request for a WebSocket session.
 pub(super) const HANDSHAKE: &[u8] =
@@ -103,8 +108,8 @@ impl Script {
         peers: &[Inbox],
         (commands, doorbell): (Receiver<Command>, Arc<Doorbell>),
     ) -> Self {
-        let counters = create_scoreboard(LOOP_ROW).expect("a scoreboard");
-        let counters = Scoreboard::map(counters, LOOP_ROW).expect("a scoreboard");
+        let counters = create_scoreboard(BOARD).expect("a scoreboard");
+        let counters = Scoreboard::map(counters, BOARD).expect("a scoreboard");
         let (reporter, reports) = mpsc::unbounded_channel();
         let gateway = Loop::new(Parts {
             index: index as u8,
