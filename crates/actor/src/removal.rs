@@ -30,7 +30,8 @@ pub(crate) fn remove(local: &Local, index: u32) {
         tell_gone(local, id, watcher);
     }
     // Its code may still send while it is dropped, so nothing is borrowed.
-    drop(cell.actor);
+    let vitals = &shared.loops[usize::from(local.index)].vitals;
+    vitals.drop_code(id, cell.actor);
     shared.leave(local.index, cell.is_daemon);
 }
 

@@ -36,6 +36,15 @@ pub enum Report {
         /// The other services of its loop, which wait for it.
         others: usize,
     },
+    /// It has ended, and the end of its code lasts for so long that it may never be over.
+    EndStuck {
+        /// The service.
+        service: ServiceId,
+        /// For how long at least.
+        lasting: Duration,
+        /// The other services of its loop, which wait for it.
+        others: usize,
+    },
     /// Its code has panicked. An untyped service ends; a typed one goes on, and the caller of the handler gets an error.
     Panicked {
         /// The service.
@@ -52,6 +61,7 @@ impl Report {
             Self::Overload { service, .. }
             | Self::Lost { service, .. }
             | Self::Stuck { service, .. }
+            | Self::EndStuck { service, .. }
             | Self::Panicked { service, .. } => *service,
         }
     }
@@ -77,6 +87,15 @@ impl fmt::Display for Report {
             } => write!(
                 f,
                 "A message from [ {source} ] to [ {service} ] maybe in an endless loop, for {} s, {others} other services wait",
+                lasting.as_secs()
+            ),
+            Self::EndStuck {
+                service,
+                lasting,
+                others,
+            } => write!(
+                f,
+                "The end of [ {service} ] maybe in an endless loop, for {} s, {others} other services wait",
                 lasting.as_secs()
             ),
             Self::Panicked { text, .. } => write!(f, "panicked: {text}"),

@@ -195,7 +195,8 @@ fn run_service(local: &Local, index: u32) {
     local.since.set(is_measuring.then(Instant::now));
     let outcome = catch_unwind(AssertUnwindSafe(|| batch(local, (id, index), &mut *actor)));
     local.running.set(ServiceId::NONE);
-    local.shared.loops[usize::from(local.index)].vitals.end();
+    let vitals = &local.shared.loops[usize::from(local.index)].vitals;
+    vitals.end();
     if let Some(since) = local.since.take() {
         local.with_cell(id, index, |cell| cell.busy += since.elapsed());
     }
@@ -203,7 +204,7 @@ fn run_service(local: &Local, index: u32) {
         let text = panic_text(panic.as_ref());
         let report = Report::Panicked { service: id, text };
         local.shared.report(&report);
-        drop(actor);
+        vitals.drop_code(id, actor);
         return remove(local, index);
     }
     put_back(local, index, actor);

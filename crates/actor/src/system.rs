@@ -293,11 +293,19 @@ fn watch(shared: &Shared, stall_after: Duration, end: &mpsc::Receiver<()>) {
             if !known.is_reported && now >= known.since + stall_after {
                 known.is_reported = true;
                 let others = seat.services.load(Ordering::Relaxed).saturating_sub(1);
-                shared.report(&Report::Stuck {
-                    service: handling.service,
-                    source: handling.source,
-                    lasting: stall_after,
-                    others,
+                let (service, lasting) = (handling.service, stall_after);
+                shared.report(&match handling.is_end {
+                    true => Report::EndStuck {
+                        service,
+                        lasting,
+                        others,
+                    },
+                    false => Report::Stuck {
+                        service,
+                        source: handling.source,
+                        lasting,
+                        others,
+                    },
                 });
             }
             *lasting = Some(known);

@@ -1,22 +1,13 @@
 //! The end of a Lua state: finalizers of the script run while it closes, when functions of Rust can use nothing of it any more.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 
-use mlua::{Lua, Table};
+use mlua::{FromLuaMulti, Function, IntoLuaMulti, Lua, Table};
+
+use crate::sys::Running;
 
 thread_local! {
     static IS_CLOSING: Cell<bool> = const { Cell::new(false) };
-}
-
-/// The state is about to be dropped: from here on functions of Rust refuse to work, until [`Closing`] is dropped.
-pub(crate) fn begin(lua: &Lua) {
-    // Functions that were made are made again when a script asks for them, which is refused then.
-    let package: mlua::Result<Table> = lua.globals().get("package");
-    let loaded = package.and_then(|package| package.get::<Table>("loaded"));
-    if let Ok(core) = loaded.and_then(|loaded| loaded.get::<Table>("moorline.core")) {
-        let _ = core.clear();
-    }
-    IS_CLOSING.set(true);
 }
 
 /// An error while a state of this thread closes.
@@ -29,8 +20,41 @@ pub(crate) fn refuse() -> mlua::Result<()> {
     }
 }
 
+/// A function of Rust that refuses to work while its state closes: a script may have kept it for a finalizer.
+///
+/// # Errors
+/// There is no memory.
+pub(crate) fn function<A, R, F>(lua: &Lua, function: F) -> mlua::Result<Function>
+where
+    A: FromLuaMulti,
+    R: IntoLuaMulti,
+    F: Fn(&Lua, A) -> mlua::Result<R> + 'static,
+{
+    lua.create_function(move |lua, arguments: A| {
+        refuse()?;
+        function(lua, arguments)
+    })
+}
+
 /// Stands behind a state in what owns it: it is dropped when the state has closed.
-pub(crate) struct Closing;
+#[derive(Debug, Default)]
+pub(crate) struct Closing(RefCell<Option<Running>>);
+
+impl Closing {
+    /// The state is about to be dropped: from here on functions of Rust refuse to work, until this is dropped. Finalizers are watched as
+    /// messages are.
+    pub(crate) fn begin(&self, lua: &Lua, running: Running) {
+        // Functions that were made are made again when a script asks for them, which is refused then.
+        let package: mlua::Result<Table> = lua.globals().get("package");
+        let loaded = package.and_then(|package| package.get::<Table>("loaded"));
+        if let Ok(core) = loaded.and_then(|loaded| loaded.get::<Table>("moorline.core")) {
+            let _ = core.clear();
+        }
+        running.is_closing();
+        self.0.replace(Some(running));
+        IS_CLOSING.set(true);
+    }
+}
 
 impl Drop for Closing {
     fn drop(&mut self) {

@@ -28,7 +28,7 @@ use crate::sys::Demand;
 pub(crate) fn install(lua: &Lua, state: &Rc<ServiceState>) -> mlua::Result<()> {
     let core = lua.create_table()?;
     let made = state.clone();
-    let make = lua.create_function(move |lua, (core, name): (Table, String)| {
+    let make = closing::function(lua, move |lua, (core, name): (Table, String)| {
         closing::refuse()?;
         let Some(function) = function(lua, &made, &name)? else {
             return Ok(None);
@@ -51,18 +51,16 @@ pub(crate) fn install(lua: &Lua, state: &Rc<ServiceState>) -> mlua::Result<()> {
 /// Finds what comes with the program, for `require`.
 fn searcher(lua: &Lua, state: &Rc<ServiceState>, core: Table) -> mlua::Result<Function> {
     let state = state.clone();
-    lua.create_function(move |lua, name: String| {
+    closing::function(lua, move |lua, name: String| {
         closing::refuse()?;
         let builtins = &state.process.builtins;
         if name == "moorline.core" {
             let core = core.clone();
-            return lua
-                .create_function(move |_, ()| Ok(core.clone()))?
-                .into_lua(lua);
+            return closing::function(lua, move |_, ()| Ok(core.clone()))?.into_lua(lua);
         }
         if name == "skynet" {
             let (main, core) = (builtins.skynet.load(lua)?, core.clone());
-            let load = lua.create_function(move |_, ()| main.call::<Value>(&core))?;
+            let load = closing::function(lua, move |_, ()| main.call::<Value>(&core))?;
             return load.into_lua(lua);
         }
         let mut foreign = state.process.foreign.iter();
@@ -78,9 +76,7 @@ fn searcher(lua: &Lua, state: &Rc<ServiceState>, core: Table) -> mlua::Result<Fu
         }
         if let Some(module) = native::module(lua, &state, &name) {
             let module = module?;
-            return lua
-                .create_function(move |_, ()| Ok(module.clone()))?
-                .into_lua(lua);
+            return closing::function(lua, move |_, ()| Ok(module.clone()))?.into_lua(lua);
         }
         match is_missing(&name) {
             true => format!("no module '{name}' in this version of Moorline").into_lua(lua),
@@ -90,7 +86,7 @@ fn searcher(lua: &Lua, state: &Rc<ServiceState>, core: Table) -> mlua::Result<Fu
 }
 
 fn print(lua: &Lua) -> mlua::Result<Function> {
-    lua.create_function(|lua, values: MultiValue| {
+    closing::function(lua, |lua, values: MultiValue| {
         closing::refuse()?;
         let to_string: Function = lua.globals().get("tostring")?;
         let mut line = Vec::new();
@@ -151,7 +147,7 @@ fn outcome(lua: &Lua, values: Result<impl IntoLuaMulti, String>) -> mlua::Result
 fn messages(lua: &Lua, state: Rc<ServiceState>, name: &str) -> mlua::Result<Function> {
     let packed = |values: PackedArguments| values.0.map_err(|error| error.to_string());
     match name {
-        "pack" => lua.create_function(move |lua, values: PackedArguments| {
+        "pack" => closing::function(lua, move |lua, values: PackedArguments| {
             let held = packed(values).and_then(|bytes| {
                 let mut held = state.held.borrow_mut();
                 let own = state.memory.limit().unwrap_or(usize::MAX);
@@ -161,19 +157,19 @@ fn messages(lua: &Lua, state: Rc<ServiceState>, name: &str) -> mlua::Result<Func
             });
             outcome(lua, held)
         }),
-        "packstring" => lua.create_function(move |lua, values: PackedArguments| {
+        "packstring" => closing::function(lua, move |lua, values: PackedArguments| {
             let text = packed(values).and_then(|bytes| {
                 let text = lua.create_string(bytes);
                 text.map_err(|error| error.to_string())
             });
             outcome(lua, text)
         }),
-        "unpack" => lua.create_function(move |lua, (message, _): (Value, Value)| {
+        "unpack" => closing::function(lua, move |lua, (message, _): (Value, Value)| {
             let values = Held::read(&state.held, &message, |bytes| unpack(lua, bytes));
             let values = values.unwrap_or(Err(PackError::Malformed));
             outcome(lua, values.map_err(|error| error.to_string()))
         }),
-        "tostring" => lua.create_function(move |lua, (message, size): (Value, Value)| {
+        "tostring" => closing::function(lua, move |lua, (message, size): (Value, Value)| {
             let size = size.as_usize().unwrap_or(usize::MAX);
             let text = Held::read(&state.held, &message, |bytes| {
                 lua.create_string(&bytes[..size.min(bytes.len())])
@@ -184,15 +180,15 @@ fn messages(lua: &Lua, state: Rc<ServiceState>, name: &str) -> mlua::Result<Func
                 text.and_then(|text| text.map_err(|error| error.to_string())),
             )
         }),
-        "trash" => lua.create_function(move |_, (message, _): (Value, Value)| {
+        "trash" => closing::function(lua, move |_, (message, _): (Value, Value)| {
             state.held.borrow_mut().release(&message);
             Ok(())
         }),
-        "keeps" => lua.create_function(move |_, kind: u8| {
+        "keeps" => closing::function(lua, move |_, kind: u8| {
             state.kept.set(kind, true);
             Ok(())
         }),
-        _ => lua.create_function(move |_, (kind, is_unpacked): (u8, bool)| {
+        _ => closing::function(lua, move |_, (kind, is_unpacked): (u8, bool)| {
             state.unpacked.set(kind, is_unpacked);
             Ok(())
         }),
@@ -201,12 +197,12 @@ fn messages(lua: &Lua, state: Rc<ServiceState>, name: &str) -> mlua::Result<Func
 
 fn services(lua: &Lua, state: Rc<ServiceState>, name: &str) -> mlua::Result<Function> {
     match name {
-        "start" => lua.create_function(move |_, dispatch: Function| {
+        "start" => closing::function(lua, move |_, dispatch: Function| {
             // A second `skynet.start` brings the same dispatcher.
             let _ = state.dispatch.set(dispatch);
             Ok(())
         }),
-        "ready" => lua.create_function(move |lua, ()| {
+        "ready" => closing::function(lua, move |lua, ()| {
             // A small service that then waits keeps nothing of its start. A large one is not held up.
             if state.memory.used() < COLLECTED_WHEN_READY {
                 lua.gc_collect()?;
@@ -214,35 +210,36 @@ fn services(lua: &Lua, state: Rc<ServiceState>, name: &str) -> mlua::Result<Func
             state.port.ready();
             Ok(())
         }),
-        "failed" => lua.create_function(move |_, why: String| {
+        "failed" => closing::function(lua, move |_, why: String| {
             state.fail(&why);
             Ok(())
         }),
-        "exit" => lua.create_function(move |_, ()| {
+        "exit" => closing::function(lua, move |_, ()| {
             // One that has done its work in its start function is no error at its launcher.
             state.port.decline();
             state.port.exit();
             state.is_exiting.set(true);
             Ok(())
         }),
-        "kill" => {
-            lua.create_function(move |_, id: u32| Ok(state.port.kill(ServiceId::from_number(id))))
-        }
-        "abort" => lua.create_function(move |_, ()| {
+        "kill" => closing::function(lua, move |_, id: u32| {
+            Ok(state.port.kill(ServiceId::from_number(id)))
+        }),
+        "abort" => closing::function(lua, move |_, ()| {
             state.port.shut_down();
             Ok(())
         }),
-        "find" => lua.create_function(move |_, name: Value| {
+        "find" => closing::function(lua, move |_, name: Value| {
             let found = address(&state, &name).filter(|id| state.port.is_alive(*id));
             Ok(found.map(ServiceId::number))
         }),
-        "name" => lua.create_function(move |_, (name, id): (String, u32)| {
+        "name" => closing::function(lua, move |_, (name, id): (String, u32)| {
             Ok(state.port.give_name(&name, ServiceId::from_number(id)))
         }),
-        "is_alive" => lua
-            .create_function(move |_, id: u32| Ok(state.port.is_alive(ServiceId::from_number(id)))),
-        "self" => lua.create_function(move |_, ()| Ok(state.port.id().number())),
-        _ => lua.create_function(move |lua, ()| {
+        "is_alive" => closing::function(lua, move |_, id: u32| {
+            Ok(state.port.is_alive(ServiceId::from_number(id)))
+        }),
+        "self" => closing::function(lua, move |_, ()| Ok(state.port.id().number())),
+        _ => closing::function(lua, move |lua, ()| {
             let all = state.process.services.all().into_iter();
             lua.create_table_from(all.map(|(id, line)| (id.number(), line.into_string())))
         }),
@@ -252,7 +249,7 @@ fn services(lua: &Lua, state: Rc<ServiceState>, name: &str) -> mlua::Result<Func
 /// What consoles do with a service.
 fn watching(lua: &Lua, state: Rc<ServiceState>, name: &str) -> mlua::Result<Function> {
     match name {
-        "signal" => lua.create_function(move |_, (id, number): (u32, Option<i64>)| {
+        "signal" => closing::function(lua, move |_, (id, number): (u32, Option<i64>)| {
             let demand = match number.unwrap_or(0) {
                 0 => Demand::Break,
                 1 => Demand::Memory,
@@ -261,14 +258,14 @@ fn watching(lua: &Lua, state: Rc<ServiceState>, name: &str) -> mlua::Result<Func
             let watches = &state.process.watches;
             Ok(watches.ask(ServiceId::from_number(id), demand))
         }),
-        "logon" => lua.create_function(move |lua, id: u32| {
+        "logon" => closing::function(lua, move |lua, id: u32| {
             let uptime = state.port.uptime();
             let begun = state
                 .process
                 .log_messages(ServiceId::from_number(id), uptime);
             outcome(lua, begun)
         }),
-        _ => lua.create_function(move |_, id: u32| {
+        _ => closing::function(lua, move |_, id: u32| {
             Ok(state.process.message_logs.end(ServiceId::from_number(id)))
         }),
     }
@@ -276,14 +273,14 @@ fn watching(lua: &Lua, state: Rc<ServiceState>, name: &str) -> mlua::Result<Func
 
 fn launching(lua: &Lua, state: Rc<ServiceState>, name: &str) -> mlua::Result<Function> {
     match name {
-        "launch" => lua.create_function(move |_, words: MultiValue| {
+        "launch" => closing::function(lua, move |_, words: MultiValue| {
             let session = state.port.next_session();
             Ok(match launch(&state, session, &words) {
                 Ok(_) => accepted(Value::Integer(session.into())),
                 Err(why) => refused(why),
             })
         }),
-        _ => lua.create_function(move |_, mut words: MultiValue| {
+        _ => closing::function(lua, move |_, mut words: MultiValue| {
             // `snlua` is the host of all services. That of the name `logger` has a script here.
             let is_lua = |host: &Value| host.as_string().is_some_and(|host| *host == "snlua");
             let is_logger = |host: &Value| host.as_string().is_some_and(|host| *host == "logger");
@@ -303,9 +300,9 @@ fn launching(lua: &Lua, state: Rc<ServiceState>, name: &str) -> mlua::Result<Fun
 /// The parts of the module that are loaded when they are needed.
 fn parts(lua: &Lua, state: Rc<ServiceState>, name: &str) -> mlua::Result<Function> {
     match name {
-        "debug" => lua.create_function(move |lua, ()| state.process.builtins.debug.load(lua)),
-        "trace" => lua.create_function(move |lua, ()| state.process.builtins.trace.load(lua)),
-        _ => lua.create_function(move |lua, ()| state.process.builtins.rest.load(lua)),
+        "debug" => closing::function(lua, move |lua, ()| state.process.builtins.debug.load(lua)),
+        "trace" => closing::function(lua, move |lua, ()| state.process.builtins.trace.load(lua)),
+        _ => closing::function(lua, move |lua, ()| state.process.builtins.rest.load(lua)),
     }
 }
 
@@ -360,7 +357,7 @@ fn timeout(state: &ServiceState, ticks: i64) -> u32 {
 
 fn times(lua: &Lua, state: Rc<ServiceState>, name: &str) -> mlua::Result<Function> {
     match name {
-        "timeout" => lua.create_function(move |lua, ticks: Value| {
+        "timeout" => closing::function(lua, move |lua, ticks: Value| {
             let kind = ticks.type_name();
             Ok(match lua.coerce_integer(ticks.clone())? {
                 Some(ticks) => accepted(Value::Integer(timeout(&state, ticks).into())),
@@ -370,25 +367,26 @@ fn times(lua: &Lua, state: Rc<ServiceState>, name: &str) -> mlua::Result<Functio
                 None => refused(format!("number expected, got {kind}")),
             })
         }),
-        "genid" => lua.create_function(move |_, ()| Ok(state.port.next_session())),
-        "now" => lua.create_function(move |_, ()| {
+        "genid" => closing::function(lua, move |_, ()| Ok(state.port.next_session())),
+        "now" => closing::function(lua, move |_, ()| {
             let ticks = state.port.uptime().as_millis() / TICK.as_millis();
             Ok(i64::try_from(ticks).unwrap_or(i64::MAX))
         }),
-        "hpc" => lua.create_function(move |_, ()| {
+        "hpc" => closing::function(lua, move |_, ()| {
             Ok(i64::try_from(state.port.uptime().as_nanos()).unwrap_or(i64::MAX))
         }),
-        _ => lua.create_function(move |_, ()| Ok(state.process.start_time)),
+        _ => closing::function(lua, move |_, ()| Ok(state.process.start_time)),
     }
 }
 
 fn process(lua: &Lua, state: Rc<ServiceState>, name: &str) -> mlua::Result<Function> {
     match name {
-        "log" => lua.create_function(move |_, text: mlua::LuaString| {
+        "log" => closing::function(lua, move |_, text: mlua::LuaString| {
             output::log(state.port.id(), &text.as_bytes());
             Ok(())
         }),
-        "log_failure" => lua.create_function(
+        "log_failure" => closing::function(
+            lua,
             move |_, (source, session, text): (u32, u32, mlua::LuaString)| {
                 let me = state.port.id();
                 let size = state.size.get();
@@ -400,13 +398,17 @@ fn process(lua: &Lua, state: Rc<ServiceState>, name: &str) -> mlua::Result<Funct
                 Ok(())
             },
         ),
-        "getenv" => lua.create_function(move |_, name: String| Ok(state.process.variable(&name))),
-        "setenv" => lua.create_function(move |lua, (name, value): (String, String)| {
+        "getenv" => closing::function(lua, move |_, name: String| {
+            Ok(state.process.variable(&name))
+        }),
+        "setenv" => closing::function(lua, move |lua, (name, value): (String, String)| {
             outcome(lua, state.process.set_variable(&name, &value))
         }),
-        "memlimit" => lua.create_function(move |_, bytes: usize| Ok(state.memory.set_limit(bytes))),
-        "mqlen" => lua.create_function(move |_, ()| Ok(state.port.waiting())),
-        _ => lua.create_function(move |_, what: String| {
+        "memlimit" => closing::function(lua, move |_, bytes: usize| {
+            Ok(state.memory.set_limit(bytes))
+        }),
+        "mqlen" => closing::function(lua, move |_, ()| Ok(state.port.waiting())),
+        _ => closing::function(lua, move |_, what: String| {
             let count = |number: u64| Value::Integer(i64::try_from(number).unwrap_or(i64::MAX));
             Ok(match what.as_str() {
                 "mqlen" => count(state.port.waiting() as u64),

@@ -6,6 +6,8 @@
 use std::cell::RefCell;
 
 use mlua::{AnyUserData, Function, IntoLuaMulti, Lua, LuaString, MultiValue, UserData, Value};
+
+use crate::closing;
 use moorline_net::websocket::{MAX_CONTROL_BYTES, Opcode, Violation, unmask, whole_frame};
 
 /// The most bytes in a frame, as skynet has it.
@@ -187,21 +189,23 @@ impl FrameReader {
 /// The function with a name, or none.
 pub(crate) fn function(lua: &Lua, name: &str) -> mlua::Result<Option<Function>> {
     let function = match name {
-        "websocket_reader" => lua.create_function(|_, most: usize| {
+        "websocket_reader" => closing::function(lua, |_, most: usize| {
             let reader = FrameReader::new(most);
             Ok(ScriptFrames(RefCell::new(reader)))
         }),
-        "websocket_next" => {
-            lua.create_function(|lua, (reader, text): (AnyUserData, Option<LuaString>)| {
+        "websocket_next" => closing::function(
+            lua,
+            |lua, (reader, text): (AnyUserData, Option<LuaString>)| {
                 let reader = reader.borrow::<ScriptFrames>()?;
                 let mut reader = reader.0.borrow_mut();
                 if let Some(text) = text {
                     reader.push(&text.as_bytes());
                 }
                 next_values(lua, &mut reader)
-            })
-        }
-        "websocket_frame" => lua.create_function(
+            },
+        ),
+        "websocket_frame" => closing::function(
+            lua,
             |lua, (kind, payload, key): (LuaString, Option<LuaString>, Value)| {
                 let mut frame = Vec::new();
                 let payload = payload.as_ref().map(LuaString::as_bytes);

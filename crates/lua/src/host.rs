@@ -3,6 +3,7 @@
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::thread;
 use std::time::Duration;
 
 use moorline_actor::{
@@ -132,10 +133,34 @@ pub(crate) fn reporter(process: &Arc<Process>) -> Box<dyn Fn(&Report) + Send + S
     let process = process.clone();
     Box::new(move |report| {
         output::log(report.service(), report.to_string().as_bytes());
-        if let Report::Stuck { service, .. } = report {
-            process.watches.is_stuck(*service);
+        if let Report::Stuck {
+            service, lasting, ..
+        }
+        | Report::EndStuck {
+            service, lasting, ..
+        } = report
+            && process.watches.is_stuck(*service)
+        {
+            cut_off(&process, *service, *lasting);
         }
     })
+}
+
+/// Lets a service that does not end have as much time as it had, then has its finalizers fail: the others of its loop wait for it.
+fn cut_off(process: &Arc<Process>, service: ServiceId, more: Duration) {
+    let process = process.clone();
+    let cut = move || {
+        thread::sleep(more);
+        let say = || {
+            output::log(
+                service,
+                b"its end lasts too long: its finalizers are cut off",
+            )
+        };
+        process.watches.cut_off(service, say);
+    };
+    // Without a thread it stays as it is: it was named.
+    let _ = thread::Builder::new().name("cutter".into()).spawn(cut);
 }
 
 /// Launches the services that every other one may ask for. Their names are there before the first script is, on whatever loop they

@@ -6,6 +6,7 @@ use std::rc::Rc;
 use mlua::{AnyUserData, Function, IntoLuaMulti, Lua, MultiValue, UserData, Value};
 use moorline_actor::Payload;
 
+use crate::closing;
 use crate::held::Held;
 use crate::packets::{PacketQueue, Packets};
 use crate::socket::DecodedEvent;
@@ -24,12 +25,13 @@ pub(crate) fn function(
 ) -> mlua::Result<Option<Function>> {
     let state = state.clone();
     let function = match name {
-        "netpack_filter" => {
-            lua.create_function(move |lua, (queue, message, _): (Value, Value, Value)| {
+        "netpack_filter" => closing::function(
+            lua,
+            move |lua, (queue, message, _): (Value, Value, Value)| {
                 filter(lua, &state, queue, &message)
-            })
-        }
-        "netpack_pop" => lua.create_function(move |lua, queue: Option<AnyUserData>| {
+            },
+        ),
+        "netpack_pop" => closing::function(lua, move |lua, queue: Option<AnyUserData>| {
             let Some(queue) = queue else {
                 return Ok(MultiValue::new());
             };
@@ -42,7 +44,7 @@ pub(crate) fn function(
                 }
             }
         }),
-        "netpack_pack" => lua.create_function(move |_, (data, size): (Value, Option<usize>)| {
+        "netpack_pack" => closing::function(lua, move |_, (data, size): (Value, Option<usize>)| {
             let packed = Held::read(&state.held, &data, |bytes| {
                 pack(&bytes[..size.unwrap_or(bytes.len()).min(bytes.len())])
             });
@@ -59,14 +61,14 @@ pub(crate) fn function(
                 },
             )
         }),
-        "netpack_clear" => lua.create_function(|_, queue: Option<AnyUserData>| {
+        "netpack_clear" => closing::function(lua, |_, queue: Option<AnyUserData>| {
             if let Some(queue) = queue {
                 queue.borrow::<ScriptPackets>()?.0.borrow_mut().clear();
             }
             Ok(())
         }),
         "netpack_tostring" => {
-            lua.create_function(move |lua, (message, size): (Value, Option<usize>)| {
+            closing::function(lua, move |lua, (message, size): (Value, Option<usize>)| {
                 let text = Held::read(&state.held, &message, |bytes| {
                     lua.create_string(&bytes[..size.unwrap_or(bytes.len()).min(bytes.len())])
                 });

@@ -5,6 +5,7 @@ use std::rc::Rc;
 use mlua::{Function, Lua, Value};
 use moorline_actor::{Kind, Payload, SendError, ServiceId};
 
+use crate::closing;
 use crate::pack::{PackError, PackedArguments};
 use crate::state::ServiceState;
 
@@ -57,30 +58,35 @@ type Addressed = (Value, u8, PackedArguments);
 /// A function that sends.
 pub(crate) fn sending(lua: &Lua, state: Rc<ServiceState>, name: &str) -> mlua::Result<Function> {
     match name {
-        "call" => lua.create_function(move |_, (to, kind, values): Addressed| {
+        "call" => closing::function(lua, move |_, (to, kind, values): Addressed| {
             let session = state.port.next_session();
             Ok(packed(&state, &to, kind, session, values.0))
         }),
-        "send" => lua.create_function(move |_, (to, kind, values): Addressed| {
+        "send" => closing::function(lua, move |_, (to, kind, values): Addressed| {
             Ok(packed(&state, &to, kind, 0, values.0))
         }),
-        "reply" => lua.create_function(move |_, (to, session, values): (_, _, PackedArguments)| {
-            let to = ServiceId::from_number(to);
-            Ok(match values.0 {
-                Ok(bytes) => answered(&state, to, session, Payload::Bytes(bytes)),
-                Err(error) => refused(error),
-            })
-        }),
-        "respond" => {
-            lua.create_function(move |_, (to, session, message, _): (_, _, Value, Value)| {
+        "reply" => closing::function(
+            lua,
+            move |_, (to, session, values): (_, _, PackedArguments)| {
+                let to = ServiceId::from_number(to);
+                Ok(match values.0 {
+                    Ok(bytes) => answered(&state, to, session, Payload::Bytes(bytes)),
+                    Err(error) => refused(error),
+                })
+            },
+        ),
+        "respond" => closing::function(
+            lua,
+            move |_, (to, session, message, _): (_, _, Value, Value)| {
                 let to = ServiceId::from_number(to);
                 Ok(match taken(&state, &message) {
                     Ok(payload) => answered(&state, to, session, payload),
                     Err(why) => refused(why),
                 })
-            })
-        }
-        "fail" => lua.create_function(
+            },
+        ),
+        "fail" => closing::function(
+            lua,
             move |_, (source, session, why): (u32, u32, Option<Value>)| {
                 let why = why.as_ref().and_then(Value::as_string);
                 let why = why.map(|why| why.to_string_lossy().into());
@@ -105,7 +111,7 @@ fn taken(state: &ServiceState, message: &Value) -> Result<Payload, String> {
 /// Sends what is packed already.
 fn sending_raw(lua: &Lua, state: Rc<ServiceState>, name: &str) -> mlua::Result<Function> {
     match name {
-        "rawcall" => lua.create_function(move |_, (to, kind, message, _): (_, _, _, Value)| {
+        "rawcall" => closing::function(lua, move |_, (to, kind, message, _): (_, _, _, Value)| {
             let session = state.port.next_session();
             let outcome = held(&state, &to, kind, session, &message);
             if !outcome.0.is_nil() {
@@ -113,10 +119,12 @@ fn sending_raw(lua: &Lua, state: Rc<ServiceState>, name: &str) -> mlua::Result<F
             }
             Ok(outcome)
         }),
-        "rawsend" => lua.create_function(move |_, (to, kind, message, _): (_, _, _, Value)| {
+        "rawsend" => closing::function(lua, move |_, (to, kind, message, _): (_, _, _, Value)| {
             Ok(held(&state, &to, kind, 0, &message))
         }),
-        _ => lua.create_function(move |_, message: Redirected| Ok(redirect(&state, message))),
+        _ => closing::function(lua, move |_, message: Redirected| {
+            Ok(redirect(&state, message))
+        }),
     }
 }
 

@@ -7,6 +7,7 @@ use std::rc::Rc;
 
 use mlua::{Function, Lua, Value};
 
+use crate::closing;
 use crate::held::Held;
 use crate::packed::{
     BYTE, DEEPEST, END, FALSE, INTEGER, LONG, NIL as OWN_NIL, NUMBER, Packed, SHORT,
@@ -67,7 +68,7 @@ pub(crate) fn function(
         _ => return Ok(None),
     };
     let state = state.clone();
-    let function = lua.create_function(move |lua, (message, _): (Value, Value)| {
+    let function = closing::function(lua, move |lua, (message, _): (Value, Value)| {
         let translated = Held::read(&state.held, &message, translate);
         Ok(
             match translated.unwrap_or(Err(SerializationError::Malformed)) {

@@ -6,7 +6,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use crate::builtin::Builtin;
-use crate::closing::{self, Closing};
+use crate::closing::Closing;
 use crate::core;
 use crate::kinds::Kinds;
 use crate::output::{error_text, log_look};
@@ -31,7 +31,7 @@ pub(crate) struct LuaService {
     // Dropped after what refers to it.
     lua: OwnedState,
     // Dropped after the state.
-    _closing: Closing,
+    closing: Closing,
 }
 
 impl LuaService {
@@ -67,7 +67,7 @@ impl LuaService {
             state,
             main,
             lua,
-            _closing: Closing,
+            closing: Closing::default(),
         };
         // Dropped before the state.
         let running = enter(this.main, this.state.port.id().number());
@@ -137,8 +137,9 @@ impl LuaService {
 
 impl Drop for LuaService {
     fn drop(&mut self) {
-        closing::begin(&self.lua);
         let port = &self.state.port;
+        let running = enter(self.main, port.id().number());
+        self.closing.begin(&self.lua, running);
         self.state.process.message_logs.end(port.id());
         self.state.process.services.remove(port.id());
         self.state.process.watches.take_endless(port.id());

@@ -14,15 +14,19 @@ use std::os::fd::{BorrowedFd, OwnedFd};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::ptr::null_mut;
 use std::sync::LazyLock;
-use std::sync::atomic::{AtomicPtr, AtomicU8, AtomicU32, AtomicU64, Ordering, compiler_fence};
+use std::sync::atomic::{
+    AtomicBool, AtomicPtr, AtomicU8, AtomicU32, AtomicU64, Ordering, compiler_fence,
+};
 
 use mlua::{Table, ffi, lua_State};
 
 mod arguments;
 mod compiled;
+mod hooks;
 mod memory;
 mod owned_state;
 mod pool;
+mod protected;
 mod unpacked;
 
 pub(crate) use arguments::{Arguments, ReadArguments, Seen, SeenTable, SeenValue};
@@ -59,6 +63,7 @@ pub(crate) fn note_coroutines(lua: &OwnedState) -> mlua::Result<MainThread> {
     let (resume, wrap) = unsafe { (lua.create_c_function(resume)?, lua.create_c_function(wrap)?) };
     library.raw_set("resume", resume)?;
     library.raw_set("wrap", wrap)?;
+    protected::install(lua, &library)?;
     Ok(MainThread(lua.main()))
 }
 
@@ -73,6 +78,8 @@ pub(crate) struct ThreadWatch {
     /// The message in which something is to be done, and what.
     demanded: AtomicU64,
     demand: AtomicU8,
+    /// The service's state closes.
+    is_closing: AtomicBool,
     /// Gets what was seen.
     tell: fn(u32, &[u8]),
 }
@@ -128,6 +135,7 @@ pub(crate) fn watch_thread(tell: fn(u32, &[u8])) -> Option<&'static ThreadWatch>
         message: AtomicU64::new(0),
         demanded: AtomicU64::new(0),
         demand: AtomicU8::new(0),
+        is_closing: AtomicBool::new(false),
         tell,
     }));
     WATCH.set(Some(watch));
@@ -136,6 +144,7 @@ pub(crate) fn watch_thread(tell: fn(u32, &[u8])) -> Option<&'static ThreadWatch>
 
 /// Tells whether the signal can be handled now: nobody may send it otherwise, since its default is to end the process.
 fn install() -> bool {
+    hooks::find();
     // SAFETY: zero is a valid `sigaction`: no flags, an empty mask. The handler is a function of the right type, and does only what is
     // allowed in one. System calls that it interrupts go on.
     unsafe {
@@ -163,14 +172,33 @@ impl ThreadWatch {
         sent == 0
     }
 
+    /// Whether the state of a service closes on this thread.
+    pub(crate) fn is_closing(&self, service: u32) -> bool {
+        self.service.load(Ordering::Acquire) == service && self.is_closing.load(Ordering::Acquire)
+    }
+
     fn is_demanded(&self) -> bool {
         self.demanded.load(Ordering::Acquire) == self.message.load(Ordering::Relaxed)
     }
+
+    fn is_broken(&self) -> bool {
+        self.is_demanded() && self.demand.load(Ordering::Relaxed) == Demand::Break as u8
+    }
 }
 
-/// A message is being handled. Dropped when it is not any more.
+/// A message is being handled, or a state closes. Dropped when it is not any more.
+#[derive(Debug)]
 pub(crate) struct Running {
     before: *mut lua_State,
+}
+
+impl Running {
+    /// It is the end of the state: finalizers run.
+    pub(crate) fn is_closing(&self) {
+        if let Some(watch) = WATCH.get() {
+            watch.is_closing.store(true, Ordering::Release);
+        }
+    }
 }
 
 /// A service's state is about to run on this thread.
@@ -190,8 +218,16 @@ impl Drop for Running {
         note(self.before);
         if let Some(watch) = WATCH.get() {
             watch.service.store(0, Ordering::Relaxed);
+            if watch.is_closing.load(Ordering::Relaxed) {
+                watch.is_closing.store(false, Ordering::Relaxed);
+            }
         }
     }
+}
+
+/// A state is gone, or nearly: nothing of it may be touched any more.
+fn leave_state() {
+    note(null_mut());
 }
 
 /// The handler of the signal. It runs between any two instructions of the thread.
@@ -200,8 +236,31 @@ extern "C" fn interrupted(_: c_int) {
     let running = RUNNING.with(|noted| noted.load(Ordering::Relaxed));
     if !running.is_null() && watch.is_demanded() {
         // SAFETY: Lua allows this call in a handler of a signal of its thread. `running` is a coroutine that is being resumed or a state's
-        // first thread: both are on Lua's stack, so that they live.
-        unsafe { ffi::lua_sethook(running, Some(hook), ffi::LUA_MASKCOUNT, 1) };
+        // first thread: both are on Lua's stack, so that they live. One that closes is noted until its memory is given back.
+        unsafe {
+            ffi::lua_sethook(running, Some(hook), ffi::LUA_MASKCOUNT, 1);
+            hooks::allow(running);
+        }
+    }
+}
+
+/// Has the instructions of a coroutine fail that goes on after an error, if its message is to end.
+///
+/// # Safety
+/// It runs, on this thread.
+unsafe fn break_on(state: *mut lua_State) {
+    if !WATCH.get().is_some_and(ThreadWatch::is_broken) {
+        return;
+    }
+    // SAFETY: as the caller says. There is room for a value where a function of C has just got the values of another.
+    unsafe {
+        let is_main = ffi::lua_checkstack(state, 1) != 0 && ffi::lua_pushthread(state) != 0;
+        ffi::lua_pop(state, 1);
+        // The dispatcher is on the first thread: it goes on. A finalizer there does not.
+        if !is_main || !hooks::are_allowed(state) {
+            ffi::lua_sethook(state, Some(hook), ffi::LUA_MASKCOUNT, 1);
+            hooks::allow(state);
+        }
     }
 }
 
@@ -211,10 +270,12 @@ unsafe extern "C-unwind" fn hook(state: *mut lua_State, _: *mut ffi::lua_Debug) 
     let demand = watch.map(|watch| watch.demand.load(Ordering::Relaxed));
     if demand == Some(Demand::Break as u8) {
         // SAFETY: a hook may raise an error, and has room for these values. Nothing here needs to be dropped.
+        // The message handler of an `xpcall` fails, too.
         unsafe {
             ffi::luaL_where(state, 0);
             ffi::lua_pushstring(state, c"signal 0".as_ptr());
             ffi::lua_concat(state, 2);
+            hooks::allow(state);
             ffi::lua_error(state);
         }
     }
@@ -279,6 +340,7 @@ unsafe extern "C-unwind" fn resume(state: *mut lua_State) -> c_int {
             Err(()) => {
                 ffi::lua_pushboolean(state, 0);
                 ffi::lua_insert(state, -2);
+                break_on(state);
                 2
             }
         }

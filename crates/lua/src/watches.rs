@@ -1,11 +1,16 @@
 //! Looks at services that do not return.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::thread;
+use std::time::Duration;
 
 use moorline_actor::ServiceId;
 use rustc_hash::FxHashSet;
 
 use crate::sys::{Demand, ThreadWatch, watch_thread};
+
+/// How often the finalizers of one that does not end are broken: there may be thousands, and each is broken by itself.
+const CUT: Duration = Duration::from_micros(100);
 
 /// The threads that run services, and the services that were reported.
 #[derive(Debug, Default)]
@@ -30,11 +35,31 @@ impl Watches {
             .any(|thread| thread.ask(service.number(), demand))
     }
 
-    /// A service does not return: its stack is told, if it runs Lua.
-    pub(crate) fn is_stuck(&self, service: ServiceId) {
-        // One that runs no Lua would stay in the list for ever.
-        if self.ask(service, Demand::Stack) {
+    /// A service does not return: its stack is told, if it runs Lua. Tells whether it is at its end.
+    pub(crate) fn is_stuck(&self, service: ServiceId) -> bool {
+        // One that runs no Lua, or that ends, would stay in the list for ever.
+        let (is_running, is_closing) = (self.ask(service, Demand::Stack), self.is_closing(service));
+        if is_running && !is_closing {
             lock(&self.endless).insert(service);
+        }
+        is_closing
+    }
+
+    fn is_closing(&self, service: ServiceId) -> bool {
+        let threads = lock(&self.threads);
+        threads
+            .iter()
+            .any(|thread| thread.is_closing(service.number()))
+    }
+
+    /// Has the finalizers of a service that does not end fail, one after the other, until it has ended. Blocks until then. Says so before,
+    /// if it has not ended yet.
+    pub(crate) fn cut_off(&self, service: ServiceId, say: impl FnOnce()) {
+        if self.is_closing(service) {
+            say();
+        }
+        while self.is_closing(service) && self.ask(service, Demand::Break) {
+            thread::sleep(CUT);
         }
     }
 

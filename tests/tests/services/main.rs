@@ -13,6 +13,7 @@ mod coverage;
 mod crypt;
 mod definitions;
 mod deployment;
+mod ends;
 mod gates;
 mod gateway_gates;
 mod groups;

@@ -7,6 +7,7 @@ use mlua::IntoLuaMulti;
 use mlua::{AnyUserData, Function, Lua, LuaString, MultiValue, UserData, Value};
 use moorline_actor::Payload;
 
+use crate::closing;
 use crate::held::Held;
 use crate::socket::{DecodedEvent, ReadNeed, ReceiveBuffer};
 use crate::state::ServiceState;
@@ -18,7 +19,7 @@ impl UserData for ScriptBuffer {}
 
 pub(super) fn function(lua: &Lua, state: Rc<ServiceState>, name: &str) -> mlua::Result<Function> {
     match name {
-        "socket_header" => lua.create_function(move |_, text: LuaString| {
+        "socket_header" => closing::function(lua, move |_, text: LuaString| {
             let bytes = text.as_bytes();
             let number = bytes
                 .iter()
@@ -31,14 +32,17 @@ pub(super) fn function(lua: &Lua, state: Rc<ServiceState>, name: &str) -> mlua::
                 ),
             })
         }),
-        "driver_unpack" => lua.create_function(move |lua, (message, _): (Value, Option<i64>)| {
-            unpack(lua, &state, &message)
-        }),
-        "driver_str2p" => lua.create_function(move |_, text: LuaString| {
+        "driver_unpack" => {
+            closing::function(lua, move |lua, (message, _): (Value, Option<i64>)| {
+                unpack(lua, &state, &message)
+            })
+        }
+        "driver_str2p" => closing::function(lua, move |_, text: LuaString| {
             let payload = Payload::Bytes(text.as_bytes().to_vec());
             Ok(state.held.borrow_mut().hold(payload))
         }),
-        "driver_push" => lua.create_function(
+        "driver_push" => closing::function(
+            lua,
             move |_, (buffer, _, message, size): (AnyUserData, Value, Value, usize)| {
                 let buffer = buffer.borrow::<ScriptBuffer>()?;
                 let mut buffer = buffer.0.borrow_mut();
@@ -55,11 +59,12 @@ pub(super) fn function(lua: &Lua, state: Rc<ServiceState>, name: &str) -> mlua::
 
 fn taking(lua: &Lua, name: &str) -> mlua::Result<Function> {
     match name {
-        "driver_buffer" => {
-            lua.create_function(|_, ()| Ok(ScriptBuffer(RefCell::new(ReceiveBuffer::default()))))
-        }
-        "driver_pop" => {
-            lua.create_function(|lua, (buffer, _, size): (AnyUserData, Value, usize)| {
+        "driver_buffer" => closing::function(lua, |_, ()| {
+            Ok(ScriptBuffer(RefCell::new(ReceiveBuffer::default())))
+        }),
+        "driver_pop" => closing::function(
+            lua,
+            |lua, (buffer, _, size): (AnyUserData, Value, usize)| {
                 let (taken, left) = {
                     let buffer = buffer.borrow::<ScriptBuffer>()?;
                     let mut buffer = buffer.0.borrow_mut();
@@ -69,9 +74,10 @@ fn taking(lua: &Lua, name: &str) -> mlua::Result<Function> {
                 };
                 let taken = taken.map(|taken| lua.create_string(taken)).transpose()?;
                 Ok((taken, left))
-            })
-        }
-        "driver_readline" => lua.create_function(
+            },
+        ),
+        "driver_readline" => closing::function(
+            lua,
             |lua, (buffer, pool, separator): (AnyUserData, Value, LuaString)| {
                 let buffer = buffer.borrow::<ScriptBuffer>()?;
                 let mut buffer = buffer.0.borrow_mut();
@@ -86,11 +92,11 @@ fn taking(lua: &Lua, name: &str) -> mlua::Result<Function> {
                 Ok(line.map(Value::String))
             },
         ),
-        "driver_readall" => lua.create_function(|lua, (buffer, _): (AnyUserData, Value)| {
+        "driver_readall" => closing::function(lua, |lua, (buffer, _): (AnyUserData, Value)| {
             let all = buffer.borrow::<ScriptBuffer>()?.0.borrow_mut().take_all();
             lua.create_string(all)
         }),
-        _ => lua.create_function(|_, (buffer, _): (AnyUserData, Value)| {
+        _ => closing::function(lua, |_, (buffer, _): (AnyUserData, Value)| {
             buffer.borrow::<ScriptBuffer>()?.0.borrow_mut().take_all();
             Ok(())
         }),

@@ -7,6 +7,7 @@ use mlua::{Function, Lua, LuaString, Value};
 use socket2::{Domain, Socket, Type};
 
 use super::{mode, with_outgoing};
+use crate::closing;
 use crate::socket::{SendPriority, SocketKind, address_in, io_text, local_of};
 use crate::state::ServiceState;
 
@@ -21,27 +22,30 @@ type DatagramPlan = (
 
 pub(super) fn function(lua: &Lua, state: Rc<ServiceState>, name: &str) -> mlua::Result<Function> {
     match name {
-        "socket_udp" => lua.create_function(move |_, plan: DatagramPlan| {
+        "socket_udp" => closing::function(lua, move |_, plan: DatagramPlan| {
             Ok(match open(&state, plan) {
                 Ok(id) => (Some(id), None),
                 Err(why) => (None, Some(why)),
             })
         }),
-        "socket_udp_peer" => lua.create_function(move |_, (id, ip, port): (u32, String, u16)| {
-            let (Some(socket), Ok(ip)) = (state.process.sockets.find(id), ip.parse()) else {
-                return Ok(false);
-            };
-            let to = SocketAddr::new(ip, port);
-            let own = socket.descriptor().and_then(local_of);
-            // An address of the other family cannot be reached by it.
-            let fits = socket.kind == SocketKind::Datagram
-                && own.is_some_and(|own| own.is_ipv4() == to.is_ipv4());
-            if fits {
-                socket.set_peer(to);
-            }
-            Ok(fits)
-        }),
-        "socket_sendto" => lua.create_function(
+        "socket_udp_peer" => {
+            closing::function(lua, move |_, (id, ip, port): (u32, String, u16)| {
+                let (Some(socket), Ok(ip)) = (state.process.sockets.find(id), ip.parse()) else {
+                    return Ok(false);
+                };
+                let to = SocketAddr::new(ip, port);
+                let own = socket.descriptor().and_then(local_of);
+                // An address of the other family cannot be reached by it.
+                let fits = socket.kind == SocketKind::Datagram
+                    && own.is_some_and(|own| own.is_ipv4() == to.is_ipv4());
+                if fits {
+                    socket.set_peer(to);
+                }
+                Ok(fits)
+            })
+        }
+        "socket_sendto" => closing::function(
+            lua,
             move |_, (id, to, data, size): (u32, LuaString, Value, Option<usize>)| {
                 let Some(to) = address_in(&to.as_bytes()) else {
                     return Ok((None, Some("Invalid udp address".to_owned())));
@@ -57,7 +61,7 @@ pub(super) fn function(lua: &Lua, state: Rc<ServiceState>, name: &str) -> mlua::
                 })
             },
         ),
-        _ => lua.create_function(move |_, address: LuaString| {
+        _ => closing::function(lua, move |_, address: LuaString| {
             Ok(match address_in(&address.as_bytes()) {
                 Some(address) => (Some(address.ip().to_string()), Some(address.port())),
                 None => (None, None),

@@ -9,6 +9,7 @@ use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
 use socket2::{Domain, Protocol, Socket, Type};
 
 use super::mode;
+use crate::closing;
 use crate::socket::{SocketKind, SocketMode, Started, io_text, local_of, split_host_port};
 use crate::state::ServiceState;
 use crate::sys::duplicate;
@@ -18,7 +19,8 @@ const BACKLOG: i32 = 32;
 
 pub(super) fn function(lua: &Lua, state: Rc<ServiceState>, name: &str) -> mlua::Result<Function> {
     match name {
-        "socket_connect" => lua.create_function(
+        "socket_connect" => closing::function(
+            lua,
             move |_, (host, port, is_raw): (String, u16, Option<bool>)| {
                 let session = state.port.next_session();
                 let dialer = state.process.dialer.clone();
@@ -31,7 +33,8 @@ pub(super) fn function(lua: &Lua, state: Rc<ServiceState>, name: &str) -> mlua::
                 Ok((id, session))
             },
         ),
-        "socket_listen" => lua.create_function(
+        "socket_listen" => closing::function(
+            lua,
             move |_, (ip, port, backlog, is_raw): (String, u16, Option<i32>, Option<bool>)| {
                 let bound = listen(&state, &ip, port, backlog.unwrap_or(BACKLOG), is_raw);
                 let port = bound.as_ref().map(|(_, address)| address.port()).ok();
@@ -41,13 +44,13 @@ pub(super) fn function(lua: &Lua, state: Rc<ServiceState>, name: &str) -> mlua::
                 })
             },
         ),
-        "socket_bind" => lua.create_function(move |_, (number, is_raw): (i32, Option<bool>)| {
+        "socket_bind" => closing::function(lua, move |_, (number, is_raw): (i32, Option<bool>)| {
             Ok(match bind(&state, number, is_raw) {
                 Ok(id) => (Some(id), None),
                 Err(error) => (None, Some(io_text(&error))),
             })
         }),
-        "socket_start" => lua.create_function(move |_, (id, is_raw): (u32, Option<bool>)| {
+        "socket_start" => closing::function(lua, move |_, (id, is_raw): (u32, Option<bool>)| {
             let session = state.port.next_session();
             let (place, mode) = (state.socket_place(), mode(is_raw));
             let mut sockets = state.sockets.borrow_mut();
@@ -61,13 +64,13 @@ pub(super) fn function(lua: &Lua, state: Rc<ServiceState>, name: &str) -> mlua::
                 Started::Failed(why) => (None, Some(why), None),
             })
         }),
-        "socket_resolve" => lua.create_function(move |_, host: String| {
+        "socket_resolve" => closing::function(lua, move |_, host: String| {
             let session = state.port.next_session();
             let mut sockets = state.sockets.borrow_mut();
             sockets.look_up(&state.socket_place(), host, session);
             Ok(session)
         }),
-        _ => lua.create_function(move |_, (text, port): (String, Option<i64>)| {
+        _ => closing::function(lua, move |_, (text, port): (String, Option<i64>)| {
             Ok(match split(&text, port) {
                 Ok((host, port)) => {
                     let is_address = host.parse::<IpAddr>().is_ok();

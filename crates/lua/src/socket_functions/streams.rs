@@ -7,6 +7,7 @@ use mlua::{Function, IntoLuaMulti, Lua, MultiValue, Table, Value};
 use socket2::SockRef;
 
 use super::with_outgoing;
+use crate::closing;
 use crate::pack::pack;
 use crate::socket::{
     OwnedSocket, ReadNeed, ReadStart, SendPriority, SharedSocket, SocketKind, local_of, peer_of,
@@ -18,12 +19,12 @@ use moorline_actor::{Kind, Payload};
 
 pub(super) fn function(lua: &Lua, state: Rc<ServiceState>, name: &str) -> mlua::Result<Function> {
     match name {
-        "socket_read" => lua.create_function(move |lua, (id, size): (u32, Option<usize>)| {
+        "socket_read" => closing::function(lua, move |lua, (id, size): (u32, Option<usize>)| {
             let need = size.map_or(ReadNeed::Any, ReadNeed::Bytes);
             read(lua, &state, id, need)
         }),
         "socket_readline" => {
-            lua.create_function(move |lua, (id, separator): (u32, mlua::LuaString)| {
+            closing::function(lua, move |lua, (id, separator): (u32, mlua::LuaString)| {
                 read(
                     lua,
                     &state,
@@ -33,10 +34,10 @@ pub(super) fn function(lua: &Lua, state: Rc<ServiceState>, name: &str) -> mlua::
             })
         }
         "socket_readall" => {
-            lua.create_function(move |lua, id| read(lua, &state, id, ReadNeed::All))
+            closing::function(lua, move |lua, id| read(lua, &state, id, ReadNeed::All))
         }
         "socket_block" => {
-            lua.create_function(move |lua, id| read(lua, &state, id, ReadNeed::Block))
+            closing::function(lua, move |lua, id| read(lua, &state, id, ReadNeed::Block))
         }
         "socket_write" => writing(lua, state, SendPriority::High),
         "socket_lwrite" => writing(lua, state, SendPriority::Low),
@@ -63,32 +64,35 @@ fn read(lua: &Lua, state: &ServiceState, id: u32, need: ReadNeed) -> mlua::Resul
 }
 
 fn writing(lua: &Lua, state: Rc<ServiceState>, priority: SendPriority) -> mlua::Result<Function> {
-    lua.create_function(move |_, (id, data, size): (u32, Value, Option<usize>)| {
-        if let Some(foreign) = state.process.foreign_socket(id) {
-            let sent = with_outgoing(&state, &data, size, |bytes| (foreign.send)(id, &bytes));
-            return Ok(match sent {
+    closing::function(
+        lua,
+        move |_, (id, data, size): (u32, Value, Option<usize>)| {
+            if let Some(foreign) = state.process.foreign_socket(id) {
+                let sent = with_outgoing(&state, &data, size, |bytes| (foreign.send)(id, &bytes));
+                return Ok(match sent {
+                    Ok(is_taken) => (Some(is_taken), None),
+                    Err(why) => (None, Some(why)),
+                });
+            }
+            let own = {
+                let mut sockets = state.sockets.borrow_mut();
+                let own = sockets.socket(id).map(|socket| socket.shared.clone());
+                own.or_else(|| state.process.sockets.find(id))
+            };
+            let written = with_outgoing(&state, &data, size, |bytes| {
+                own.is_some_and(|socket| socket.write(bytes, None, priority))
+            });
+            Ok(match written {
                 Ok(is_taken) => (Some(is_taken), None),
                 Err(why) => (None, Some(why)),
-            });
-        }
-        let own = {
-            let mut sockets = state.sockets.borrow_mut();
-            let own = sockets.socket(id).map(|socket| socket.shared.clone());
-            own.or_else(|| state.process.sockets.find(id))
-        };
-        let written = with_outgoing(&state, &data, size, |bytes| {
-            own.is_some_and(|socket| socket.write(bytes, None, priority))
-        });
-        Ok(match written {
-            Ok(is_taken) => (Some(is_taken), None),
-            Err(why) => (None, Some(why)),
-        })
-    })
+            })
+        },
+    )
 }
 
 fn changing(lua: &Lua, state: Rc<ServiceState>, name: &str) -> mlua::Result<Function> {
     match name {
-        "socket_close" => lua.create_function(move |_, id| {
+        "socket_close" => closing::function(lua, move |_, id| {
             if let Some(foreign) = state.process.foreign_socket(id) {
                 (foreign.close)(id);
                 return Ok(());
@@ -97,7 +101,7 @@ fn changing(lua: &Lua, state: Rc<ServiceState>, name: &str) -> mlua::Result<Func
             sockets.close(&state.socket_place(), id);
             Ok(())
         }),
-        "socket_shutdown" => lua.create_function(move |_, id| {
+        "socket_shutdown" => closing::function(lua, move |_, id| {
             if let Some(foreign) = state.process.foreign_socket(id) {
                 (foreign.close)(id);
             }
@@ -106,7 +110,7 @@ fn changing(lua: &Lua, state: Rc<ServiceState>, name: &str) -> mlua::Result<Func
             }
             Ok(())
         }),
-        "socket_abandon" => lua.create_function(move |lua, id| {
+        "socket_abandon" => closing::function(lua, move |lua, id| {
             let session = state
                 .sockets
                 .borrow_mut()
@@ -119,12 +123,12 @@ fn changing(lua: &Lua, state: Rc<ServiceState>, name: &str) -> mlua::Result<Func
             }
             Ok(())
         }),
-        "socket_withdraw" => lua.create_function(move |_, session| {
+        "socket_withdraw" => closing::function(lua, move |_, session| {
             let mut sockets = state.sockets.borrow_mut();
             sockets.withdraw(&state.socket_place(), session);
             Ok(())
         }),
-        "socket_finish" => lua.create_function(move |_, id| {
+        "socket_finish" => closing::function(lua, move |_, id| {
             if let Some(socket) = state.process.sockets.find(id) {
                 socket.finish();
             }
@@ -136,7 +140,7 @@ fn changing(lua: &Lua, state: Rc<ServiceState>, name: &str) -> mlua::Result<Func
 
 fn asking(lua: &Lua, state: Rc<ServiceState>, name: &str) -> mlua::Result<Function> {
     match name {
-        "socket_pause" => lua.create_function(move |_, id| {
+        "socket_pause" => closing::function(lua, move |_, id| {
             let mut sockets = state.sockets.borrow_mut();
             if let Some(socket) = sockets.socket(id) {
                 socket.pause();
@@ -145,14 +149,14 @@ fn asking(lua: &Lua, state: Rc<ServiceState>, name: &str) -> mlua::Result<Functi
             }
             Ok(())
         }),
-        "socket_limit" => lua.create_function(move |_, (id, limit)| {
+        "socket_limit" => closing::function(lua, move |_, (id, limit)| {
             let mut sockets = state.sockets.borrow_mut();
             Ok(sockets
                 .socket(id)
                 .map(|socket| socket.limit = limit)
                 .is_some())
         }),
-        "socket_nodelay" => lua.create_function(move |_, id| {
+        "socket_nodelay" => closing::function(lua, move |_, id| {
             let socket = state.process.sockets.find(id);
             if let Some(descriptor) = socket.and_then(|socket| socket.descriptor()) {
                 // Datagrams are never delayed.
@@ -161,7 +165,7 @@ fn asking(lua: &Lua, state: Rc<ServiceState>, name: &str) -> mlua::Result<Functi
             Ok(())
         }),
         // What is there, or nothing and whether the stream is over.
-        "socket_take" => lua.create_function(move |lua, id| {
+        "socket_take" => closing::function(lua, move |lua, id| {
             let taken = {
                 let mut sockets = state.sockets.borrow_mut();
                 sockets.socket(id).map(OwnedSocket::take_now)
@@ -170,7 +174,7 @@ fn asking(lua: &Lua, state: Rc<ServiceState>, name: &str) -> mlua::Result<Functi
             let taken = taken.map(|taken| lua.create_string(taken)).transpose()?;
             Ok((taken, is_over))
         }),
-        "socket_state" => lua.create_function(move |_, id| {
+        "socket_state" => closing::function(lua, move |_, id| {
             let mut sockets = state.sockets.borrow_mut();
             if sockets.listener(id).is_some() {
                 return Ok(Some("listening"));
@@ -183,7 +187,7 @@ fn asking(lua: &Lua, state: Rc<ServiceState>, name: &str) -> mlua::Result<Functi
                 }
             }))
         }),
-        _ => lua.create_function(move |lua, ()| {
+        _ => closing::function(lua, move |lua, ()| {
             let list = state.process.sockets.list();
             let tables = list.iter().map(|socket| describe(lua, socket));
             tables.collect::<mlua::Result<Vec<_>>>()

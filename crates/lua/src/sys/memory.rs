@@ -75,6 +75,10 @@ pub(super) unsafe extern "C" fn resize(
     if new == 0 && old == 0 {
         return null_mut();
     }
+    if after == 0 {
+        // The last of it is what the handler of a signal looks at.
+        super::leave_state();
+    }
     // SAFETY: the place comes from this pool, which is that of the state for all of its life, with this size.
     let found = unsafe { memory.pool.resize(place.cast(), old, new) };
     if !found.is_null() || new == 0 {
