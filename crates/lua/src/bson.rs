@@ -13,6 +13,7 @@ use mlua::{AnyUserData, Lua, LuaString, MetaMethod, MultiValue, Table, UserData}
 use mlua::{UserDataFields, UserDataMethods, UserDataRegistry, Value};
 
 use crate::module::{Module, failure};
+use crate::sys::Charge;
 
 mod decode;
 mod encode;
@@ -29,15 +30,28 @@ pub(crate) struct BsonDocument {
     bytes: RefCell<Vec<u8>>,
     /// The places of values that may be replaced, after `makeindex`.
     index: RefCell<Option<decode::Places>>,
+    /// For both.
+    charge: RefCell<Charge>,
 }
 
 impl BsonDocument {
     pub(crate) fn new(lua: &Lua, bytes: Vec<u8>) -> mlua::Result<Self> {
         collect_for(lua, bytes.len())?;
+        let charge = Charge::new(lua, bytes.capacity())?;
         Ok(Self {
             bytes: RefCell::new(bytes),
             index: RefCell::new(None),
+            charge: RefCell::new(charge),
         })
+    }
+
+    fn make_index(&self, lua: &Lua) -> mlua::Result<()> {
+        let index = decode::places(&self.bytes.borrow())?;
+        let keys: usize = index.keys().map(|key| key.len() + BYTES_A_PLACE).sum();
+        let all = self.bytes.borrow().capacity() + keys;
+        self.charge.borrow_mut().resize(lua, all)?;
+        self.index.replace(Some(index));
+        Ok(())
     }
 
     pub(crate) fn bytes(&self) -> Ref<'_, Vec<u8>> {
@@ -64,6 +78,8 @@ thread_local! {
     static UNCOLLECTED: Cell<usize> = const { Cell::new(0) };
 }
 
+/// What a place takes besides its key, about.
+const BYTES_A_PLACE: usize = 80;
 /// Bytes of documents for each step of the collector, and the most steps at once.
 const BYTES_A_STEP: usize = 16 << 10;
 const MOST_STEPS: usize = 1024;
@@ -86,11 +102,8 @@ impl UserData for BsonDocument {
                     let document = document.borrow::<Self>()?;
                     decode::decode(lua, &document.bytes.borrow())
                 })?
-                .function("makeindex", |_, object: AnyUserData| {
-                    let document = object.borrow::<Self>()?;
-                    let index = decode::places(&document.bytes.borrow())?;
-                    document.index.replace(Some(index));
-                    drop(document);
+                .function("makeindex", |lua, object: AnyUserData| {
+                    object.borrow::<Self>()?.make_index(lua)?;
                     Ok(object)
                 })?;
             Ok(methods.into_table())

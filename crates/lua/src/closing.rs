@@ -1,6 +1,6 @@
 //! The end of a Lua state: finalizers of the script run while it closes, when functions of Rust can use nothing of it any more.
 
-use std::cell::{Cell, RefCell};
+use std::cell::Cell;
 
 use mlua::{FromLuaMulti, Function, IntoLuaMulti, Lua, Table};
 
@@ -38,12 +38,12 @@ where
 
 /// Stands behind a state in what owns it: it is dropped when the state has closed.
 #[derive(Debug, Default)]
-pub(crate) struct Closing(RefCell<Option<Running>>);
+pub(crate) struct Closing(Option<Running>);
 
 impl Closing {
     /// The state is about to be dropped: from here on functions of Rust refuse to work, until this is dropped. Finalizers are watched as
     /// messages are.
-    pub(crate) fn begin(&self, lua: &Lua, running: Running) {
+    pub(crate) fn begin(&mut self, lua: &Lua, running: Running) {
         // Functions that were made are made again when a script asks for them, which is refused then.
         let package: mlua::Result<Table> = lua.globals().get("package");
         let loaded = package.and_then(|package| package.get::<Table>("loaded"));
@@ -51,7 +51,7 @@ impl Closing {
             let _ = core.clear();
         }
         running.is_closing();
-        self.0.replace(Some(running));
+        self.0 = Some(running);
         IS_CLOSING.set(true);
     }
 }

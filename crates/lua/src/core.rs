@@ -129,9 +129,6 @@ fn function(lua: &Lua, state: &Rc<ServiceState>, name: &str) -> mlua::Result<Opt
     function.map(Some)
 }
 
-const TOO_MANY_HELD: &str =
-    "not enough memory for packed messages: send what was packed, or drop it with skynet.trash";
-
 /// `true` and values; or `false` and a reason, which `skynet.lua` raises where the script called it.
 fn outcome(lua: &Lua, values: Result<impl IntoLuaMulti, String>) -> mlua::Result<MultiValue> {
     match values {
@@ -148,13 +145,7 @@ fn messages(lua: &Lua, state: Rc<ServiceState>, name: &str) -> mlua::Result<Func
     let packed = |values: PackedArguments| values.0.map_err(|error| error.to_string());
     match name {
         "pack" => closing::function(lua, move |lua, values: PackedArguments| {
-            let held = packed(values).and_then(|bytes| {
-                let mut held = state.held.borrow_mut();
-                let own = state.memory.limit().unwrap_or(usize::MAX);
-                let limit = own.min(state.process.memory_limit);
-                let held = held.hold_within(limit, Payload::Bytes(bytes));
-                held.ok_or_else(|| TOO_MANY_HELD.to_owned())
-            });
+            let held = packed(values).and_then(|bytes| state.hold(Payload::Bytes(bytes)));
             outcome(lua, held)
         }),
         "packstring" => closing::function(lua, move |lua, values: PackedArguments| {

@@ -8,6 +8,7 @@ use std::cell::RefCell;
 use mlua::{AnyUserData, Function, IntoLuaMulti, Lua, LuaString, MultiValue, UserData, Value};
 
 use crate::closing;
+use crate::sys::Charge;
 use moorline_net::websocket::{MAX_CONTROL_BYTES, Opcode, Violation, unmask, whole_frame};
 
 /// The most bytes in a frame, as skynet has it.
@@ -61,8 +62,8 @@ enum ReadFrame {
 #[derive(Debug, PartialEq, Eq)]
 struct BrokenFrame(String, u16);
 
-/// A script's handle of a reader.
-struct ScriptFrames(RefCell<FrameReader>);
+/// A script's handle of a reader. What it holds counts as memory of the script's.
+struct ScriptFrames(RefCell<FrameReader>, RefCell<Charge>);
 
 impl UserData for ScriptFrames {}
 
@@ -80,6 +81,12 @@ impl FrameReader {
             fragments: None,
             most,
         }
+    }
+
+    /// Bytes that it holds.
+    fn held(&self) -> usize {
+        let fragments = self.fragments.as_ref();
+        self.bytes.len() - self.at + fragments.map_or(0, |fragments| fragments.payload.len())
     }
 
     fn push(&mut self, bytes: &[u8]) {
@@ -189,16 +196,19 @@ impl FrameReader {
 /// The function with a name, or none.
 pub(crate) fn function(lua: &Lua, name: &str) -> mlua::Result<Option<Function>> {
     let function = match name {
-        "websocket_reader" => closing::function(lua, |_, most: usize| {
+        "websocket_reader" => closing::function(lua, |lua, most: usize| {
             let reader = FrameReader::new(most);
-            Ok(ScriptFrames(RefCell::new(reader)))
+            let charge = RefCell::new(Charge::new(lua, 0)?);
+            Ok(ScriptFrames(RefCell::new(reader), charge))
         }),
         "websocket_next" => closing::function(
             lua,
             |lua, (reader, text): (AnyUserData, Option<LuaString>)| {
-                let reader = reader.borrow::<ScriptFrames>()?;
-                let mut reader = reader.0.borrow_mut();
+                let frames = reader.borrow::<ScriptFrames>()?;
+                let mut reader = frames.0.borrow_mut();
                 if let Some(text) = text {
+                    let held = reader.held() + text.as_bytes().len();
+                    frames.1.borrow_mut().resize(lua, held)?;
                     reader.push(&text.as_bytes());
                 }
                 next_values(lua, &mut reader)

@@ -8,6 +8,7 @@ use moorline_actor::Payload;
 
 use crate::closing;
 use crate::held::Held;
+use crate::module::failure;
 use crate::packets::{PacketQueue, Packets};
 use crate::socket::DecodedEvent;
 use crate::state::ServiceState;
@@ -39,7 +40,7 @@ pub(crate) fn function(
             match packet {
                 None => Ok(MultiValue::new()),
                 Some((id, packet)) => {
-                    let (pointer, size) = state.held.borrow_mut().hold(Payload::Bytes(packet));
+                    let (pointer, size) = state.hold(Payload::Bytes(packet)).map_err(failure)?;
                     (id, pointer, size).into_lua_multi(lua)
                 }
             }
@@ -54,7 +55,8 @@ pub(crate) fn function(
                     .flatten()
                 {
                     Ok(packet) => {
-                        let (pointer, size) = state.held.borrow_mut().hold(Payload::Bytes(packet));
+                        let (pointer, size) =
+                            state.hold(Payload::Bytes(packet)).map_err(failure)?;
                         (pointer, Some(size), None)
                     }
                     Err(why) => (Value::Nil, None, Some(why)),
@@ -125,7 +127,7 @@ fn filter(
     };
     match (number, received) {
         (1, Packets::One(packet)) => {
-            let (pointer, size) = state.held.borrow_mut().hold(Payload::Bytes(packet));
+            let (pointer, size) = state.hold(Payload::Bytes(packet)).map_err(failure)?;
             (queue, "data", id, pointer, size).into_lua_multi(lua)
         }
         (1, Packets::More) => (queue, "more").into_lua_multi(lua),

@@ -15,7 +15,7 @@ use crate::plain::Plain;
 use crate::process::{Process, ServiceCode};
 use crate::socket_messages;
 use crate::state::{Program, RAW, ServiceState};
-use crate::sys::{MainThread, OwnedState, enter, note_coroutines};
+use crate::sys::{OwnedState, enter, note_coroutines};
 use mlua::{Function, Lua, MultiValue, Table, Value};
 use moorline_actor::{Actor, Kind, Message, Payload, Port, ServiceId};
 
@@ -27,7 +27,6 @@ const CLIENT: Kind = Kind(3);
 /// The code behind a Lua service's mailbox.
 pub(crate) struct LuaService {
     state: Rc<ServiceState>,
-    main: MainThread,
     // Dropped after what refers to it.
     lua: OwnedState,
     // Dropped after the state.
@@ -42,7 +41,7 @@ impl LuaService {
         program: &Program,
     ) -> Result<Box<dyn Actor>, String> {
         let lua = OwnedState::new(process.memory_limit).map_err(|error| error.to_string())?;
-        let main = note_coroutines(&lua).map_err(|error| error.to_string())?;
+        note_coroutines(&lua).map_err(|error| error.to_string())?;
         process.watches.add_thread(log_look);
         let unpacked = Kinds::default();
         unpacked.set(LUA, true);
@@ -65,12 +64,11 @@ impl LuaService {
         // From here on its end removes it from the list of services, also if a panic ends it.
         let this = Self {
             state,
-            main,
             lua,
             closing: Closing::default(),
         };
         // Dropped before the state.
-        let running = enter(this.main, this.state.port.id().number());
+        let running = enter(&this.lua, this.state.port.id().number());
         let ran = core::install(&this.lua, &this.state).map_err(|error| error.to_string());
         let ran = ran.and_then(|()| run(&this.lua, &this.state, program));
         drop(running);
@@ -138,7 +136,7 @@ impl LuaService {
 impl Drop for LuaService {
     fn drop(&mut self) {
         let port = &self.state.port;
-        let running = enter(self.main, port.id().number());
+        let running = enter(&self.lua, port.id().number());
         self.closing.begin(&self.lua, running);
         self.state.process.message_logs.end(port.id());
         self.state.process.services.remove(port.id());
@@ -163,7 +161,7 @@ impl Actor for LuaService {
             kind,
             payload,
         } = message;
-        let _running = enter(self.main, self.state.port.id().number());
+        let _running = enter(&self.lua, self.state.port.id().number());
         if kind == Kind::WOKEN {
             return socket_messages::deliver(&self.lua, &self.state, session);
         }
@@ -193,7 +191,7 @@ impl Actor for LuaService {
         );
         let is_kept = self.state.kept.has(kind.0);
         let mut held = self.state.held.borrow_mut();
-        if !is_kept || held.is_above(self.state.process.memory_limit) {
+        if !is_kept || held.is_above(self.state.most_held()) {
             held.release(&pointer);
         }
     }

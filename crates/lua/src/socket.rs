@@ -11,6 +11,7 @@
 //! - `opening`: connections and look-ups that are not finished
 //! - `socket_registry`: the sockets of the process
 //! - `shared_socket`: what all services may use of a socket
+//! - `step`: what the owner of a socket has to do
 //! - `event`: what happens to a socket
 //! - `send_queue`: what waits to be sent
 //! - `receive_buffer`: what was received and not read
@@ -27,18 +28,18 @@ mod send_queue;
 mod service_sockets;
 mod shared_socket;
 mod socket_registry;
+mod step;
 mod text;
 
 #[cfg(test)]
 mod tests;
 
 pub(crate) use event::{DecodedEvent, SocketEvent, SocketMode};
-pub(crate) use owned_socket::{
-    OwnedSocket, ReadOutcome, ReadStart, Received, SCRATCH_BYTES, SocketStep,
-};
+pub(crate) use owned_socket::{OwnedSocket, SCRATCH_BYTES};
 pub(crate) use receive_buffer::{ReadNeed, ReceiveBuffer};
 pub(crate) use send_queue::SendPriority;
 pub(crate) use service_sockets::{ServiceSockets, ServiceStep, SocketPlace, Started};
 pub(crate) use shared_socket::{SharedSocket, SocketKind, local_of, peer_of};
 pub(crate) use socket_registry::SocketRegistry;
+pub(crate) use step::{ReadOutcome, ReadStart, Received, SocketStep};
 pub(crate) use text::{address_bytes, address_in, io_text, peer_text, split_host_port};

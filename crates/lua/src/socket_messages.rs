@@ -82,7 +82,7 @@ fn next_values(lua: &Lua, state: &ServiceState, id: u32) -> mlua::Result<Option<
                             socket.lose();
                         }
                         // The coroutine goes on, as at the end of a stream.
-                        (false, lua.create_string("")?).into_lua_multi(lua)?
+                        (false, "", "not enough memory").into_lua_multi(lua)?
                     }
                 };
                 let head = [i64::from(Kind::RESPONSE.0), i64::from(session), 0];
@@ -122,6 +122,7 @@ pub(crate) fn outcome_values(
         }
         ReadOutcome::Data(Received::Own(bytes)) => lua.create_string(bytes)?.into_lua_multi(lua),
         ReadOutcome::Over(rest) => (false, lua.create_string(rest)?).into_lua_multi(lua),
+        ReadOutcome::NoMemory(why) => (false, "", why).into_lua_multi(lua),
         ReadOutcome::State(state) => state.into_lua_multi(lua),
         ReadOutcome::Opened(Ok(id)) => id.into_lua_multi(lua),
         ReadOutcome::Opened(Err(why)) => (Value::Nil, why).into_lua_multi(lua),

@@ -12,6 +12,7 @@ use crate::held::Held;
 use crate::module::{Module, failure};
 use crate::output::print_line;
 use crate::state::ServiceState;
+use crate::sys::Charge;
 
 mod bundle;
 mod decode;
@@ -38,8 +39,14 @@ impl SharedSchemas {
     }
 }
 
-/// A schema in Lua.
-struct SchemaObject(Arc<SprotoSchema>);
+/// A schema in Lua, and what it counts as of the script's memory if it is the script's alone.
+struct SchemaObject(
+    Arc<SprotoSchema>,
+    #[expect(dead_code, reason = "it is dropped")] Charge,
+);
+
+/// How much larger than its bundle a schema is, about.
+const GROWTH: usize = 8;
 
 /// A type of a schema in Lua.
 struct TypeObject {
@@ -91,7 +98,8 @@ pub(crate) fn module(lua: &Lua, state: &Rc<ServiceState>) -> mlua::Result<Table>
             let slot = place(slot)?;
             let schema = loaded.lock()[slot].clone();
             let missing = || failure(format!("nil sproto at index {slot}"));
-            Ok(SchemaObject(schema.ok_or_else(missing)?))
+            let schema = schema.ok_or_else(missing)?;
+            Ok(SchemaObject(schema, Charge::default()))
         })?;
     Ok(module.into_table())
 }
@@ -123,9 +131,11 @@ fn type_of(object: &Value) -> mlua::Result<Option<(Arc<SprotoSchema>, usize)>> {
 
 fn queries(module: Module<'_>) -> mlua::Result<Module<'_>> {
     module
-        .function("newproto", |_, bundle: LuaString| {
-            let schema = SprotoSchema::read(&bundle.as_bytes());
-            Ok(schema.map(|schema| SchemaObject(Arc::new(schema))))
+        .function("newproto", |lua, bundle: LuaString| {
+            let bundle = bundle.as_bytes();
+            let charge = Charge::new(lua, bundle.len() * GROWTH)?;
+            let schema = SprotoSchema::read(&bundle);
+            Ok(schema.map(|schema| SchemaObject(Arc::new(schema), charge)))
         })?
         .function("deleteproto", |_, object: Value| {
             schema_of(&object)?;

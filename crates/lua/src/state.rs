@@ -5,7 +5,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use mlua::{Function, IntoLuaMulti};
+use mlua::{Function, IntoLuaMulti, Value};
 use moorline_actor::{Actor, Kind, Payload, Port, ServiceId};
 use rustc_hash::FxHashSet;
 
@@ -18,6 +18,9 @@ use crate::sys::{StateMemory, Unpacked};
 
 /// Added to a kind whose message is not unpacked.
 pub(crate) const RAW: i64 = 256;
+
+const TOO_MANY_HELD: &str =
+    "not enough memory for packed messages: send what was packed, or drop it with skynet.trash";
 
 /// One for each service.
 pub(crate) struct ServiceState {
@@ -96,10 +99,27 @@ impl ServiceState {
         }
     }
 
+    /// How many bytes its packed messages may have that are not sent.
+    pub(crate) fn most_held(&self) -> usize {
+        let own = self.memory.limit().unwrap_or(usize::MAX);
+        own.min(self.process.memory_limit)
+    }
+
+    /// Holds a message for the script: a pointer and a size.
+    ///
+    /// # Errors
+    /// It holds too many.
+    pub(crate) fn hold(&self, payload: Payload) -> Result<(Value, i64), String> {
+        let most = self.most_held();
+        let held = self.held.borrow_mut().hold_within(most, payload);
+        held.ok_or_else(|| TOO_MANY_HELD.to_owned())
+    }
+
     /// What its sockets need of the process.
     pub(crate) fn socket_place(&self) -> SocketPlace<'_> {
         SocketPlace {
             port: &self.port,
+            memory: &self.memory,
             registry: &self.process.sockets,
         }
     }

@@ -154,7 +154,7 @@ impl StmReader {
         let Some(message) = newest.filter(|_| !is_read) else {
             return false.into_lua_multi(lua);
         };
-        let held = self.state.held.borrow_mut().hold(Payload::Shared(message));
+        let held = self.state.hold(Payload::Shared(message)).map_err(failure)?;
         let returned = decode.call::<MultiValue>((held.0.clone(), held.1, more));
         self.state.held.borrow_mut().release(&held.0);
         let mut returned = returned?;

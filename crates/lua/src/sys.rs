@@ -31,7 +31,7 @@ mod unpacked;
 
 pub(crate) use arguments::{Arguments, ReadArguments, Seen, SeenTable, SeenValue};
 pub(crate) use compiled::{Compiled, load_static};
-pub(crate) use memory::StateMemory;
+pub(crate) use memory::{Charge, StateMemory};
 pub(crate) use owned_state::OwnedState;
 pub(crate) use unpacked::Unpacked;
 
@@ -49,22 +49,17 @@ pub(crate) fn duplicate(number: i32) -> io::Result<OwnedFd> {
     Ok(rustix::io::fcntl_dupfd_cloexec(descriptor, 3)?)
 }
 
-/// A state's first thread, as long as the state lives.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct MainThread(*mut lua_State);
-
 /// Has a state note which of its coroutines runs.
 ///
 /// # Errors
 /// There is no memory.
-pub(crate) fn note_coroutines(lua: &OwnedState) -> mlua::Result<MainThread> {
+pub(crate) fn note_coroutines(lua: &OwnedState) -> mlua::Result<()> {
     let library: Table = lua.globals().get("coroutine")?;
     // SAFETY: both keep to the stack that Lua gives them, as is said there.
     let (resume, wrap) = unsafe { (lua.create_c_function(resume)?, lua.create_c_function(wrap)?) };
     library.raw_set("resume", resume)?;
     library.raw_set("wrap", wrap)?;
-    protected::install(lua, &library)?;
-    Ok(MainThread(lua.main()))
+    protected::install(lua, &library)
 }
 
 /// What a thread that runs Lua states does at the moment, for other threads.
@@ -202,14 +197,14 @@ impl Running {
 }
 
 /// A service's state is about to run on this thread.
-pub(crate) fn enter(main: MainThread, service: u32) -> Running {
+pub(crate) fn enter(lua: &OwnedState, service: u32) -> Running {
     if let Some(watch) = WATCH.get() {
         watch.service.store(service, Ordering::Relaxed);
         let message = watch.message.load(Ordering::Relaxed);
         watch.message.store(message + 1, Ordering::Release);
     }
     Running {
-        before: note(main.0),
+        before: note(lua.main()),
     }
 }
 

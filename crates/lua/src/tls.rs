@@ -16,6 +16,7 @@ use moorline_net::tls::{ClientCertificate, Roots, TlsError, TlsRecords};
 
 use crate::module::{Module, failure};
 use crate::state::ServiceState;
+use crate::sys::Charge;
 
 /// What `newctx` makes: a certificate, and how peers are verified.
 struct TlsContext {
@@ -47,7 +48,11 @@ struct ScriptTls {
     answer: Vec<u8>,
     failure: Option<String>,
     is_closed: bool,
+    charge: Charge,
 }
+
+/// What the TLS of a connection takes, about, besides what is in it.
+const BYTES_A_CONNECTION: usize = 32 << 10;
 
 enum ScriptTlsSide {
     Server,
@@ -77,7 +82,7 @@ pub(crate) fn module(lua: &Lua, state: &Rc<ServiceState>) -> mlua::Result<Table>
         })?
         .function(
             "newtls",
-            |_, (method, context, host): (Option<String>, AnyUserData, Option<String>)| {
+            |lua, (method, context, host): (Option<String>, AnyUserData, Option<String>)| {
                 let context = context.borrow::<ScriptTlsContext>();
                 let context = context.map_err(|_| failure("need sslctx"))?;
                 let side = match method.as_deref() {
@@ -89,10 +94,9 @@ pub(crate) fn module(lua: &Lua, state: &Rc<ServiceState>) -> mlua::Result<Table>
                         return Err(failure(why));
                     }
                 };
-                Ok(ScriptTlsHandle(RefCell::new(ScriptTls::new(
-                    context.0.clone(),
-                    side,
-                ))))
+                let charge = Charge::new(lua, BYTES_A_CONNECTION)?;
+                let tls = ScriptTls::new(context.0.clone(), side, charge);
+                Ok(ScriptTlsHandle(RefCell::new(tls)))
             },
         )?;
     Ok(module.into_table())
@@ -230,8 +234,9 @@ impl TlsContext {
 }
 
 impl ScriptTls {
-    fn new(context: Rc<TlsContext>, side: ScriptTlsSide) -> Self {
+    fn new(context: Rc<TlsContext>, side: ScriptTlsSide, charge: Charge) -> Self {
         Self {
+            charge,
             context,
             side,
             records: None,
@@ -291,6 +296,7 @@ impl ScriptTls {
         }
         self.plaintext = Vec::new();
         self.is_closed = true;
+        self.charge = Charge::default();
         last
     }
 

@@ -23,6 +23,7 @@ mod hostile_websockets;
 mod hosting;
 mod https;
 mod launching;
+mod limits;
 mod logins;
 mod looking;
 mod lpeg;

@@ -9,7 +9,7 @@ local socket_error = setmetatable({}, {
 	end,
 })
 
-local sockethelper = { socket_error = socket_error, readall = socket.readall, close = socket.close, shutdown = socket.shutdown }
+local sockethelper = { socket_error = socket_error, close = socket.close, shutdown = socket.shutdown }
 
 local function fail(...)
 	last = string.format(...)
@@ -29,9 +29,20 @@ function sockethelper.readfunc(fd, before)
 		if text ~= "" and (not size or size == #text) then
 			return text
 		end
-		local got = socket.read(fd, size and size - #text)
+		local got, _, why = socket.read(fd, size and size - #text)
+		if why then
+			fail("read failed %s: %s", fd, why)
+		end
 		return got and text .. got or fail("read failed %s", fd)
 	end
+end
+
+function sockethelper.readall(fd)
+	local text, why = socket.readall(fd)
+	if why then
+		fail("read failed %s: %s", fd, why)
+	end
+	return text
 end
 
 function sockethelper.writefunc(fd)

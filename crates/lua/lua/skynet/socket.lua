@@ -180,7 +180,9 @@ end
 -- As `got`, written out: it is called for each message of an echo.
 function socket.read(id, size)
 	local first, second, why = read(id, size)
-	if first ~= nil then
+	if why and first == false then
+		return first, second, why
+	elseif first ~= nil then
 		return first, second
 	elseif not second then
 		error(why, 2)
@@ -195,8 +197,16 @@ function socket.readline(id, separator)
 	return got(readline(id, separator or "\n"))
 end
 
+-- What was read, or false and why there is no memory for it.
+local function whole(text, _, why)
+	if why then
+		return text, why
+	end
+	return text
+end
+
 function socket.readall(id)
-	return (got(readall(id)))
+	return whole(got(readall(id)))
 end
 
 function socket.block(id)

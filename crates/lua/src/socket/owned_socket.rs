@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::task::{Context, Poll, Waker, ready};
@@ -16,7 +17,9 @@ use super::opening::{Opened, OpeningTask};
 use super::receive_buffer::{ReadNeed, ReceiveBuffer};
 use super::registration::{WatchedDescriptor, watch};
 use super::shared_socket::{SendPhase, SharedSocket, SocketKind, is_later};
+use super::step::{ReadOutcome, ReadStart, Received, SocketStep};
 use super::text::{io_text, peer_text};
+use crate::sys::StateMemory;
 
 /// What a loop reads into: what a fast sender's segments fill in one go.
 pub(crate) const SCRATCH_BYTES: usize = 64 << 10;
@@ -30,6 +33,8 @@ const MOST_RECEIVED_BYTES: usize = if cfg!(test) { 8 << 20 } else { 1 << 30 };
 /// A socket that is no listening one, and that its owner reads.
 pub(crate) struct OwnedSocket {
     pub(crate) shared: Arc<SharedSocket>,
+    /// That of its service.
+    memory: Rc<StateMemory>,
     pub(crate) waker: Waker,
     pub(crate) mode: SocketMode,
     pub(crate) io: Option<WatchedDescriptor>,
@@ -57,55 +62,21 @@ struct SocketReader {
     need: ReadNeed,
 }
 
-/// What the owner has to do.
-#[derive(Debug)]
-pub(crate) enum SocketStep {
-    /// A message to the script.
-    Event(SocketEvent),
-    /// A coroutine goes on.
-    Answer(u32, ReadOutcome),
-    /// A line for the log.
-    Log(String),
-    /// The socket is closed, or another service has it.
-    Gone,
-}
-
-/// What a reading coroutine gets.
-#[derive(Debug)]
-pub(crate) enum ReadOutcome {
-    Data(Received),
-    /// The stream is over: what is left of it.
-    Over(Vec<u8>),
-    /// Whether there is something to read.
-    State(bool),
-    /// Connected or taken over, or why not.
-    Opened(Result<u32, String>),
-}
-
-/// Bytes for a script.
-#[derive(Debug)]
-pub(crate) enum Received {
-    /// The first ones of the loop's scratch buffer.
-    Scratch(usize),
-    Own(Vec<u8>),
-}
-
-/// Whether a read is over at once.
-#[derive(Debug)]
-pub(crate) enum ReadStart {
-    Done(ReadOutcome),
-    Waits,
-}
-
 impl OwnedSocket {
-    pub(crate) fn new(shared: Arc<SharedSocket>, waker: Waker, mode: SocketMode) -> Self {
+    pub(crate) fn new(
+        shared: Arc<SharedSocket>,
+        memory: Rc<StateMemory>,
+        waker: Waker,
+        mode: SocketMode,
+    ) -> Self {
         Self {
+            buffer: ReceiveBuffer::of_socket(memory.clone()),
             shared,
+            memory,
             waker,
             mode,
             io: None,
             opening: None,
-            buffer: ReceiveBuffer::default(),
             reader: None,
             starter: None,
             limit: None,
@@ -333,7 +304,9 @@ impl OwnedSocket {
         let Some(io) = &self.io else {
             return Poll::Pending;
         };
-        let is_full = self.reader.is_none() && self.buffer.len() >= THROTTLE_BYTES;
+        let is_full = self.reader.is_none()
+            && (self.buffer.len() >= THROTTLE_BYTES
+                || self.memory.received() >= self.memory.most_received());
         if self.is_input_over || self.is_paused || is_full {
             self.is_throttled = true;
             return Poll::Pending;
@@ -433,7 +406,31 @@ impl OwnedSocket {
             self.shared.close();
         } else if size > MOST_RECEIVED_BYTES {
             self.fail(format!("{size} bytes were received and not read"));
+        } else if self.is_above(size) {
+            self.run_out(format!(
+                "not enough memory: {size} bytes were received and not read"
+            ));
         }
+    }
+
+    /// Whether its reader waits for more than there is memory for: without one it stops reading. A socket with little goes on when others of
+    /// its service hold much, up to twice as much.
+    fn is_above(&self, size: usize) -> bool {
+        let (all, most) = (self.memory.received(), self.memory.most_received());
+        self.reader.is_some() && all > most && (size > SCRATCH_BYTES || all / 2 > most)
+    }
+
+    /// What it has received is lost: there is no memory for it.
+    fn run_out(&mut self, why: String) {
+        self.buffer.clear();
+        let reader = self.reader.take();
+        self.steps.extend(
+            reader.map(|reader| {
+                SocketStep::Answer(reader.session, ReadOutcome::NoMemory(why.clone()))
+            }),
+        );
+        self.fail(why);
+        self.waker.wake_by_ref();
     }
 
     /// The peer's stream, or the socket, is over.
@@ -480,9 +477,7 @@ impl OwnedSocket {
 
     /// Bytes for the script are lost: what comes behind them is of no use.
     pub(crate) fn lose(&mut self) {
-        self.buffer = ReceiveBuffer::default();
-        self.fail("there is no memory for what was received".to_owned());
-        self.waker.wake_by_ref();
+        self.run_out("there is no memory for what was received".to_owned());
     }
 
     fn end(&mut self) {
@@ -522,6 +517,13 @@ impl OwnedSocket {
                 _ => ReadOutcome::Over(self.buffer.take_all()),
             };
             return Ok(ReadStart::Done(outcome));
+        }
+        if let ReadNeed::Bytes(count) = need
+            && count > self.memory.most_received()
+        {
+            let why = format!("not enough memory to receive {count} bytes");
+            self.run_out(why.clone());
+            return Ok(ReadStart::Done(ReadOutcome::NoMemory(why)));
         }
         self.reader = Some(SocketReader { session, need });
         if self.is_throttled || self.is_paused {

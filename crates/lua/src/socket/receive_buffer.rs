@@ -1,8 +1,11 @@
 //! What was received and not read.
 
 use std::mem;
+use std::rc::Rc;
 
 use memchr::memmem;
+
+use crate::sys::StateMemory;
 
 /// What a reader waits for.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -41,18 +44,44 @@ pub(crate) struct ReceiveBuffer {
     start: usize,
     /// Up to here there is no separator that the reader waits for, counted from `start`.
     scanned: usize,
+    /// What counts them, if they are a socket's.
+    memory: Option<Rc<StateMemory>>,
+    counted: usize,
 }
 
 /// An empty buffer keeps room for this many bytes: a connection that waits should cost little.
 const KEPT_BYTES: usize = 4 << 10;
 
 impl ReceiveBuffer {
+    /// One whose bytes are counted as received.
+    pub(crate) fn of_socket(memory: Rc<StateMemory>) -> Self {
+        let mut buffer = Self::default();
+        buffer.memory = Some(memory);
+        buffer
+    }
+
+    fn count(&mut self) {
+        let now = self.bytes.len();
+        if let Some(memory) = &self.memory {
+            memory.count_received(mem::replace(&mut self.counted, now), now);
+        }
+    }
+
+    /// Forgets all.
+    pub(crate) fn clear(&mut self) {
+        self.bytes = Vec::new();
+        self.start = 0;
+        self.scanned = 0;
+        self.count();
+    }
+
     pub(crate) fn push(&mut self, bytes: &[u8]) {
         if self.start > 0 && self.start >= self.bytes.len() / 2 {
             self.bytes.drain(..self.start);
             self.start = 0;
         }
         self.bytes.extend_from_slice(bytes);
+        self.count();
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -107,6 +136,7 @@ impl ReceiveBuffer {
         if self.start == 0 && count + dropped == self.bytes.len() && count > KEPT_BYTES {
             let mut all = mem::take(&mut self.bytes);
             all.truncate(count);
+            self.count();
             return all;
         }
         let cut = self.bytes[self.start..self.start + count].to_vec();
@@ -115,14 +145,42 @@ impl ReceiveBuffer {
             self.start = 0;
             self.bytes.clear();
             self.bytes.shrink_to(KEPT_BYTES);
+            self.count();
         }
         cut
+    }
+}
+
+impl Drop for ReceiveBuffer {
+    fn drop(&mut self) {
+        self.clear();
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_a_buffer_of_a_socket_holds_is_counted() {
+        let memory = Rc::<StateMemory>::default();
+        let mut buffer = ReceiveBuffer::of_socket(memory.clone());
+        buffer.push(&[7; 10_000]);
+        buffer.push(b"more");
+        assert_eq!(memory.received(), 10_004);
+        assert_eq!(
+            buffer.take(&ReadNeed::Bytes(4)).map(|cut| cut.len()),
+            Some(4)
+        );
+        assert_eq!(buffer.take_all().len(), 10_000);
+        assert_eq!(memory.received(), 0);
+        buffer.push(&[7; 100]);
+        assert_eq!(buffer.take_all().len(), 100);
+        assert_eq!(memory.received(), 0);
+        buffer.push(b"left");
+        drop(buffer);
+        assert_eq!(memory.received(), 0);
+    }
 
     fn line(separator: &str) -> ReadNeed {
         ReadNeed::Line(separator.as_bytes().into())

@@ -3,6 +3,7 @@
 use std::io;
 use std::net::IpAddr;
 use std::os::fd::OwnedFd;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::task::{Context, Poll};
@@ -17,14 +18,16 @@ use super::descriptor_io::send_rest;
 use super::event::{SocketEvent, SocketMode};
 use super::listening_socket::{ListenStep, ListeningSocket};
 use super::opening::{Opened, OpeningTask, connect, look_up};
-use super::owned_socket::{OwnedSocket, ReadOutcome, ReadStart, SocketStep};
+use super::owned_socket::OwnedSocket;
 use super::receive_buffer::ReadNeed;
 use super::registration::watch;
 use super::shared_socket::{
     ClaimTurn, SendPhase, SharedSocket, SocketClaim, SocketKind, SocketStanding,
 };
 use super::socket_registry::SocketRegistry;
+use super::step::{ReadOutcome, ReadStart, SocketStep};
 use super::text::{io_text, peer_text};
+use crate::sys::StateMemory;
 
 /// What a service owns, by its numbers.
 #[derive(Default)]
@@ -50,6 +53,7 @@ struct OwnerRequest {
 /// What a service's sockets need of the process.
 pub(crate) struct SocketPlace<'a> {
     pub(crate) port: &'a Port,
+    pub(crate) memory: &'a Rc<StateMemory>,
     pub(crate) registry: &'a SocketRegistry,
 }
 
@@ -74,6 +78,11 @@ impl SocketPlace<'_> {
         self.port.id()
     }
 
+    fn own(&self, shared: Arc<SharedSocket>, mode: SocketMode) -> OwnedSocket {
+        let waker = self.port.waker(shared.id);
+        OwnedSocket::new(shared, self.memory.clone(), waker, mode)
+    }
+
     fn share(&self, kind: SocketKind, descriptor: Option<OwnedFd>) -> Arc<SharedSocket> {
         let id = self.registry.number();
         let (descriptor, waker) = (descriptor.map(Arc::new), Some(self.port.waker(id)));
@@ -94,7 +103,7 @@ impl ServiceSockets {
     ) -> u32 {
         let shared = place.share(SocketKind::Stream, None);
         let id = shared.id;
-        let mut socket = OwnedSocket::new(shared, place.port.waker(id), mode);
+        let mut socket = place.own(shared, mode);
         socket.starter = Some(session);
         socket.open(connect(dialer, host, port));
         self.sockets.insert(id, socket);
@@ -131,7 +140,7 @@ impl ServiceSockets {
     ) -> io::Result<u32> {
         let shared = place.share(kind, Some(descriptor));
         let id = shared.id;
-        let mut socket = OwnedSocket::new(shared.clone(), place.port.waker(id), mode);
+        let mut socket = place.own(shared.clone(), mode);
         let registered = match shared.descriptor() {
             Some(descriptor) => socket.register(descriptor),
             None => Ok(()),
@@ -213,7 +222,7 @@ impl ServiceSockets {
                     let listener = self.listeners.entry(id).insert_entry(listener);
                     return start_listener(listener.into_mut(), request.mode);
                 }
-                let mut socket = OwnedSocket::new(shared.clone(), waker, request.mode);
+                let mut socket = place.own(shared.clone(), request.mode);
                 if let Err(error) = socket.register(descriptor) {
                     shared.end();
                     place.registry.remove(id);

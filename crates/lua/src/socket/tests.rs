@@ -4,6 +4,7 @@ use std::borrow::Cow;
 use std::io::{Read, Write};
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Wake, Waker};
@@ -13,10 +14,11 @@ use std::time::Duration;
 use moorline_actor::ServiceId;
 
 use super::event::{SocketEvent, SocketMode};
-use super::owned_socket::{OwnedSocket, ReadOutcome, SCRATCH_BYTES, SocketStep};
+use super::owned_socket::{OwnedSocket, SCRATCH_BYTES};
 use super::receive_buffer::ReadNeed;
 use super::send_queue::SendPriority;
 use super::shared_socket::{ClaimTurn, SharedSocket, SocketClaim, SocketKind, SocketStanding};
+use super::step::{ReadOutcome, SocketStep};
 
 /// Counts how often it is woken.
 #[derive(Default)]
@@ -145,7 +147,7 @@ fn on_a_loop(test: impl Future<Output = ()>) {
 }
 
 fn watched(shared: &Arc<SharedSocket>, waker: Waker) -> OwnedSocket {
-    let mut socket = OwnedSocket::new(shared.clone(), waker, SocketMode::Buffered);
+    let mut socket = OwnedSocket::new(shared.clone(), Rc::default(), waker, SocketMode::Buffered);
     let descriptor = shared.descriptor().expect("it is open");
     socket.register(descriptor).expect("it can be watched");
     socket

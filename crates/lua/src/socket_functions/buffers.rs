@@ -1,6 +1,5 @@
 //! What scripts use that handle messages of sockets themselves.
 
-use std::cell::RefCell;
 use std::rc::Rc;
 
 use mlua::IntoLuaMulti;
@@ -9,13 +8,45 @@ use moorline_actor::Payload;
 
 use crate::closing;
 use crate::held::Held;
+use crate::module::failure;
 use crate::socket::{DecodedEvent, ReadNeed, ReceiveBuffer};
 use crate::state::ServiceState;
+use crate::sys::Charge;
 
-/// A buffer that a script has made.
-struct ScriptBuffer(RefCell<ReceiveBuffer>);
+/// A buffer that a script has made, which counts as memory of the script's.
+#[derive(Default)]
+struct ScriptBuffer {
+    buffer: ReceiveBuffer,
+    charge: Charge,
+}
 
 impl UserData for ScriptBuffer {}
+
+impl ScriptBuffer {
+    fn new(lua: &Lua) -> mlua::Result<Self> {
+        let charge = Charge::new(lua, 0)?;
+        Ok(Self {
+            charge,
+            ..Self::default()
+        })
+    }
+
+    fn push(&mut self, lua: &Lua, bytes: &[u8]) -> mlua::Result<usize> {
+        let all = self.buffer.len() + bytes.len();
+        self.charge.resize(lua, all)?;
+        self.buffer.push(bytes);
+        Ok(all)
+    }
+
+    fn take(&mut self, lua: &Lua, need: &ReadNeed) -> mlua::Result<Option<LuaString>> {
+        let taken = match need {
+            ReadNeed::All => Some(self.buffer.take_all()),
+            need => self.buffer.take(need),
+        };
+        self.charge.resize(lua, self.buffer.len())?;
+        taken.map(|taken| lua.create_string(taken)).transpose()
+    }
+}
 
 pub(super) fn function(lua: &Lua, state: Rc<ServiceState>, name: &str) -> mlua::Result<Function> {
     match name {
@@ -39,18 +70,17 @@ pub(super) fn function(lua: &Lua, state: Rc<ServiceState>, name: &str) -> mlua::
         }
         "driver_str2p" => closing::function(lua, move |_, text: LuaString| {
             let payload = Payload::Bytes(text.as_bytes().to_vec());
-            Ok(state.held.borrow_mut().hold(payload))
+            state.hold(payload).map_err(failure)
         }),
         "driver_push" => closing::function(
             lua,
-            move |_, (buffer, _, message, size): (AnyUserData, Value, Value, usize)| {
-                let buffer = buffer.borrow::<ScriptBuffer>()?;
-                let mut buffer = buffer.0.borrow_mut();
+            move |lua, (buffer, _, message, size): (AnyUserData, Value, Value, usize)| {
+                let mut buffer = buffer.borrow_mut::<ScriptBuffer>()?;
                 let pushed = Held::read(&state.held, &message, |bytes| {
-                    buffer.push(&bytes[..size.min(bytes.len())]);
+                    buffer.push(lua, &bytes[..size.min(bytes.len())])
                 });
                 state.held.borrow_mut().release(&message);
-                Ok(pushed.map(|()| buffer.len()))
+                pushed.transpose()
             },
         ),
         _ => taking(lua, name),
@@ -59,46 +89,40 @@ pub(super) fn function(lua: &Lua, state: Rc<ServiceState>, name: &str) -> mlua::
 
 fn taking(lua: &Lua, name: &str) -> mlua::Result<Function> {
     match name {
-        "driver_buffer" => closing::function(lua, |_, ()| {
-            Ok(ScriptBuffer(RefCell::new(ReceiveBuffer::default())))
-        }),
+        "driver_buffer" => closing::function(lua, |lua, ()| ScriptBuffer::new(lua)),
         "driver_pop" => closing::function(
             lua,
             |lua, (buffer, _, size): (AnyUserData, Value, usize)| {
-                let (taken, left) = {
-                    let buffer = buffer.borrow::<ScriptBuffer>()?;
-                    let mut buffer = buffer.0.borrow_mut();
-                    let need = ReadNeed::Bytes(size);
-                    let taken = (size > 0).then(|| buffer.take(&need)).flatten();
-                    (taken, buffer.len())
+                let mut buffer = buffer.borrow_mut::<ScriptBuffer>()?;
+                let taken = match size {
+                    0 => None,
+                    size => buffer.take(lua, &ReadNeed::Bytes(size))?,
                 };
-                let taken = taken.map(|taken| lua.create_string(taken)).transpose()?;
-                Ok((taken, left))
+                Ok((taken, buffer.buffer.len()))
             },
         ),
         "driver_readline" => closing::function(
             lua,
             |lua, (buffer, pool, separator): (AnyUserData, Value, LuaString)| {
-                let buffer = buffer.borrow::<ScriptBuffer>()?;
-                let mut buffer = buffer.0.borrow_mut();
-                buffer.scan_again();
+                let mut buffer = buffer.borrow_mut::<ScriptBuffer>()?;
+                buffer.buffer.scan_again();
                 // Without a pool it is a question.
                 if !pool.is_table() {
-                    let is_there = buffer.find(&separator.as_bytes()).is_some();
+                    let is_there = buffer.buffer.find(&separator.as_bytes()).is_some();
                     return Ok(is_there.then_some(Value::Boolean(true)));
                 }
-                let line = buffer.take(&ReadNeed::Line(separator.as_bytes()[..].into()));
-                let line = line.map(|line| lua.create_string(line)).transpose()?;
-                Ok(line.map(Value::String))
+                let line = ReadNeed::Line(separator.as_bytes()[..].into());
+                Ok(buffer.take(lua, &line)?.map(Value::String))
             },
         ),
         "driver_readall" => closing::function(lua, |lua, (buffer, _): (AnyUserData, Value)| {
-            let all = buffer.borrow::<ScriptBuffer>()?.0.borrow_mut().take_all();
-            lua.create_string(all)
+            let mut buffer = buffer.borrow_mut::<ScriptBuffer>()?;
+            buffer.take(lua, &ReadNeed::All)
         }),
-        _ => closing::function(lua, |_, (buffer, _): (AnyUserData, Value)| {
-            buffer.borrow::<ScriptBuffer>()?.0.borrow_mut().take_all();
-            Ok(())
+        _ => closing::function(lua, |lua, (buffer, _): (AnyUserData, Value)| {
+            let mut buffer = buffer.borrow_mut::<ScriptBuffer>()?;
+            buffer.buffer.clear();
+            buffer.charge.resize(lua, 0)
         }),
     }
 }
@@ -118,11 +142,11 @@ fn unpack(lua: &Lua, state: &ServiceState, message: &Value) -> mlua::Result<Mult
     };
     match head.0 {
         1 => {
-            let (pointer, _) = state.held.borrow_mut().hold(Payload::Bytes(bytes));
+            let (pointer, _) = state.hold(Payload::Bytes(bytes)).map_err(failure)?;
             (head.0, head.1, head.2, pointer).into_lua_multi(lua)
         }
         6 => {
-            let (pointer, _) = state.held.borrow_mut().hold(Payload::Bytes(bytes));
+            let (pointer, _) = state.hold(Payload::Bytes(bytes)).map_err(failure)?;
             let from = lua.create_string(from)?;
             (head.0, head.1, head.2, pointer, from).into_lua_multi(lua)
         }

@@ -51,18 +51,7 @@ pub(super) fn function(lua: &Lua, state: Rc<ServiceState>, name: &str) -> mlua::
             })
         }),
         "socket_start" => closing::function(lua, move |_, (id, is_raw): (u32, Option<bool>)| {
-            let session = state.port.next_session();
-            let (place, mode) = (state.socket_place(), mode(is_raw));
-            let mut sockets = state.sockets.borrow_mut();
-            Ok(match sockets.start(&place, id, mode, session) {
-                Started::Failed(why) if mode == SocketMode::Raw => {
-                    sockets.refuse(&place, id, why.clone());
-                    (None, Some(why), None)
-                }
-                Started::Done => (Some(id), None, None),
-                Started::Later => (None, None, Some(session)),
-                Started::Failed(why) => (None, Some(why), None),
-            })
+            Ok(start(&state, id, is_raw))
         }),
         "socket_resolve" => closing::function(lua, move |_, host: String| {
             let session = state.port.next_session();
@@ -79,6 +68,26 @@ pub(super) fn function(lua: &Lua, state: Rc<ServiceState>, name: &str) -> mlua::
                 Err(why) => (None, None, None, Some(why)),
             })
         }),
+    }
+}
+
+/// The number; or nil and what is wrong; or nil, nil, and the session of the answer.
+fn start(
+    state: &ServiceState,
+    id: u32,
+    is_raw: Option<bool>,
+) -> (Option<u32>, Option<String>, Option<u32>) {
+    let session = state.port.next_session();
+    let (place, mode) = (state.socket_place(), mode(is_raw));
+    let mut sockets = state.sockets.borrow_mut();
+    match sockets.start(&place, id, mode, session) {
+        Started::Failed(why) if mode == SocketMode::Raw => {
+            sockets.refuse(&place, id, why.clone());
+            (None, Some(why), None)
+        }
+        Started::Done => (Some(id), None, None),
+        Started::Later => (None, None, Some(session)),
+        Started::Failed(why) => (None, Some(why), None),
     }
 }
 

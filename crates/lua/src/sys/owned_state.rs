@@ -1,6 +1,6 @@
 //! A Lua state whose memory is counted, and comes from the pool of its thread.
 
-use std::cell::RefCell;
+use std::cell::Cell;
 use std::ffi::c_int;
 use std::fmt;
 use std::ops::Deref;
@@ -21,7 +21,7 @@ pub(crate) struct OwnedState {
     lua: Option<NonNull<Lua>>,
     memory: Rc<StateMemory>,
     /// Code that it uses where it is.
-    code: RefCell<Vec<Arc<Compiled>>>,
+    code: Cell<Vec<Arc<Compiled>>>,
 }
 
 impl OwnedState {
@@ -43,7 +43,7 @@ impl OwnedState {
             state: NonNull::new(state).ok_or_else(no_memory)?,
             lua: None,
             memory,
-            code: RefCell::default(),
+            code: Cell::default(),
         };
         // SAFETY: a script could break the state by `debug` (`debug.setmetatable` and `debug.upvaluejoin` of what Rust made) or by a C
         // module. A script is code of the operator's, as a C module is: it may do what the process may. Nothing is shared with another
@@ -67,7 +67,9 @@ impl OwnedState {
         // SAFETY: the code is dropped after the state is closed.
         let function = unsafe { code.load(self) };
         // A service has one script, and some a second one that loads it: nothing is loaded again and again.
-        self.code.borrow_mut().push(code);
+        let mut all = self.code.take();
+        all.push(code);
+        self.code.set(all);
         function
     }
 

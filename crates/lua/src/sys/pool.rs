@@ -2,24 +2,33 @@
 //!
 //! A region is a large piece of the process's memory. It is cut into chunks, and a chunk into places of one size. A chunk is aligned to its
 //! size, so that the address of a place leads to it. What is larger than the largest place is the process's allocator's.
+//!
+//! Small states share chunks, so that each costs little. A state that is larger has chunks of its own: what it holds of the process can be
+//! told, and bounded. One that keeps a value here and there has chunks with little in them. When they are as large as its limit together,
+//! though its values are not, each further value is the process's allocator's, too: a script does not fail before its values are at the
+//! limit, unless what it holds is at twice the limit.
 
 use std::alloc::{Layout, alloc, dealloc, handle_alloc_error, realloc};
-use std::cell::UnsafeCell;
-use std::mem::{replace, size_of};
+use std::cell::{Cell, UnsafeCell};
 use std::ptr::{copy_nonoverlapping, null_mut};
 use std::rc::Rc;
 
-/// Bytes of a chunk, and its alignment.
-const CHUNK: usize = 32 << 10;
-/// The chunks of a region.
-const CHUNKS: usize = 32;
-/// The largest place. What is larger is seldom, and a header is small beside it.
-const LARGEST: usize = 2048;
-/// Free chunks above which regions without anything else go back to the process.
-const KEPT: usize = 2 * CHUNKS;
+use rustc_hash::FxHashMap;
+
+mod chunks;
+#[cfg(test)]
+mod tests;
+
+use chunks::{CHUNK, ChunkSet, Chunks, LARGEST, class, size_of_class};
+
 /// The alignment of what is larger than the largest place. In a chunk it is that of Lua's own values, 8.
 const ALIGN: usize = 16;
-const CLASSES: usize = 32 + 16 + 16 + 16;
+/// A state with more bytes of values gets chunks of its own, or with more than a quarter of its limit …
+const OWN_FROM: usize = 1 << 20;
+/// … but none with less: a chunk for each class is much beside that.
+const LEAST_OWN: usize = 128 << 10;
+/// What a value by itself costs besides its bytes, about: the allocator's header, and its place in the list.
+const SINGLE: usize = 48;
 
 thread_local! {
     static POOL: Rc<Pool> = Rc::default();
@@ -27,212 +36,223 @@ thread_local! {
 
 /// One for each thread that has states. Each state has a reference to it, so that it lives longer than what it has given out.
 #[derive(Debug, Default)]
-pub(super) struct Pool(UnsafeCell<Chunks>);
+struct Pool(UnsafeCell<Chunks>);
 
+/// What one state has of its thread's pool.
 #[derive(Debug)]
-struct Chunks {
-    /// For each class of sizes, the chunks with free places.
-    open: [*mut Chunk; CLASSES],
-    /// Chunks that have no size at the moment.
-    free: *mut Chunk,
-    free_count: usize,
-    /// The one with chunks that never had a size. The others have none of those.
-    newest: *mut Region,
-    others: Vec<*mut Region>,
+pub(super) struct PoolShare {
+    pool: Rc<Pool>,
+    /// Null for a small state.
+    own: Cell<*mut OwnChunks>,
+    /// Bytes of values that are larger than the largest place.
+    large: Cell<usize>,
 }
 
-/// The beginning of a chunk. The places are behind it.
-#[derive(Debug)]
-struct Chunk {
-    /// The size of its places.
-    size: usize,
-    /// Places that were given back: each holds the address of the next one.
-    returned: *mut Returned,
-    /// Bytes from the beginning to the first place that was never given out.
-    untouched: usize,
-    /// Places that are given out.
-    used: usize,
-    region: *mut Region,
-    /// Its neighbours in its list: of open chunks, or of free ones.
-    previous: *mut Chunk,
-    next: *mut Chunk,
+/// What a state has for itself.
+#[derive(Debug, Default)]
+struct OwnChunks {
+    set: ChunkSet,
+    /// Values that are in no chunk though they are small, and the bytes of each.
+    singles: FxHashMap<usize, usize>,
+    single_bytes: usize,
 }
 
-#[derive(Debug)]
-struct Returned {
-    next: *mut Returned,
+/// What a state has, and may have.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Room {
+    /// Bytes of values.
+    pub(super) used: usize,
+    /// The most of them, or 0 for any number.
+    pub(super) limit: usize,
 }
 
-#[derive(Debug)]
-struct Region {
-    memory: *mut u8,
-    /// Chunks that have had a size. The others are behind them.
-    touched: usize,
-    /// Chunks that have one.
-    used: usize,
-    /// Its place in the list of the others.
-    index: usize,
+impl OwnChunks {
+    fn held(&self) -> usize {
+        self.set.count * CHUNK + self.single_bytes
+    }
 }
 
-impl Pool {
-    pub(super) fn of_this_thread() -> Rc<Self> {
-        // A state that is made while the thread ends has one of its own.
-        POOL.try_with(Rc::clone).unwrap_or_default()
+impl Room {
+    /// From how many bytes on the state gets chunks of its own.
+    fn own_from(self) -> usize {
+        match self.limit {
+            0 => OWN_FROM,
+            limit => (limit / 4).clamp(LEAST_OWN, OWN_FROM),
+        }
     }
 
-    /// Gives out memory, changes its size, takes it back: a size is 0 where there is none. Null if the process has no memory; then
-    /// nothing has changed.
+    fn is_unlimited(self) -> bool {
+        self.limit == 0
+    }
+}
+
+impl PoolShare {
+    pub(super) fn of_this_thread() -> Self {
+        Self {
+            // A state that is made while the thread ends has one of its own.
+            pool: POOL.try_with(Rc::clone).unwrap_or_default(),
+            own: Cell::new(null_mut()),
+            large: Cell::new(0),
+        }
+    }
+
+    /// Gives out memory, changes its size, takes it back: a size is 0 where there is none. Null if the process has no memory, or if the
+    /// state would hold more than twice its limit; then nothing has changed.
     ///
     /// # Safety
-    /// `place` comes from this function of this pool with this size, and was not given back. The caller has no reference to it.
-    pub(super) unsafe fn resize(&self, place: *mut u8, old: usize, new: usize) -> *mut u8 {
+    /// `place` comes from this function of this share with this size, and was not given back. The caller has no reference to it.
+    pub(super) unsafe fn resize(
+        &self,
+        place: *mut u8,
+        old: usize,
+        new: usize,
+        room: Room,
+    ) -> *mut u8 {
         // SAFETY: a pool stays on its thread, and nothing that is called from here calls it: there is no other reference.
-        let chunks = unsafe { &mut *self.0.get() };
+        let chunks = unsafe { &mut *self.pool.0.get() };
         // SAFETY: as the caller says: what is small and what is large is told by the size each time.
         unsafe {
             match (old, new) {
-                (0, 1..=LARGEST) => chunks.take(new),
-                (0, _) => large(new),
+                (0, 1..=LARGEST) => self.take(chunks, new, room, false),
+                (0, _) => self.take_large(new, room),
                 (1..=LARGEST, 0) => {
-                    chunks.give_back(place);
+                    self.give_back(chunks, place);
                     null_mut()
                 }
                 (_, 0) => {
-                    dealloc(place, layout(old));
+                    self.give_back_large(place, old);
                     null_mut()
                 }
                 (1..=LARGEST, 1..=LARGEST) if class(old) == class(new) => place,
-                _ if old > LARGEST && new > LARGEST => realloc(place, layout(old), new),
-                _ => chunks.moved(place, old, new),
+                _ if old > LARGEST && new > LARGEST => self.resize_large(place, old, new, room),
+                _ => self.moved(chunks, place, old, new, room),
             }
         }
     }
-}
 
-fn layout(size: usize) -> Layout {
-    // Lua asks for less than half of all addresses: the other sizes are refused before.
-    Layout::from_size_align(size, ALIGN).unwrap_or(Layout::new::<u8>())
-}
-
-/// # Safety
-/// The size is not 0.
-unsafe fn large(size: usize) -> *mut u8 {
-    // SAFETY: as the caller says.
-    unsafe { alloc(layout(size)) }
-}
-
-/// The class of a size from 1 to `LARGEST`: steps are 8 bytes, later a sixteenth of the size at most.
-const fn class(size: usize) -> usize {
-    match size {
-        0..=256 => size.saturating_sub(1) / 8,
-        257..=512 => 32 + (size - 257) / 16,
-        513..=1024 => 48 + (size - 513) / 32,
-        _ => 64 + (size - 1025) / 64,
-    }
-}
-
-/// The size of a class's places.
-const fn size_of_class(class: usize) -> usize {
-    match class {
-        0..32 => (class + 1) * 8,
-        32..48 => 256 + (class - 31) * 16,
-        48..64 => 512 + (class - 47) * 32,
-        _ => 1024 + (class - 63) * 64,
-    }
-}
-
-impl Default for Chunks {
-    fn default() -> Self {
-        Self {
-            open: [null_mut(); CLASSES],
-            free: null_mut(),
-            free_count: 0,
-            newest: null_mut(),
-            others: Vec::new(),
-        }
-    }
-}
-
-impl Chunk {
-    fn is_full(&self) -> bool {
-        self.returned.is_null() && self.untouched + self.size > CHUNK
-    }
-}
-
-impl Chunks {
-    /// A place for a size from 1 to `LARGEST`, or null.
-    fn take(&mut self, size: usize) -> *mut u8 {
+    /// A place for a size from 1 to `LARGEST`, or null. One that is needed is there if the process has memory.
+    fn take(&self, chunks: &mut Chunks, size: usize, room: Room, is_needed: bool) -> *mut u8 {
         let class = class(size);
-        let mut chunk = self.open[class];
-        if chunk.is_null() {
-            chunk = self.new_chunk();
-            if chunk.is_null() {
-                return null_mut();
+        // SAFETY: both sets are valid: one as long as the chunks, the other one as long as this.
+        let found = unsafe {
+            match self.own.get() {
+                own if own.is_null() => (*chunks.common).take(class),
+                own => (*own).set.take(class),
             }
-            // SAFETY: the chunk is valid, and nobody else's: its header may be written.
-            unsafe {
-                (*chunk).size = size_of_class(class);
-                link(&mut self.open[class], chunk);
-            }
-        }
-        // SAFETY: an open chunk is valid and has a free place: one that was returned, or one between `untouched` and its end. That one is
-        // in the chunk's own memory.
-        unsafe {
-            let returned = (*chunk).returned;
-            let place = if returned.is_null() {
-                let place = chunk.cast::<u8>().add((*chunk).untouched);
-                (*chunk).untouched += (*chunk).size;
-                place
-            } else {
-                (*chunk).returned = (*returned).next;
-                returned.cast()
-            };
-            (*chunk).used += 1;
-            if (*chunk).is_full() {
-                unlink(&mut self.open[class], chunk);
-            }
-            place
+        };
+        match found.is_null() {
+            true => self.take_more(chunks, class, room, is_needed),
+            false => found,
         }
     }
 
-    /// Takes a place back.
-    ///
-    /// # Safety
-    /// It was given out by `take`, and nobody refers to it.
-    unsafe fn give_back(&mut self, place: *mut u8) {
-        let chunk = place
-            .map_addr(|address| address & !(CHUNK - 1))
-            .cast::<Chunk>();
-        // SAFETY: a place lies in a chunk that is aligned to its size, so that the header is at this address. It has room for an address:
-        // the smallest place is as large as one.
-        unsafe {
-            let was_full = (*chunk).is_full();
-            let returned = place.cast::<Returned>();
-            (*returned).next = (*chunk).returned;
-            (*chunk).returned = returned;
-            (*chunk).used -= 1;
-            let open = &mut self.open[class((*chunk).size)];
-            if was_full {
-                link(open, chunk);
+    /// The same where no chunk has a free place of the class.
+    #[cold]
+    fn take_more(&self, chunks: &mut Chunks, class: usize, room: Room, is_needed: bool) -> *mut u8 {
+        if self.own.get().is_null() {
+            if room.used <= room.own_from() {
+                let common = chunks.common;
+                // SAFETY: it is valid as long as the chunks.
+                return unsafe {
+                    chunks.add_to(common, class);
+                    (*common).take(class)
+                };
             }
-            // The last open one of a size stays: the next value may be of this size again.
-            if (*chunk).used == 0 && !((*chunk).previous.is_null() && (*chunk).next.is_null()) {
-                unlink(open, chunk);
-                self.free_chunk(chunk);
+            self.own.set(Box::into_raw(Box::default()));
+        }
+        // SAFETY: it is valid as long as this, and nobody else refers to it.
+        let own = unsafe { &mut *self.own.get() };
+        let held = own.held() + self.large.get();
+        if room.is_unlimited() || held + CHUNK <= room.limit {
+            // SAFETY: the set stays where it is until this is dropped, which takes its chunks away.
+            unsafe { chunks.add_to(&raw mut own.set, class) };
+            return own.set.take(class);
+        }
+        let found = own.set.take_larger(class);
+        if !found.is_null() {
+            return found;
+        }
+        let size = size_of_class(class);
+        let fits = held + size + SINGLE <= 2 * room.limit;
+        match fits || is_needed {
+            true => own.take_single(size),
+            false => null_mut(),
+        }
+    }
+
+    fn give_back(&self, chunks: &mut Chunks, place: *mut u8) {
+        let own = self.own.get();
+        // SAFETY: the share's own part is valid, and the place was given out by it or by a set of the chunks, as `resize` says.
+        unsafe {
+            let is_single = !own.is_null() && !(*own).singles.is_empty();
+            if !is_single || !(*own).give_back_single(place) {
+                chunks.give_back(place);
             }
         }
+    }
+
+    fn take_large(&self, size: usize, room: Room) -> *mut u8 {
+        if !self.has_room(size, room) {
+            return null_mut();
+        }
+        // SAFETY: the size is not 0.
+        let place = unsafe { alloc(layout(size)) };
+        if !place.is_null() {
+            self.large.set(self.large.get() + size);
+        }
+        place
+    }
+
+    /// # Safety
+    /// As with [`resize`](Self::resize).
+    unsafe fn resize_large(&self, place: *mut u8, old: usize, new: usize, room: Room) -> *mut u8 {
+        if new > old && !self.has_room(new - old, room) {
+            return null_mut();
+        }
+        // SAFETY: as the caller says. The size is not 0.
+        let found = unsafe { realloc(place, layout(old), new) };
+        if !found.is_null() {
+            self.large.set(self.large.get() - old + new);
+        }
+        found
+    }
+
+    /// # Safety
+    /// As with [`resize`](Self::resize).
+    unsafe fn give_back_large(&self, place: *mut u8, size: usize) {
+        self.large.set(self.large.get() - size);
+        // SAFETY: as the caller says.
+        unsafe { dealloc(place, layout(size)) };
+    }
+
+    /// Whether this many bytes more are within twice the limit. A state without chunks of its own holds what its values are.
+    fn has_room(&self, more: usize, room: Room) -> bool {
+        let own = self.own.get();
+        if own.is_null() || room.is_unlimited() {
+            return true;
+        }
+        // SAFETY: it is valid as long as this.
+        let held = unsafe { (*own).held() } + self.large.get();
+        held.saturating_add(more) <= 2 * room.limit
     }
 
     /// Moves what is in a place to one of another size, small or large. Null if there is none, and nothing is moved.
     ///
     /// # Safety
-    /// As with [`Pool::resize`]; neither size is 0.
-    unsafe fn moved(&mut self, place: *mut u8, old: usize, new: usize) -> *mut u8 {
+    /// As with [`resize`](Self::resize); neither size is 0.
+    unsafe fn moved(
+        &self,
+        chunks: &mut Chunks,
+        place: *mut u8,
+        old: usize,
+        new: usize,
+        room: Room,
+    ) -> *mut u8 {
         // SAFETY: as the caller says. The two do not overlap, since both are given out.
         unsafe {
             let found = match new {
-                1..=LARGEST => self.take(new),
-                _ => large(new),
+                1..=LARGEST => self.take(chunks, new, room, new < old),
+                _ => self.take_large(new, room),
             };
             if found.is_null() {
                 if new < old {
@@ -246,290 +266,63 @@ impl Chunks {
             }
             copy_nonoverlapping(place, found, old.min(new));
             match old {
-                1..=LARGEST => self.give_back(place),
-                _ => dealloc(place, layout(old)),
+                1..=LARGEST => self.give_back(chunks, place),
+                _ => self.give_back_large(place, old),
             }
             found
         }
     }
+}
 
-    /// A chunk that nobody uses, in no list and without a size; or null.
-    fn new_chunk(&mut self) -> *mut Chunk {
-        let chunk = match self.free.is_null() {
-            true => self.untouched_chunk(),
-            false => self.free,
-        };
-        if chunk.is_null() {
-            return chunk;
+impl OwnChunks {
+    /// A place that is in no chunk, or null.
+    fn take_single(&mut self, size: usize) -> *mut u8 {
+        if self.singles.try_reserve(1).is_err() {
+            return null_mut();
         }
-        // SAFETY: the chunk and its region are valid, and nobody else's.
-        unsafe {
-            if chunk == self.free {
-                unlink(&mut self.free, chunk);
-                self.free_count -= 1;
-            }
-            (*(*chunk).region).used += 1;
-            (*chunk).returned = null_mut();
-            (*chunk).untouched = size_of::<Chunk>();
-        }
-        chunk
-    }
-
-    /// A chunk that never had a size, or null.
-    fn untouched_chunk(&mut self) -> *mut Chunk {
-        // SAFETY: the newest region is valid, if there is one. The chunk lies in it, since `touched` is below `CHUNKS`.
-        unsafe {
-            if (self.newest.is_null() || (*self.newest).touched == CHUNKS) && !self.add_region() {
-                return null_mut();
-            }
-            let region = self.newest;
-            let chunk = (*region).memory.add((*region).touched * CHUNK);
-            let chunk = chunk.cast::<Chunk>();
-            (*region).touched += 1;
-            chunk.write(Chunk {
-                size: 0,
-                returned: null_mut(),
-                untouched: 0,
-                used: 0,
-                region,
-                previous: null_mut(),
-                next: null_mut(),
-            });
-            chunk
-        }
-    }
-
-    /// Makes a newest region. False if the process has no memory.
-    fn add_region(&mut self) -> bool {
         // SAFETY: the size is not 0.
-        let memory = unsafe { alloc(REGION) };
-        if memory.is_null() {
-            return false;
+        let place = unsafe { alloc(layout(size)) };
+        if !place.is_null() {
+            self.singles.insert(place.addr(), size);
+            self.single_bytes += size + SINGLE;
         }
-        let region = Box::into_raw(Box::new(Region {
-            memory,
-            touched: 0,
-            used: 0,
-            index: 0,
-        }));
-        let before = replace(&mut self.newest, region);
-        if !before.is_null() {
-            // SAFETY: regions are valid until they are given back.
-            unsafe { (*before).index = self.others.len() };
-            self.others.push(before);
-        }
-        true
+        place
     }
 
-    /// Puts a chunk that has nothing into the list of free ones, and gives its region back if there is more than enough.
+    /// Takes such a place back. False if it is in a chunk.
     ///
     /// # Safety
-    /// It is in no list.
-    unsafe fn free_chunk(&mut self, chunk: *mut Chunk) {
-        // SAFETY: as the caller says. A region lives as long as its chunks; those before the newest one have touched all of theirs, so that
-        // each chunk of one without a used chunk is in the list of free ones.
-        unsafe {
-            link(&mut self.free, chunk);
-            self.free_count += 1;
-            let region = (*chunk).region;
-            (*region).used -= 1;
-            if (*region).used > 0 || region == self.newest || self.free_count <= KEPT {
-                return;
-            }
-            for index in 0..CHUNKS {
-                let chunk = (*region).memory.add(index * CHUNK);
-                unlink(&mut self.free, chunk.cast());
-            }
-            self.free_count -= CHUNKS;
-            let index = (*region).index;
-            self.others.swap_remove(index);
-            if let Some(moved) = self.others.get(index) {
-                (**moved).index = index;
-            }
-            free_region(region);
-        }
-    }
-}
-
-impl Drop for Chunks {
-    fn drop(&mut self) {
-        let newest = Some(self.newest).filter(|region| !region.is_null());
-        for region in self.others.drain(..).chain(newest) {
-            // SAFETY: no state has a reference to the pool any more, so that nothing in the region is used.
-            unsafe { free_region(region) };
-        }
-    }
-}
-
-/// The memory of a region.
-const REGION: Layout = match Layout::from_size_align(CHUNK * CHUNKS, CHUNK) {
-    Ok(layout) => layout,
-    Err(_) => panic!("a power of two, and far from the largest size"),
-};
-
-/// # Safety
-/// It is valid, and nobody refers to it or its memory.
-unsafe fn free_region(region: *mut Region) {
-    // SAFETY: as the caller says. Both were made in `add_region`.
-    unsafe {
-        dealloc((*region).memory, REGION);
-        drop(Box::from_raw(region));
-    }
-}
-
-/// Puts a chunk at the beginning of a list.
-///
-/// # Safety
-/// It is valid and in no list; those in the list are valid.
-unsafe fn link(list: &mut *mut Chunk, chunk: *mut Chunk) {
-    // SAFETY: as the caller says.
-    unsafe {
-        (*chunk).previous = null_mut();
-        (*chunk).next = *list;
-        if !list.is_null() {
-            (**list).previous = chunk;
-        }
-    }
-    *list = chunk;
-}
-
-/// Takes a chunk out of its list.
-///
-/// # Safety
-/// It is in the list, and those in the list are valid.
-unsafe fn unlink(list: &mut *mut Chunk, chunk: *mut Chunk) {
-    // SAFETY: as the caller says.
-    unsafe {
-        let (previous, next) = ((*chunk).previous, (*chunk).next);
-        match previous.is_null() {
-            true => *list = next,
-            false => (*previous).next = next,
-        }
-        if !next.is_null() {
-            (*next).previous = previous;
-        }
-        (*chunk).previous = null_mut();
-        (*chunk).next = null_mut();
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// Numbers that look random, the same each time.
-    struct Sizes(u64);
-
-    impl Sizes {
-        fn next(&mut self, below: usize) -> usize {
-            self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005) + 1;
-            (self.0 >> 33) as usize % below
-        }
-    }
-
-    struct Given {
-        place: *mut u8,
-        size: usize,
-        mark: u8,
-    }
-
-    impl Given {
-        fn fill(&self) {
-            // SAFETY: the place has this size.
-            unsafe { self.place.write_bytes(self.mark, self.size) };
-        }
-
-        fn is_whole(&self, size: usize) -> bool {
-            // SAFETY: as above, or it has been moved with at least this size.
-            let bytes = unsafe { std::slice::from_raw_parts(self.place, size) };
-            bytes.iter().all(|byte| *byte == self.mark)
-        }
-    }
-
-    #[test]
-    fn a_size_fits_its_class_and_the_class_is_not_much_larger() {
-        for size in 1..=LARGEST {
-            let place = size_of_class(class(size));
-            assert!(place >= size && place - size < 8.max(size / 15), "{size}");
-            assert_eq!(class(place), class(size));
-        }
-        assert_eq!(class(LARGEST), CLASSES - 1);
-    }
-
-    #[test]
-    fn what_is_written_into_a_place_stays_there_until_it_is_given_back() {
-        let (pool, mut sizes) = (Pool::default(), Sizes(7));
-        let mut given: Vec<Given> = Vec::new();
-        for round in 0..60_000_usize {
-            // It grows, and then shrinks.
-            let is_taken = sizes.next(100) < if round < 30_000 { 60 } else { 30 };
-            let largest = if sizes.next(50) == 0 { 5000 } else { 300 };
-            let size = 1 + sizes.next(largest);
-            // SAFETY: each place is resized with its size and used no more after it was given back.
-            unsafe {
-                if is_taken || given.is_empty() {
-                    let (place, mark) = (pool.resize(null_mut(), 0, size), round as u8);
-                    assert!(!place.is_null() && place.addr() % 8 == 0);
-                    given.push(Given { place, size, mark });
-                    given[given.len() - 1].fill();
-                } else {
-                    let index = sizes.next(given.len());
-                    let one = &mut given[index];
-                    assert!(one.is_whole(one.size));
-                    if sizes.next(3) == 0 {
-                        one.place = pool.resize(one.place, one.size, size);
-                        assert!(one.is_whole(one.size.min(size)));
-                        one.size = size;
-                        one.fill();
-                    } else {
-                        pool.resize(one.place, one.size, 0);
-                        given.swap_remove(index);
-                    }
-                }
-            }
-        }
-        for one in given {
-            assert!(one.is_whole(one.size));
-            // SAFETY: as above.
-            unsafe { pool.resize(one.place, one.size, 0) };
-        }
-    }
-
-    #[test]
-    fn regions_go_back_to_the_process_when_what_was_in_them_is_gone() {
-        let pool = Pool::default();
-        let regions = || {
-            // SAFETY: nothing else looks at the pool.
-            let chunks = unsafe { &*pool.0.get() };
-            (chunks.others.len(), chunks.free_count)
+    /// Nobody refers to it.
+    unsafe fn give_back_single(&mut self, place: *mut u8) -> bool {
+        let Some(size) = self.singles.remove(&place.addr()) else {
+            return false;
         };
-        let places: Vec<*mut u8> = (0..200_000)
-            // SAFETY: it takes, and needs nothing.
-            .map(|_| unsafe { pool.resize(null_mut(), 0, 64) })
-            .collect();
-        let (full, _) = regions();
-        assert!(full >= 11, "{full}");
-        for place in places {
-            // SAFETY: each is given back once.
-            unsafe { pool.resize(place, 64, 0) };
+        self.single_bytes -= size + SINGLE;
+        if self.singles.is_empty() {
+            self.singles = FxHashMap::default();
         }
-        let (left, free) = regions();
-        assert!(
-            left <= KEPT / CHUNKS && free <= KEPT + CHUNKS,
-            "{left} {free}"
-        );
+        // SAFETY: it was made with this size, and as the caller says.
+        unsafe { dealloc(place, layout(size)) };
+        true
     }
+}
 
-    #[test]
-    fn a_place_that_is_given_back_is_used_again() {
-        let pool = Pool::default();
-        // SAFETY: a place is used no more after it was given back.
+impl Drop for PoolShare {
+    fn drop(&mut self) {
+        let own = self.own.get();
+        if own.is_null() {
+            return;
+        }
+        // SAFETY: the state is closed: it has given all back. The box was made in `take_more`, and nobody refers to it or its chunks then.
         unsafe {
-            let first = pool.resize(null_mut(), 0, 40);
-            let _second = pool.resize(null_mut(), 0, 40);
-            pool.resize(first, 40, 0);
-            assert_eq!(pool.resize(null_mut(), 0, 33), first);
-            assert_eq!(pool.resize(first, 33, 40), first);
+            let chunks = &mut *self.pool.0.get();
+            chunks.release(&raw mut (*own).set);
+            drop(Box::from_raw(own));
         }
     }
+}
+
+fn layout(size: usize) -> Layout {
+    // Lua asks for less than half of all addresses: the other sizes are refused before.
+    Layout::from_size_align(size, ALIGN).unwrap_or(Layout::new::<u8>())
 }
