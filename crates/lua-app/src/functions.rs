@@ -4,7 +4,7 @@ use std::rc::Rc;
 
 use mlua::{Function, Lua, LuaString, Table};
 use moorline_actor::ServiceId;
-use moorline_lua::ForeignModule;
+use moorline_lua::{ForeignModule, foreign_function};
 use moorline_worker::app::{SendError, Session};
 
 use crate::bridge::ENGINE;
@@ -35,7 +35,7 @@ fn outcome(sent: Result<(), SendError>) -> Outcome {
 fn load(lua: &Lua) -> mlua::Result<Function> {
     let chunk = lua.load(include_str!("../lua/moorline.lua"));
     let module = chunk.set_name("=moorline").into_function()?;
-    lua.create_function(move |lua, ()| {
+    foreign_function(lua, move |lua, ()| {
         let serving = here()?;
         let core = lua.create_table()?;
         sending(lua, &core, &serving)?;
@@ -48,20 +48,21 @@ fn load(lua: &Lua) -> mlua::Result<Function> {
 fn load_gate(lua: &Lua) -> mlua::Result<Function> {
     let chunk = lua.load(include_str!("../lua/gateserver.lua"));
     let module = chunk.set_name("=snax.gateserver").into_function()?;
-    lua.create_function(move |lua, ()| {
+    foreign_function(lua, move |lua, ()| {
         let serving = here()?;
         let core = lua.create_table()?;
         let shared = serving.clone();
-        let add =
-            lua.create_function(move |_, id: i64| Ok(shared.gates.add(id.cast_unsigned())))?;
+        let add = foreign_function(lua, move |_, id: i64| {
+            Ok(shared.gates.add(id.cast_unsigned()))
+        })?;
         core.set("add_socket", add)?;
         let shared = serving.clone();
-        let remove = lua.create_function(move |_, fd| {
+        let remove = foreign_function(lua, move |_, fd| {
             shared.gates.remove(fd);
             Ok(())
         })?;
         core.set("remove_socket", remove)?;
-        let listener_at = lua.create_function(move |_, port: u16| {
+        let listener_at = foreign_function(lua, move |_, port: u16| {
             Ok(serving.context.listener_at(port).map(str::to_owned))
         })?;
         core.set("listener_at", listener_at)?;
@@ -83,7 +84,7 @@ where
     (i64, A): mlua::FromLuaMulti,
 {
     let serving = serving.clone();
-    lua.create_function(move |_, (id, more): (i64, A)| {
+    foreign_function(lua, move |_, (id, more): (i64, A)| {
         let session = serving.session(id.cast_unsigned());
         Ok(outcome(act(session, more)))
     })
@@ -103,7 +104,8 @@ fn sending(lua: &Lua, core: &Table, serving: &Rc<Serving>) -> mlua::Result<()> {
     core.set("push", push)?;
     let shared = serving.clone();
     // `nil` without a reason: there is no room now.
-    let try_send = lua.create_function(
+    let try_send = foreign_function(
+        lua,
         move |_, (id, bytes, is_text): (i64, LuaString, Option<bool>)| {
             let session = shared.session(id.cast_unsigned());
             let sent = match is_text {
@@ -128,8 +130,9 @@ fn sending(lua: &Lua, core: &Table, serving: &Rc<Serving>) -> mlua::Result<()> {
     )?;
     core.set("close", close)?;
     let shared = serving.clone();
-    let is_closed =
-        lua.create_function(move |_, id: i64| Ok(shared.session(id.cast_unsigned()).is_closed()))?;
+    let is_closed = foreign_function(lua, move |_, id: i64| {
+        Ok(shared.session(id.cast_unsigned()).is_closed())
+    })?;
     core.set("is_closed", is_closed)?;
     let close_now = about(lua, serving, |session, (): ()| session.close_now())?;
     core.set("close_now", close_now)
@@ -146,7 +149,7 @@ fn keeping(lua: &Lua, core: &Table, serving: &Rc<Serving>) -> mlua::Result<()> {
     )?;
     core.set("keep", keep)?;
     let shared = serving.clone();
-    let kept = lua.create_function(move |lua, id: i64| {
+    let kept = foreign_function(lua, move |lua, id: i64| {
         let session = shared.session(id.cast_unsigned());
         let bytes = session.load_bytes();
         bytes.map(|bytes| lua.create_string(bytes)).transpose()
@@ -178,15 +181,19 @@ fn keeping(lua: &Lua, core: &Table, serving: &Rc<Serving>) -> mlua::Result<()> {
 fn of_the_process(lua: &Lua, core: &Table, serving: &Rc<Serving>) -> mlua::Result<()> {
     let shared = serving.clone();
     type Serve = (u32, Option<String>, bool, bool);
-    let serve = lua.create_function(move |_, (service, listener, accept, request): Serve| {
-        let handles = Handles { accept, request };
-        shared.add(ServiceId::from_number(service), listener, handles);
-        Ok(())
-    })?;
+    let serve = foreign_function(
+        lua,
+        move |_, (service, listener, accept, request): Serve| {
+            let handles = Handles { accept, request };
+            shared.add(ServiceId::from_number(service), listener, handles);
+            Ok(())
+        },
+    )?;
     core.set("serve", serve)?;
     let shared = serving.clone();
-    let number_of =
-        lua.create_function(move |_, fd: u32| Ok(shared.gates.session(fd).map(u64::cast_signed)))?;
+    let number_of = foreign_function(lua, move |_, fd: u32| {
+        Ok(shared.gates.session(fd).map(u64::cast_signed))
+    })?;
     core.set("number_of", number_of)?;
     core.set("kind", ENGINE.0)?;
     core.set(
@@ -199,6 +206,6 @@ fn of_the_process(lua: &Lua, core: &Table, serving: &Rc<Serving>) -> mlua::Resul
     let context = serving.context.clone();
     core.set(
         "leader",
-        lua.create_function(move |_, ()| Ok(context.leader()))?,
+        foreign_function(lua, move |_, ()| Ok(context.leader()))?,
     )
 }

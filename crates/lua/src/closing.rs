@@ -20,11 +20,11 @@ pub(crate) fn refuse() -> mlua::Result<()> {
     }
 }
 
-/// A function of Rust that refuses to work while its state closes: a script may have kept it for a finalizer.
+/// Makes a function of Rust for scripts, which refuses to work while its state closes: a script may have kept it for a finalizer.
 ///
 /// # Errors
 /// There is no memory.
-pub(crate) fn function<A, R, F>(lua: &Lua, function: F) -> mlua::Result<Function>
+pub fn function<A, R, F>(lua: &Lua, function: F) -> mlua::Result<Function>
 where
     A: FromLuaMulti,
     R: IntoLuaMulti,

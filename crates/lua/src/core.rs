@@ -13,6 +13,7 @@ use crate::closing;
 use crate::frames;
 use crate::held::Held;
 use crate::last_searcher;
+use crate::module::text;
 use crate::native;
 use crate::netpack;
 use crate::output;
@@ -351,7 +352,10 @@ fn times(lua: &Lua, state: Rc<ServiceState>, name: &str) -> mlua::Result<Functio
         "timeout" => closing::function(lua, move |lua, ticks: Value| {
             let kind = ticks.type_name();
             Ok(match lua.coerce_integer(ticks.clone())? {
-                Some(ticks) => accepted(Value::Integer(timeout(&state, ticks).into())),
+                Some(ticks) => match state.memory.add_timer(lua) {
+                    Ok(()) => accepted(Value::Integer(timeout(&state, ticks).into())),
+                    Err(error) => refused(text(&error)),
+                },
                 None if lua.coerce_number(ticks)?.is_some() => {
                     refused("number has no integer representation")
                 }

@@ -125,6 +125,7 @@ mod sys;
 mod tls;
 mod watches;
 
+pub use closing::function as foreign_function;
 pub use configuration::ConfigurationError;
 pub use embedded::{Embedded, EmbeddedOptions};
 pub use foreign::{FIRST_FOREIGN_SOCKET, ForeignModule, ForeignSockets};

@@ -165,6 +165,9 @@ impl Actor for LuaService {
         if kind == Kind::WOKEN {
             return socket_messages::deliver(&self.lua, &self.state, session);
         }
+        if kind == Kind::RESPONSE && source == ServiceId::NONE {
+            self.state.memory.remove_timer();
+        }
         self.state.size.set(payload.size());
         let caller = (session != 0 && !kind.is_answer()).then_some((source, session));
         let head = (

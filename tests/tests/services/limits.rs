@@ -97,7 +97,7 @@ fn documents_of_bson_that_a_script_keeps_are_within_its_limit() {
 
 /// What scripts of other modules keep in memory of Rust's.
 #[test]
-fn buffers_messages_and_schemas_that_a_script_keeps_are_within_its_limit() {
+fn buffers_messages_schemas_and_timers_that_a_script_keeps_are_within_its_limit() {
     let bad = service(
         "local driver, core = require 'skynet.socketdriver', require 'moorline.core'
         local text = ('x'):rep(1 << 20)
@@ -111,17 +111,18 @@ fn buffers_messages_and_schemas_that_a_script_keeps_are_within_its_limit() {
             function(i) kept[1] = kept[1] or driver.buffer() driver.push(kept[1], {}, text, #text) end,
             function(i) kept[i] = sproto.newproto(bundle) end,
             function(i) kept[i] = tls.newtls('client', context, 'localhost') end,
+            function(i) skynet.killthread(skynet.timeout(1000000, print)) end,
             function(i) kept[1] = kept[1] or core.websocket_reader(1 << 30) core.websocket_next(kept[1], i == 1 and '\\x82\\x7f\\0\\0\\0\\0\\0\\3\\xff\\xff' or ('x'):rep(1000)) end,
         }
         function C.keep(_, _, n)
             core.memlimit(24 << 20)
-            local ok, why = pcall(function() for i = 1, 400000 do acts[n](i) end end)
+            local ok, why = pcall(function() for i = 1, 1000000 do acts[n](i) end end)
             core.memlimit(0)
             skynet.retpack(ok, tostring(why))
         end",
     );
     passes(
-        "for n = 1, 5 do
+        "for n = 1, 6 do
             local ok, why = skynet.call(skynet.newservice 'bad', 'lua', 'keep', n)
             assert(not ok and why:find 'not enough memory', n .. why)
         end",

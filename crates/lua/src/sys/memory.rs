@@ -15,6 +15,8 @@ pub(crate) struct StateMemory {
     used: Cell<usize>,
     /// Bytes of Rust's that count as the state's.
     charged: Cell<usize>,
+    /// Timers that are set. Each is charged for.
+    timers: Cell<u32>,
     /// Bytes that its sockets have received and nobody has read. They count apart.
     received: Cell<usize>,
     /// 0 if there is none.
@@ -27,6 +29,7 @@ impl Default for StateMemory {
         Self {
             used: Cell::default(),
             charged: Cell::default(),
+            timers: Cell::default(),
             received: Cell::default(),
             limit: Cell::default(),
             share: PoolShare::of_this_thread(),
@@ -59,6 +62,40 @@ impl StateMemory {
     /// How many bytes it may have, if that is limited.
     pub(crate) fn limit(&self) -> Option<usize> {
         Some(self.limit.get()).filter(|limit| *limit > 0)
+    }
+
+    /// Counts a timer that is set.
+    ///
+    /// # Errors
+    /// It is above the limit, also when garbage is collected.
+    pub(crate) fn add_timer(&self, lua: &Lua) -> mlua::Result<()> {
+        self.make_room(lua, BYTES_A_TIMER)?;
+        self.timers.set(self.timers.get() + 1);
+        self.charged.set(self.charged.get() + BYTES_A_TIMER);
+        Ok(())
+    }
+
+    /// A timer is over.
+    pub(crate) fn remove_timer(&self) {
+        // A script may send itself what looks like one.
+        if let Some(left) = self.timers.get().checked_sub(1) {
+            self.timers.set(left);
+            self.charged.set(self.charged.get() - BYTES_A_TIMER);
+        }
+    }
+
+    /// Collects garbage if this many bytes more are above the limit.
+    fn make_room(&self, lua: &Lua, more: usize) -> mlua::Result<()> {
+        // The first collection ends values of Rust's, the second frees them.
+        for _ in 0..2 {
+            if !self.has_room(more) {
+                lua.gc_collect()?;
+            }
+        }
+        match self.has_room(more) {
+            true => Ok(()),
+            false => Err(mlua::Error::RuntimeError("not enough memory".to_owned())),
+        }
     }
 
     /// Whether this many bytes more are within the limit.
@@ -97,6 +134,9 @@ impl StateMemory {
     }
 }
 
+/// What a timer takes, about.
+const BYTES_A_TIMER: usize = 32;
+
 /// Memory of Rust's that counts as a state's, until this is dropped. Lua's own figures leave it out.
 #[derive(Debug, Default)]
 pub(crate) struct Charge {
@@ -127,15 +167,8 @@ impl Charge {
         let Some(memory) = &self.memory else {
             return Ok(());
         };
-        let more = bytes.saturating_sub(self.bytes);
-        // The first collection ends values of Rust's, the second frees them.
-        for _ in 0..2 {
-            if more > 0 && !memory.has_room(more) {
-                lua.gc_collect()?;
-            }
-        }
-        if more > 0 && !memory.has_room(more) {
-            return Err(mlua::Error::RuntimeError("not enough memory".to_owned()));
+        if let Some(more) = bytes.checked_sub(self.bytes).filter(|more| *more > 0) {
+            memory.make_room(lua, more)?;
         }
         memory
             .charged
