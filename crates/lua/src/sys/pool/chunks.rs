@@ -1,4 +1,4 @@
-//! The chunks of a thread: who has them, and the places in them.
+//! The chunks of a thread, their owners, and the places in them.
 
 use std::alloc::{Layout, alloc, dealloc};
 use std::mem::{replace, size_of};
