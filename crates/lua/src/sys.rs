@@ -247,9 +247,12 @@ unsafe fn break_on(state: *mut lua_State) {
     if !WATCH.get().is_some_and(ThreadWatch::is_broken) {
         return;
     }
-    // SAFETY: as the caller says. There is room for a value where a function of C has just got the values of another.
+    // SAFETY: as the caller says. Room is made for the value that is pushed and popped.
     unsafe {
-        let is_main = ffi::lua_checkstack(state, 1) != 0 && ffi::lua_pushthread(state) != 0;
+        if ffi::lua_checkstack(state, 1) == 0 {
+            return;
+        }
+        let is_main = ffi::lua_pushthread(state) != 0;
         ffi::lua_pop(state, 1);
         // The dispatcher is on the first thread: it goes on. A finalizer there does not.
         if !is_main || !hooks::are_allowed(state) {

@@ -37,8 +37,7 @@ fn replace(
     let function: mlua::Value = library.raw_get(name)?;
     // SAFETY: a value is on the stack, which is only looked at; and `by` keeps to the stack that Lua gives it.
     let by = unsafe {
-        let found: Option<ffi::lua_CFunction> = None;
-        let mut found = found;
+        let mut found = None;
         lua.exec_raw::<()>(function, |state| {
             found = ffi::lua_tocfunction(state, -1);
             ffi::lua_settop(state, 0);
