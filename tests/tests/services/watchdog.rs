@@ -81,6 +81,23 @@ fn a_signal_ends_the_message_that_does_not_return_and_the_service_goes_on() {
     assert!(said.contains("signal 0"), "{said}");
 }
 
+/// Lua looks around only between its own instructions.
+#[test]
+fn a_loop_in_a_function_of_c_is_named_by_its_service() {
+    let bad = service("function C.find() (('a'):rep(200)):find(('a-'):rep(30) .. 'b') end");
+    let main = main_of(
+        "local bad = skynet.newservice 'bad'
+        print(skynet.address(bad))
+        skynet.fork(pcall, skynet.call, bad, 'lua', 'find')
+        skynet.sleep(750)",
+    );
+    let files = [("main.lua", main.as_str()), ("bad.lua", bad.as_str())];
+    let said = run_with(&files, &["--loops", "2"]).expect_success().said();
+    let address = said.lines().next().expect("it prints an address");
+    let named = format!("to [ {address} ] maybe in an endless loop");
+    assert!(said.contains(&named), "{said}");
+}
+
 #[test]
 fn a_service_that_loops_in_its_start_holds_up_no_launch_and_no_list() {
     let starts = "local skynet = require 'skynet'
