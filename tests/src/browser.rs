@@ -4,7 +4,7 @@ use std::fs;
 use std::io::{BufRead, BufReader};
 use std::net::TcpStream;
 use std::os::unix::process::CommandExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc;
 use std::time::Duration;
@@ -192,6 +192,39 @@ impl Browser {
             "Emulation.setEmulatedMedia",
             json!({ "features": dark }),
         );
+    }
+
+    /// Shows the tab in this size, in light or dark colours, and as someone sees it who tells fewer colours apart: `none`,
+    /// `deuteranopia`, `protanopia`, `tritanopia`, `achromatopsia`.
+    #[track_caller]
+    pub fn look_like(&mut self, tab: &Tab, [width, height]: [u32; 2], scheme: &str, sight: &str) {
+        let metrics = json!({ "width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < 500 });
+        self.command(Some(tab), "Emulation.setDeviceMetricsOverride", metrics);
+        let scheme = json!([{ "name": "prefers-color-scheme", "value": scheme }]);
+        let media = json!({ "features": scheme });
+        self.command(Some(tab), "Emulation.setEmulatedMedia", media);
+        let sight = json!({ "type": sight });
+        self.command(Some(tab), "Emulation.setEmulatedVisionDeficiency", sight);
+    }
+
+    /// Saves a picture of the tab as a PNG, in the folder that `MOORLINE_PICTURES` names or in one in `folder`. Fails if it is wider
+    /// than the tab, or has texts that are hard to read.
+    #[track_caller]
+    pub fn picture(&mut self, tab: &Tab, folder: &str, name: &str) {
+        let wide = "document.documentElement.scrollWidth - document.documentElement.clientWidth";
+        assert_eq!(self.evaluate(tab, wide), 0, "{name}: it is too wide");
+        let faint = self.faint_texts(tab);
+        assert_eq!(faint, json!([]), "{name}: texts with too little contrast");
+        let named = std::env::var_os("MOORLINE_PICTURES").map(PathBuf::from);
+        let folder = named.unwrap_or_else(|| Path::new(folder).join("pictures"));
+        fs::create_dir_all(&folder).expect("the folder can be made");
+        self.screenshot(tab, &folder.join(format!("{name}.png")));
+    }
+
+    /// Texts with less contrast than WCAG 2.2 asks for (1.4.3, level AA), each with its ratio.
+    #[track_caller]
+    pub fn faint_texts(&mut self, tab: &Tab) -> Value {
+        self.evaluate(tab, include_str!("faint_texts.js"))
     }
 
     /// The selectors of what lies partly outside of the tab's width.

@@ -5,23 +5,28 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use moorline_protocol::command::{Request, Response};
+use moorline_protocol::command::{AdminAnswer, Request, Response, ShownToken, THERE_ARE_MORE};
 use moorline_proxy::UpstreamSeen;
 use serde_json::Value;
-use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::UnixStream;
 use tokio::sync::{Mutex, oneshot};
 use tokio::task::spawn_local;
 use tokio::time::{sleep, timeout};
 
 use crate::findings::findings;
+use crate::sessions::{SessionQuery, SessionsSeen};
+use crate::stream::{NoAnswer, Stream};
 
 /// How old an answer may be that is given again. However many look, the supervisor is asked four times a second.
 const FRESH: Duration = Duration::from_millis(250);
 /// How long an answer may take.
 const ANSWER_TIME: Duration = Duration::from_secs(10);
-/// The most bytes of a line of an answer.
-const MOST_LINE: u64 = 16 << 20;
+/// How long a list of sessions may take.
+const LIST_TIME: Duration = Duration::from_secs(20);
+/// How long who asks for an act waits for its end: a connection ends after a minute.
+const ACT_TIME: Duration = Duration::from_secs(50);
+/// The most sessions of which the first ones are chosen.
+const MOST_LISTED: u64 = 100_000;
 /// The most peers that are kept of an answer: in the order of the upstreams.
 pub(crate) const MOST_PEERS: usize = 1000;
 
@@ -58,9 +63,15 @@ impl Upstreams {
 
 /// The way to the supervisor. Cloning it is cheap.
 #[derive(Debug, Clone)]
-pub(crate) struct Engine {
-    asker: Rc<Mutex<Asker>>,
-    recorded: Rc<Mutex<Option<Recorded>>>,
+pub(crate) struct Engine(Rc<Way>);
+
+#[derive(Debug)]
+struct Way {
+    stream: Stream,
+    last: Mutex<Option<(Instant, Seen)>>,
+    /// One list of sessions at a time.
+    listing: Mutex<()>,
+    recorded: Mutex<Option<Recorded>>,
 }
 
 /// The last answer about recordings: what was asked, and when.
@@ -71,58 +82,66 @@ struct Recorded {
     told: Result<Value, String>,
 }
 
-#[derive(Debug)]
-struct Asker {
-    stream: BufReader<UnixStream>,
-    last: Option<(Instant, Seen)>,
-    /// Where it is told that no more can be asked.
-    failed: Option<oneshot::Sender<io::Error>>,
-}
-
-/// There is no answer: the process ends.
-#[derive(Debug)]
-pub(crate) struct NoAnswer;
-
 impl Engine {
     /// Over this stream. The receiver gets what makes further questions impossible.
     pub(crate) fn new(stream: UnixStream) -> (Self, oneshot::Receiver<io::Error>) {
-        let (sender, receiver) = oneshot::channel();
-        let asker = Asker {
-            stream: BufReader::new(stream),
-            last: None,
-            failed: Some(sender),
+        let (stream, failed) = Stream::new(stream);
+        let way = Way {
+            stream,
+            last: Mutex::default(),
+            listing: Mutex::default(),
+            recorded: Mutex::default(),
         };
-        let this = Self {
-            asker: Rc::new(Mutex::new(asker)),
-            recorded: Rc::default(),
-        };
-        (this, receiver)
+        (Self(Rc::new(way)), failed)
     }
 
-    /// What the engine is doing now, or was a moment ago. Dropping the future leaves the question to its end: its answer would
-    /// be taken for that of the next one.
+    /// What the engine is doing now, or was a moment ago. Dropping the future leaves the question to its end: others may wait for its
+    /// answer.
     pub(crate) async fn look(&self) -> Result<Seen, NoAnswer> {
-        let this = self.clone();
-        let looking = spawn_local(async move { this.look_to_the_end().await });
+        let way = Rc::clone(&self.0);
+        let looking = spawn_local(async move {
+            let mut last = way.last.lock().await;
+            if let Some((at, seen)) = &*last
+                && at.elapsed() < FRESH
+            {
+                return Ok(seen.clone());
+            }
+            let looked = timeout(ANSWER_TIME, look(&way.stream)).await;
+            let seen = looked.unwrap_or(Err(NoAnswer))?;
+            *last = Some((Instant::now(), seen.clone()));
+            Ok(seen)
+        });
         looking.await.unwrap_or(Err(NoAnswer))
     }
 
-    async fn look_to_the_end(&self) -> Result<Seen, NoAnswer> {
-        let mut asker = self.asker.lock().await;
-        if let Some((at, seen)) = &asker.last
-            && at.elapsed() < FRESH
-        {
-            return Ok(seen.clone());
-        }
-        // Answers come in turn: after one that is late, or is none, the next could be taken for another's.
-        let looked = timeout(ANSWER_TIME, asker.look()).await;
-        match looked.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into())) {
-            Ok(seen) => {
-                asker.last = Some((Instant::now(), seen.clone()));
-                Ok(seen)
+    /// The sessions that are asked for. Dropping the future leaves the question to its end: there is one list at a time.
+    pub(crate) async fn sessions(&self, query: SessionQuery) -> Result<SessionsSeen, NoAnswer> {
+        let way = Rc::clone(&self.0);
+        let listing = spawn_local(async move {
+            let _one = way.listing.lock().await;
+            let mut seen = SessionsSeen::new(&query);
+            let filter = query.filter.clone();
+            let most = MOST_LISTED;
+            let mut answers = way
+                .stream
+                .ask(Request::FindSessions { filter, most }, None)?;
+            let list = async {
+                while let Some(answer) = answers.recv().await {
+                    match answer.response {
+                        Response::Sessions(rows) => seen.add(rows),
+                        Response::Done(text) => seen.is_complete = text != THERE_ARE_MORE,
+                        _ => return Err(NoAnswer),
+                    }
+                }
+                Ok(())
+            };
+            match timeout(LIST_TIME, list).await {
+                // What has come by then is shown.
+                Ok(Ok(())) | Err(_) => Ok(seen.end()),
+                Ok(Err(none)) => Err(none),
             }
-            Err(error) => Err(asker.fail(error)),
-        }
+        });
+        listing.await.unwrap_or(Err(NoAnswer))
     }
 
     /// The recordings of the flight recorder, or the events in one of them. An error is a refusal, in words. The supervisor reads
@@ -131,106 +150,97 @@ impl Engine {
         &self,
         file: Option<String>,
     ) -> Result<Result<Value, String>, NoAnswer> {
-        let this = self.clone();
-        let asking = spawn_local(async move { this.ask_to_the_end(file).await });
+        let way = Rc::clone(&self.0);
+        let asking = spawn_local(async move {
+            let mut last = way.recorded.lock().await;
+            if let Some(last) = &*last {
+                let age = last.at.elapsed();
+                if last.file == file && age < FRESH {
+                    return Ok(last.told.clone());
+                }
+                sleep(FRESH.saturating_sub(age)).await;
+            }
+            let asked = timeout(ANSWER_TIME, recorded(&way.stream, file.clone())).await;
+            let told = asked.unwrap_or(Err(NoAnswer))?;
+            *last = Some(Recorded {
+                file,
+                at: Instant::now(),
+                told: told.clone(),
+            });
+            Ok(told)
+        });
         asking.await.unwrap_or(Err(NoAnswer))
     }
 
-    async fn ask_to_the_end(
+    /// Has something done. `None`: it goes on, and takes long.
+    pub(crate) async fn act(
         &self,
-        file: Option<String>,
-    ) -> Result<Result<Value, String>, NoAnswer> {
-        let mut last = self.recorded.lock().await;
-        if let Some(last) = &*last {
-            let age = last.at.elapsed();
-            if last.file == file && age < FRESH {
-                return Ok(last.told.clone());
+        request: Request,
+        shown: ShownToken,
+    ) -> Result<Option<AdminAnswer>, NoAnswer> {
+        let mut answers = self.0.stream.ask(request, Some(shown))?;
+        let last = async {
+            while let Some(answer) = answers.recv().await {
+                if answer.response.is_last() {
+                    return Ok(answer);
+                }
             }
-            sleep(FRESH.saturating_sub(age)).await;
-        }
-        let mut asker = self.asker.lock().await;
-        let asked = timeout(ANSWER_TIME, asker.recorded(file.clone())).await;
-        match asked.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into())) {
-            Ok(told) => {
-                let at = Instant::now();
-                let told_again = told.clone();
-                *last = Some(Recorded { file, at, told });
-                Ok(told_again)
-            }
-            Err(error) => Err(asker.fail(error)),
+            Err(NoAnswer)
+        };
+        match timeout(ACT_TIME, last).await {
+            Ok(answer) => answer.map(Some),
+            Err(_) => Ok(None),
         }
     }
 }
 
-impl Asker {
-    async fn look(&mut self) -> io::Result<Seen> {
-        let mut status = Value::Null;
-        self.ask(&Request::Status, |answer| {
-            if let Response::Status(told) = answer {
-                status = told;
-            }
-        })
-        .await?;
-        let mut upstreams = Upstreams::default();
-        // Without a gateway there is a refusal, and then there are none.
-        self.ask(&Request::Upstreams, |answer| {
-            if let Response::Upstream(seen) = answer {
-                upstreams.add(seen);
-            }
-        })
-        .await?;
-        let found = serde_json::to_value(findings(&status, &upstreams.list))?;
-        if let Some(fields) = status.as_object_mut() {
-            fields.insert("findings".to_owned(), found);
+async fn look(stream: &Stream) -> Result<Seen, NoAnswer> {
+    let mut status = Value::Null;
+    let mut answers = stream.ask(Request::Status, None)?;
+    while let Some(answer) = answers.recv().await {
+        if let Response::Status(told) = answer.response {
+            status = told;
         }
-        Ok(Seen {
-            status: Rc::new(status),
-            upstreams: Rc::new(upstreams),
-        })
     }
+    if status.is_null() {
+        return Err(NoAnswer);
+    }
+    let mut upstreams = Upstreams::default();
+    // Without a gateway there is a refusal, and then there are none.
+    let mut answers = stream.ask(Request::Upstreams, None)?;
+    while let Some(answer) = answers.recv().await {
+        if let Response::Upstream(seen) = answer.response {
+            upstreams.add(seen);
+        }
+    }
+    let found = serde_json::to_value(findings(&status, &upstreams.list)).map_err(|_| NoAnswer)?;
+    if let Some(fields) = status.as_object_mut() {
+        fields.insert("findings".to_owned(), found);
+    }
+    Ok(Seen {
+        status: Rc::new(status),
+        upstreams: Rc::new(upstreams),
+    })
+}
 
-    async fn recorded(&mut self, file: Option<String>) -> io::Result<Result<Value, String>> {
-        let request = match file {
-            Some(file) => Request::Recording { file },
-            None => Request::Recordings,
-        };
-        let mut told = Err("there is no answer".to_owned());
-        self.ask(&request, |answer| match answer {
+async fn recorded(
+    stream: &Stream,
+    file: Option<String>,
+) -> Result<Result<Value, String>, NoAnswer> {
+    let request = match file {
+        Some(file) => Request::Recording { file },
+        None => Request::Recordings,
+    };
+    let mut told = Err("there is no answer".to_owned());
+    let mut answers = stream.ask(request, None)?;
+    while let Some(answer) = answers.recv().await {
+        match answer.response {
             Response::Recorded(value) => told = Ok(value),
             Response::Refused(reason) => told = Err(reason),
             _ => {}
-        })
-        .await?;
-        Ok(told)
-    }
-
-    /// No more can be asked.
-    fn fail(&mut self, error: io::Error) -> NoAnswer {
-        if let Some(failed) = self.failed.take() {
-            // The process may be ending already.
-            let _ = failed.send(error);
-        }
-        NoAnswer
-    }
-
-    async fn ask(&mut self, request: &Request, mut each: impl FnMut(Response)) -> io::Result<()> {
-        let mut line = serde_json::to_vec(request)?;
-        line.push(b'\n');
-        self.stream.get_mut().write_all(&line).await?;
-        loop {
-            line.clear();
-            let mut limited = (&mut self.stream).take(MOST_LINE);
-            if limited.read_until(b'\n', &mut line).await? == 0 {
-                return Err(io::ErrorKind::UnexpectedEof.into());
-            }
-            let answer: Response = serde_json::from_slice(&line)?;
-            let is_last = answer.is_last();
-            each(answer);
-            if is_last {
-                return Ok(());
-            }
         }
     }
+    Ok(told)
 }
 
 /// As JSON.

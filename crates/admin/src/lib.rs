@@ -1,22 +1,29 @@
 //! The process that serves `[admin]`: a page and metrics, over HTTP.
 //!
-//! It asks the supervisor what `status` and `upstreams` ask, over a stream of its own, on which nothing can be changed. What it
-//! serves, and to how many at once, is bounded; if it fails, it alone ends, and the supervisor starts it again.
+//! It asks the supervisor what `status`, `sessions` and `upstreams` ask, over a stream of its own. It has no right to change
+//! anything: it passes on what someone asks for together with the token that was shown, and the supervisor, which alone knows the
+//! right one, decides. What it serves, and to how many at once, is bounded; if it fails, it alone ends, and the supervisor starts it
+//! again.
 //!
 //! From top to bottom:
 //!
-//! - `web`: connections, and what a request gets
-//! - `engine`: questions to the supervisor, and their answers
+//! - `web`: connections, and what a request gets; `acts`: requests that change something
+//! - `engine`: questions to the supervisor, and their answers; `stream` carries them
+//! - `sessions`: a table of sessions
 //! - `findings`: what is wrong; `text`: how people read it
 //! - `metrics`: answers as text for Prometheus; `exposition`: that format
 //! - `table`: every metric
 
 #![forbid(unsafe_code)]
 
+mod acts;
+mod answer;
 mod engine;
 mod exposition;
 mod findings;
 mod metrics;
+mod sessions;
+mod stream;
 mod table;
 pub mod text;
 mod web;
@@ -60,7 +67,7 @@ pub fn serve(admin: &Admin, listener: TcpListener, questions: UnixStream) -> io:
         let questions = tokio::net::UnixStream::from_std(questions)?;
         let (engine, failed) = Engine::new(questions);
         tokio::select! {
-            never = web::accept(listener, engine, admin.hosts.clone()) => match never {},
+            never = web::accept(listener, engine, admin) => match never {},
             error = failed => Err(error.unwrap_or_else(|_| io::ErrorKind::BrokenPipe.into())),
         }
     })

@@ -1,28 +1,32 @@
 //! Connections, and what a request gets.
 
 use std::convert::Infallible;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http_body_util::Full;
 use hyper::body::Incoming;
-use hyper::header::{self, HeaderValue};
+use hyper::header;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
-use hyper::{Method, Request, Response, StatusCode};
+use hyper::{Method, Request, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
+use moorline_config::Admin;
 use moorline_protocol::flight::is_recording;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio::task::spawn_local;
 use tokio::time::{sleep, timeout};
 
-use crate::engine::{Engine, json};
+use crate::acts;
+use crate::answer::{Answer, HTML, JSON, not_allowed, said, silent, with};
+use crate::engine::{Engine, Seen, json};
 use crate::exposition::Format;
 use crate::metrics;
+use crate::sessions::SessionQuery;
+use crate::stream::NoAnswer;
 
 /// Connections at once; more wait until one has ended.
 const CONNECTIONS: usize = 64;
@@ -37,26 +41,33 @@ const LAST_TIME: Duration = Duration::from_secs(15);
 /// After accepting has failed: then there may be descriptors again.
 const PAUSE: Duration = Duration::from_millis(100);
 
-const PAGE: &str = include_str!("page.html");
-const HTML: &str = "text/html; charset=utf-8";
-const TEXT: &str = "text/plain; charset=utf-8";
-const JSON: &str = "application/json";
+/// The paths, for who asks for another one.
+const PATHS: &str =
+    "there are /, /metrics, /status.json, /upstreams.json, /sessions.json and /flight.json\n";
 
-/// Accepts connections for ever. `hosts`: the names that `Host` may have.
-pub(crate) async fn accept(
-    listener: TcpListener,
+/// What requests are answered with.
+struct Site {
     engine: Engine,
+    /// The names that `Host` may have.
     hosts: Vec<String>,
-) -> Infallible {
+    page: Bytes,
+}
+
+/// Accepts connections for ever.
+pub(crate) async fn accept(listener: TcpListener, engine: Engine, admin: &Admin) -> Infallible {
     let places = Arc::new(Semaphore::new(CONNECTIONS));
-    let hosts = Rc::new(hosts);
+    let site = Rc::new(Site {
+        engine,
+        hosts: admin.hosts.clone(),
+        page: page(admin.has_token).into(),
+    });
     loop {
         let place = Arc::clone(&places).acquire_owned().await;
         match listener.accept().await {
-            Ok((stream, _)) => {
-                let (engine, hosts) = (engine.clone(), Rc::clone(&hosts));
+            Ok((stream, from)) => {
+                let site = Rc::clone(&site);
                 spawn_local(async move {
-                    connection(stream, engine, hosts).await;
+                    connection(stream, from, site).await;
                     drop(place);
                 });
             }
@@ -65,10 +76,20 @@ pub(crate) async fn accept(
     }
 }
 
-async fn connection(stream: TcpStream, engine: Engine, hosts: Rc<Vec<String>>) {
+/// The page, made of its parts. `acts`: whether it has buttons.
+fn page(acts: bool) -> String {
+    let page =
+        include_str!("page.html").replace("<!-- sessions -->", include_str!("sessions.html"));
+    match acts {
+        true => page.replace("<html lang=\"en\">", "<html lang=\"en\" data-acts>"),
+        false => page,
+    }
+}
+
+async fn connection(stream: TcpStream, from: SocketAddr, site: Rc<Site>) {
     let service = service_fn(move |request| {
-        let (engine, hosts) = (engine.clone(), Rc::clone(&hosts));
-        async move { Ok::<_, Infallible>(answer(&request, &engine, &hosts).await) }
+        let site = Rc::clone(&site);
+        async move { Ok::<_, Infallible>(answer(request, from, &site).await) }
     });
     let serving = http1::Builder::new()
         .timer(TokioTimer::new())
@@ -83,43 +104,36 @@ async fn connection(stream: TcpStream, engine: Engine, hosts: Rc<Vec<String>>) {
     }
 }
 
-type Answer = Response<Full<Bytes>>;
-
-async fn answer(request: &Request<Incoming>, engine: &Engine, hosts: &[String]) -> Answer {
-    if !is_known(request, hosts) {
+async fn answer(request: Request<Incoming>, from: SocketAddr, site: &Site) -> Answer {
+    if !is_known(&request, &site.hosts) {
         let text = "this name is not known here: add it to `hosts` of [admin]\n";
         return said(StatusCode::MISDIRECTED_REQUEST, text);
     }
-    if !matches!(*request.method(), Method::GET | Method::HEAD) {
-        let mut refused = said(StatusCode::METHOD_NOT_ALLOWED, "only GET and HEAD\n");
-        let methods = HeaderValue::from_static("GET, HEAD");
-        refused.headers_mut().insert(header::ALLOW, methods);
-        return refused;
-    }
     let path = request.uri().path();
-    match path {
-        "/" => return with(StatusCode::OK, HTML, PAGE),
-        "/flight.json" => return recorded(request.uri().query(), engine).await,
-        "/metrics" | "/status.json" | "/upstreams.json" => {}
-        _ => {
-            let text = "there are /, /metrics, /status.json, /upstreams.json and /flight.json\n";
-            return said(StatusCode::NOT_FOUND, text);
-        }
+    if path == "/act" {
+        return acts::answer(request, from, &site.engine).await;
     }
-    let Ok(seen) = engine.look().await else {
-        return said(
-            StatusCode::SERVICE_UNAVAILABLE,
-            "the engine does not answer\n",
-        );
-    };
+    if !matches!(*request.method(), Method::GET | Method::HEAD) {
+        return not_allowed("GET, HEAD", "only GET and HEAD\n");
+    }
     match path {
+        "/" => with(StatusCode::OK, HTML, site.page.clone()),
+        "/flight.json" => recorded(request.uri().query(), &site.engine).await,
+        "/sessions.json" => sessions(request.uri().query(), &site.engine).await,
+        "/metrics" | "/status.json" | "/upstreams.json" => match site.engine.look().await {
+            Ok(seen) => look(&request, &seen),
+            Err(NoAnswer) => silent(),
+        },
+        _ => said(StatusCode::NOT_FOUND, PATHS),
+    }
+}
+
+fn look(request: &Request<Incoming>, seen: &Seen) -> Answer {
+    match request.uri().path() {
         "/metrics" => {
             let format = Format::accepted(request.headers().get(header::ACCEPT));
-            with(
-                StatusCode::OK,
-                format.content_type(),
-                metrics::text(&seen, format),
-            )
+            let text = metrics::text(seen, format);
+            with(StatusCode::OK, format.content_type(), text)
         }
         "/status.json" => with(StatusCode::OK, JSON, json(&*seen.status)),
         _ => with(StatusCode::OK, JSON, json(&seen.upstreams.list)),
@@ -138,10 +152,17 @@ async fn recorded(query: Option<&str>, engine: &Engine) -> Answer {
     match engine.recorded(file.map(str::to_owned)).await {
         Ok(Ok(told)) => with(StatusCode::OK, JSON, json(&told)),
         Ok(Err(_)) => said(StatusCode::NOT_FOUND, "it cannot be read\n"),
-        Err(_) => said(
-            StatusCode::SERVICE_UNAVAILABLE,
-            "the engine does not answer\n",
-        ),
+        Err(NoAnswer) => silent(),
+    }
+}
+
+async fn sessions(query: Option<&str>, engine: &Engine) -> Answer {
+    match SessionQuery::parse(query.unwrap_or_default()) {
+        Ok(query) => match engine.sessions(query).await {
+            Ok(seen) => with(StatusCode::OK, JSON, json(&seen)),
+            Err(NoAnswer) => silent(),
+        },
+        Err(wrong) => said(StatusCode::BAD_REQUEST, wrong + "\n"),
     }
 }
 
@@ -158,29 +179,4 @@ fn is_known(request: &Request<Incoming>, hosts: &[String]) -> bool {
     };
     let host = host.to_ascii_lowercase();
     host.parse::<IpAddr>().is_ok() || host == "localhost" || hosts.contains(&host)
-}
-
-fn said(status: StatusCode, text: &'static str) -> Answer {
-    with(status, TEXT, text)
-}
-
-fn with(status: StatusCode, kind: &'static str, body: impl Into<Bytes>) -> Answer {
-    let mut answer = Response::new(Full::new(body.into()));
-    *answer.status_mut() = status;
-    let headers = answer.headers_mut();
-    for (name, value) in [
-        (header::CONTENT_TYPE, kind),
-        (header::CACHE_CONTROL, "no-store"),
-        (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
-        (header::X_FRAME_OPTIONS, "DENY"),
-        (header::REFERRER_POLICY, "no-referrer"),
-        (
-            header::CONTENT_SECURITY_POLICY,
-            "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; connect-src 'self'; img-src data:; \
-             base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
-        ),
-    ] {
-        headers.insert(name, HeaderValue::from_static(value));
-    }
-    answer
 }

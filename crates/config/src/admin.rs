@@ -1,10 +1,12 @@
 //! `[admin]`: where the engine can be looked at.
 
 use std::net::SocketAddr;
+use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
 use super::error::Reported;
+use super::route::{Token, token_in};
 use super::walk::{Field, Section};
 use super::{Helper, HelperTask};
 
@@ -20,14 +22,20 @@ pub struct Admin {
     pub listen: SocketAddr,
     /// Names of this machine that requests may have in `Host`, in lower case. IP addresses and `localhost` are always served.
     pub hosts: Vec<String>,
+    /// Whether who shows the token may change something.
+    pub has_token: bool,
+    /// The token. Only the supervisor has it: it does not travel to other processes.
+    #[serde(skip)]
+    pub token: Option<Token>,
 }
 
 /// Adds the helper that serves the page and metrics, if there is one.
 pub(super) fn beside(
     helpers: Result<Vec<Helper>, Reported>,
     root: &Section<'_>,
+    base: &Path,
 ) -> Result<Vec<Helper>, Reported> {
-    let admin = admin(root);
+    let admin = admin(root, base);
     let (mut helpers, admin) = (helpers?, admin?);
     if admin.is_some() && helpers.iter().any(|helper| helper.name == NAME) {
         return Err(root.report.error(
@@ -43,7 +51,7 @@ pub(super) fn beside(
     Ok(helpers)
 }
 
-fn admin(root: &Section<'_>) -> Result<Option<Admin>, Reported> {
+fn admin(root: &Section<'_>, base: &Path) -> Result<Option<Admin>, Reported> {
     let section = root.read("admin", |field| {
         field.section("[admin]", "write [admin] and its keys below it")
     })?;
@@ -52,14 +60,25 @@ fn admin(root: &Section<'_>) -> Result<Option<Admin>, Reported> {
     };
     let listen = section.require("listen", LISTEN_HINT, |field| listen(&field));
     let hosts = section.read("hosts", |field| hosts(&field));
+    let token = section.read("token_file", |field| token_in(&field, base));
     section.finish()?;
-    let (listen, hosts) = (listen?, hosts?.unwrap_or_default());
+    let (listen, hosts, token) = (listen?, hosts?.unwrap_or_default(), token?);
     if !listen.ip().is_loopback() {
-        root.report.warn(format!(
-            "[admin]: everyone who reaches {listen} can read the state of the engine"
-        ));
+        let can = match token {
+            Some(_) => {
+                "read the state of the engine, and read the token of those who change something"
+            }
+            None => "read the state of the engine",
+        };
+        root.report
+            .warn(format!("[admin]: everyone who reaches {listen} can {can}"));
     }
-    Ok(Some(Admin { listen, hosts }))
+    Ok(Some(Admin {
+        listen,
+        hosts,
+        has_token: token.is_some(),
+        token,
+    }))
 }
 
 const LISTEN_HINT: &str = r#"write listen = "127.0.0.1:9400""#;

@@ -198,7 +198,7 @@ fn parse(report: &Report<'_>, text: &str, path: &Path, host: &Host) -> Result<Co
     let engine = process::engine(&root, path, host);
     let workers = process::workers(&root, base, host);
     let tasks = process::tasks(&root);
-    let helpers = admin::beside(process::helpers(&root, base), &root);
+    let helpers = admin::beside(process::helpers(&root, base), &root, base);
     let dispatch = workers
         .as_ref()
         .map_or(Dispatch::Sticky, |workers| workers.dispatch);

@@ -358,6 +358,15 @@ fn one_token(
             return Err(field.refuse("`token` is written, too", "remove one of the two"));
         }
     };
+    fit_token(token, &field)
+}
+
+/// The token in a file, for a key that names the file.
+pub(super) fn token_in(field: &Field<'_>, base: &Path) -> Result<Token, Reported> {
+    fit_token(text_of(field, base)?, field)
+}
+
+fn fit_token(token: String, field: &Field<'_>) -> Result<Token, Reported> {
     if token.len() < SHORTEST_TOKEN || !token.bytes().all(|byte| byte.is_ascii_graphic()) {
         let message = format!(
             "`{}`: a token has {SHORTEST_TOKEN} or more visible ASCII characters",

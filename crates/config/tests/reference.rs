@@ -18,7 +18,9 @@ fn folder() -> tempfile::TempDir {
     std::fs::write(folder.path().join("cert.pem"), issued.cert.pem()).unwrap();
     let key = issued.signing_key.serialize_pem();
     std::fs::write(folder.path().join("crl.pem"), CRL).unwrap();
-    std::fs::write(folder.path().join("publish.token"), "0123456789abcdef\n").unwrap();
+    for token in ["publish.token", "admin.token"] {
+        std::fs::write(folder.path().join(token), "0123456789abcdef\n").unwrap();
+    }
     std::fs::write(folder.path().join("key.pem"), key).unwrap();
     std::fs::write(folder.path().join("main.lua"), "").unwrap();
     folder

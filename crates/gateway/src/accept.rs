@@ -52,6 +52,10 @@ impl Loop {
         if tools.agenda.timers.pauses(listener) {
             return;
         }
+        if acceptor.gate.is_stopped(listener) {
+            self.mute_if_paused(listener);
+            return;
+        }
         match acceptor.sockets.datagrams(listener) {
             None => self.accept(listener),
             Some(_) if tools.cx.listener(listener).is_relay() => self.relay_datagrams(listener),
@@ -71,10 +75,26 @@ impl Loop {
 
     /// What waits is reported until it is taken: not while nobody takes it.
     pub(crate) fn mute_if_paused(&self, listener: ListenerId) {
-        if self.tools.agenda.timers.pauses(listener)
+        let is_stopped = self.acceptor.gate.is_stopped(listener);
+        if (is_stopped || self.tools.agenda.timers.pauses(listener))
             && let Some(socket) = self.acceptor.sockets.waited_for(listener)
         {
             self.poller.mute_listener(listener, socket);
+        }
+    }
+
+    /// From now on these listeners, and no others, leave new connections in the kernel's queue.
+    pub(crate) fn stop_accepting(&mut self, listeners: Vec<ListenerId>) {
+        let before = self.acceptor.gate.stop(listeners);
+        for listener in (0..)
+            .map(ListenerId)
+            .take(self.tools.cx.config.listeners.len())
+        {
+            match self.acceptor.gate.is_stopped(listener) {
+                true => self.mute_if_paused(listener),
+                false if before.contains(&listener) => self.resume_accepting(listener),
+                false => {}
+            }
         }
     }
 

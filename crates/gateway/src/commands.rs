@@ -134,6 +134,13 @@ pub(crate) enum Command {
     Drain(Box<Order>),
     /// About a plain request.
     Exchange(exchange::ExchangeOrder),
+    /// Close the session or relay with this id.
+    Close {
+        question: u64,
+        id: u64,
+    },
+    /// These listeners, and no others, accept nothing.
+    StopAccepting(Vec<ListenerId>),
     /// List sessions from this place of the table on.
     List {
         question: u64,
@@ -165,6 +172,8 @@ pub(crate) enum Report {
     Drained(u64),
     /// No session is left after `Stop`.
     Empty,
+    /// Whether there is the session that was to close.
+    Closed { question: u64, is_there: bool },
     /// Some sessions of the loop of this number, and the place in its table to continue from.
     Sessions {
         index: u8,

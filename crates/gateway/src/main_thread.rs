@@ -319,6 +319,8 @@ impl Gateway {
             }
             ToRole::Silent { processes } => self.ask_who_waits(processes.into()),
             ToRole::ListSessions { question, from } => self.list(question, from).await,
+            ToRole::CloseSession { question, id } => self.close_session(question, id).await,
+            ToRole::StopAccepting { places } => self.stop_accepting(places),
             ToRole::ListUpstreams { .. } | ToRole::SetPeer { .. } => {
                 self.asked_of_upstreams(message).await;
             }

@@ -383,6 +383,18 @@ impl Relay {
     }
 }
 
+/// Serials of sessions begin with the time and are above this; those of relays begin at 1.
+const HIGHEST_NUMBER: u64 = 1 << 48;
+
+/// The loop that has the session with this id, or the relay with this number.
+pub(crate) fn loop_of(id: u64) -> usize {
+    let index = match id < HIGHEST_NUMBER {
+        true => id % LOOPS,
+        false => id >> 56,
+    };
+    index as usize
+}
+
 /// A number that no relay of another loop has.
 pub(crate) fn number(serial: u64, cx: &Cx) -> u64 {
     serial * LOOPS + u64::from(cx.index)

@@ -2,8 +2,14 @@
 //!
 //! One JSON object a line each way, so that an older command can talk to a newer engine: the asker sends one [`Request`]
 //! and reads [`Response`]s until one is the last. [`ask`] does that; the supervisor has the other side.
+//!
+//! - `client`: a command's side
+//! - `admin_stream`: the same between the process that serves `[admin]` and the supervisor, many questions at once
+//! - `session_filter`: which sessions are asked for
 
+mod admin_stream;
 mod client;
+mod session_filter;
 
 use std::path::PathBuf;
 
@@ -11,9 +17,12 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::control::{PeerChange, SessionRow};
+use crate::session_id::SessionId;
 use moorline_proxy::UpstreamSeen;
 
+pub use admin_stream::{AdminAnswer, AdminQuestion, Denied, MOST_QUESTIONS, ShownToken};
 pub use client::{CommandError, ask, find, stop};
+pub use session_filter::SessionFilter;
 
 /// Askers at the same time; more wait in the socket's backlog.
 pub const ASKERS: usize = 64;
@@ -43,6 +52,26 @@ pub enum Request {
     Status,
     /// List the sessions.
     Sessions,
+    /// List some of the sessions. The last answer is [`THERE_ARE_MORE`] if more than `most` fit.
+    FindSessions {
+        /// Which.
+        filter: SessionFilter,
+        /// The number of them after which the list ends, with the part that it is in.
+        most: u64,
+    },
+    /// Close a session when no message of it is in progress.
+    CloseSession {
+        /// Which.
+        id: SessionId,
+    },
+    /// Accept connections of a listener, or none: then they wait in the kernel's queue. It lasts until it is changed, also over
+    /// reloads.
+    Accept {
+        /// The name of the listener.
+        listener: String,
+        /// Whether it accepts.
+        accepts: bool,
+    },
     /// List the upstreams and their peers.
     Upstreams,
     /// List the recordings of the flight recorder.
@@ -62,6 +91,9 @@ pub enum Request {
         change: PeerChange,
     },
 }
+
+/// The text of the last answer to `FindSessions` if some were left out.
+pub const THERE_ARE_MORE: &str = "there are more";
 
 /// Which processes a reload replaces.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]

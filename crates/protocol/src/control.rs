@@ -138,6 +138,18 @@ pub enum ToRole {
         /// The place to continue from.
         from: ListPlace,
     },
+    /// To a gateway: close a session or a relayed connection; answered with `SessionClosed`.
+    CloseSession {
+        /// The asker's number for this question.
+        question: u64,
+        /// Which.
+        id: SessionId,
+    },
+    /// To a gateway: from now on the listeners at these places, and no others, accept no connections.
+    StopAccepting {
+        /// Their places.
+        places: Vec<u16>,
+    },
     /// To a gateway: tell of some peers; answered with `Upstreams`.
     ListUpstreams {
         /// The asker's number for this question.
@@ -251,6 +263,13 @@ pub enum FromRole {
         seen: Option<UpstreamSeen>,
         /// The place to continue from; none after the last peers.
         next: Option<UpstreamPlace>,
+    },
+    /// From a gateway: the answer to `CloseSession`.
+    SessionClosed {
+        /// The question's number.
+        question: u64,
+        /// Whether there is such a session.
+        is_there: bool,
     },
     /// From a gateway: the answer to `SetPeer`.
     PeerSet {

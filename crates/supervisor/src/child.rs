@@ -394,6 +394,9 @@ fn gateway_input(incarnation: u32, message: FromRole) -> Option<Input> {
                 next,
             });
         }
+        FromRole::SessionClosed { question, is_there } => {
+            return Some(Input::SessionClosed(incarnation, question, is_there));
+        }
         FromRole::PeerSet { question, result } => {
             return Some(Input::PeerSet(incarnation, question, result));
         }

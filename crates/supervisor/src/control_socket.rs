@@ -1,7 +1,6 @@
 //! The supervisor's side of the control socket.
 
 use std::io;
-use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixListener as StdListener;
 use std::sync::Arc;
 use std::time::Duration;
@@ -23,7 +22,7 @@ const REQUEST_BYTES: u64 = 4 * 1024;
 /// How long an asker may take to send its request.
 const REQUEST_TIME: Duration = Duration::from_secs(5);
 /// How long an asker may take to read an answer.
-const ANSWER_TIME: Duration = Duration::from_secs(30);
+pub(crate) const ANSWER_TIME: Duration = Duration::from_secs(30);
 
 /// The way back to an asker. Dropping it ends the conversation.
 #[derive(Debug, Clone)]
@@ -34,6 +33,11 @@ impl Answers {
     pub(crate) fn within() -> (Self, mpsc::Receiver<Response>) {
         let (answers, waiting) = mpsc::channel(UNREAD);
         (Self(answers), waiting)
+    }
+
+    /// Whether the asker is still there.
+    pub(crate) fn are_wanted(&self) -> bool {
+        !self.0.is_closed()
     }
 
     /// Gives an answer, if anyone is still there to read it.
@@ -84,58 +88,6 @@ pub(crate) fn listen<I: From<Asked> + 'static>(
         }
     });
     Ok(())
-}
-
-/// Answers the questions of the helper that serves `[admin]`, one after the other, until it ends. Returns its end of the stream.
-///
-/// It may look, and change nothing.
-pub(crate) fn answer_admin<I: From<Asked> + 'static>(
-    inputs: &mpsc::Sender<I>,
-) -> io::Result<OwnedFd> {
-    let (ours, theirs) = std::os::unix::net::UnixStream::pair()?;
-    ours.set_nonblocking(true)?;
-    let ours = UnixStream::from_std(ours)?;
-    let inputs = inputs.clone();
-    spawn_local(async move {
-        if let Err(error) = answer_each(ours, &inputs).await {
-            tracing::debug!(%error, "the questions of [admin]");
-        }
-    });
-    Ok(theirs.into())
-}
-
-async fn answer_each<I: From<Asked>>(
-    stream: UnixStream,
-    inputs: &mpsc::Sender<I>,
-) -> io::Result<()> {
-    let (reading, mut writing) = stream.into_split();
-    let mut reading = BufReader::new(reading);
-    let mut line = String::new();
-    loop {
-        line.clear();
-        let mut limited = (&mut reading).take(REQUEST_BYTES);
-        if limited.read_line(&mut line).await? == 0 {
-            return Ok(());
-        }
-        let (answers, waiting) = mpsc::channel(UNREAD);
-        match serde_json::from_str(&line) {
-            Ok(
-                request @ (Request::Status
-                | Request::Sessions
-                | Request::Upstreams
-                | Request::Recordings
-                | Request::Recording { .. }),
-            ) => {
-                let asked = Asked(request, Answers(answers)).into();
-                if inputs.send(asked).await.is_err() {
-                    return Ok(());
-                }
-            }
-            Ok(_) => Answers(answers).give(Response::Refused("[admin] changes nothing".to_owned())),
-            Err(error) => return Err(error.into()),
-        }
-        pass_on(waiting, &mut writing).await?;
-    }
 }
 
 /// Writes answers, until there are no more.

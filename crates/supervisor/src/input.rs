@@ -1,6 +1,6 @@
 //! What comes to the supervisor: from its children, from signals, over the control socket.
 
-use moorline_protocol::command::Request;
+use moorline_protocol::command::{Request, SessionFilter};
 use moorline_protocol::control::{
     AppRequest, ListPlace, ProcessId, SessionRow, StallReport, UpstreamPlace, UpstreamSeen,
 };
@@ -15,8 +15,8 @@ pub(crate) enum Input {
     Event(Event),
     /// Someone asks for something over the control socket.
     Asked(Request, Answers),
-    /// An asker for sessions has taken those before this place.
-    ListSessions(ListPlace, Answers),
+    /// An asker for sessions has taken those so far.
+    ListSessions(SessionList, Answers),
     /// The gateway of this incarnation answers `ListSessions`.
     Sessions {
         incarnation: u32,
@@ -33,6 +33,8 @@ pub(crate) enum Input {
         seen: Option<UpstreamSeen>,
         next: Option<UpstreamPlace>,
     },
+    /// The gateway of this incarnation answers `CloseSession`: whether there was one.
+    SessionClosed(u32, u64, bool),
     /// The gateway of this incarnation answers `SetPeer`.
     PeerSet(u32, u64, Result<usize, String>),
     /// The gateway of this incarnation: the retired listeners at these places have no connection left.
@@ -51,6 +53,28 @@ pub(crate) enum Input {
     AppStatusDue(ProcessId, u64),
     /// Log files were moved away and must be opened again.
     ReopenLog,
+}
+
+/// The rest of a list of sessions.
+#[derive(Debug)]
+pub(crate) struct SessionList {
+    /// Where it goes on.
+    pub(crate) from: ListPlace,
+    /// Which sessions are listed.
+    pub(crate) filter: Option<SessionFilter>,
+    /// How many may follow.
+    pub(crate) left: u64,
+}
+
+impl SessionList {
+    /// From the beginning.
+    pub(crate) fn new(filter: Option<SessionFilter>, most: u64) -> Self {
+        Self {
+            from: ListPlace::default(),
+            filter,
+            left: most,
+        }
+    }
 }
 
 impl From<Asked> for Input {

@@ -4,7 +4,7 @@
 //! [`serve`] runs an engine. In reading order:
 //!
 //! - `plan` decides and does nothing; `shell` does and decides nothing
-//! - `input`: everything that comes to the shell, from `child`, `signals` and `control_socket`
+//! - `input`: everything that comes to the shell, from `child`, `signals`, `control_socket`, and `admin_stream`, which looks at tokens
 //! - `deployment`: the executable and the configuration that processes are started from; `spawn` starts them
 //! - `run_dir`, `listeners`: the lock, the control socket, the listening sockets
 //! - `flight`: the files that the last events go into after a crash
@@ -13,6 +13,7 @@
 
 #![forbid(unsafe_code)]
 
+mod admin_stream;
 mod child;
 mod control_socket;
 mod deployment;

@@ -1,5 +1,6 @@
 //! The supervisor's one thread: executes the plan's actions, and tells it the results.
 
+mod accepting;
 mod answers;
 mod app_requests;
 mod children;
@@ -68,6 +69,8 @@ pub(super) struct Shell {
     last_caller: Caller,
     /// The callers that wait for lists of sessions, in the order in which the gateway was asked.
     listing: HashMap<u64, Listing>,
+    /// The names of listeners that accept nothing, by an order.
+    stopped_listeners: BTreeSet<String>,
     /// The number of the last question to a gateway.
     last_question: u64,
     /// What apps that ask for the state get, and since when.
@@ -113,6 +116,7 @@ impl Shell {
             callers: HashMap::new(),
             last_caller: 0,
             listing: HashMap::new(),
+            stopped_listeners: BTreeSet::new(),
             last_question: 0,
             app_status: None,
             notifier,
@@ -187,7 +191,7 @@ impl Shell {
                 self.tell(event);
             }
             Input::Asked(request, answers) => self.asked(request, answers),
-            Input::ListSessions(from, answers) => self.list_sessions(from, answers),
+            Input::ListSessions(list, answers) => self.list_sessions(list, answers),
             Input::Sessions {
                 incarnation,
                 question,
@@ -209,11 +213,14 @@ impl Shell {
                     self.upstreams(question, seen, next);
                 }
             }
-            Input::PeerSet(incarnation, question, result) => {
-                if self.is_present(incarnation) {
-                    self.peer_set(question, result);
-                }
+            Input::SessionClosed(from, question, is_there) if self.is_present(from) => {
+                self.session_closed(question, is_there);
             }
+            Input::PeerSet(from, question, result) if self.is_present(from) => {
+                self.peer_set(question, result);
+            }
+            // Of a gateway that has ended.
+            Input::SessionClosed(..) | Input::PeerSet(..) => {}
             Input::Vacant(incarnation, places) => self.are_vacant(incarnation, places),
             Input::DrainEnded(incarnation, number) => {
                 let count = self.left().map_or(0, |left| left.of);

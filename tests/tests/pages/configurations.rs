@@ -5,7 +5,12 @@ use moorline_tests::{Issuer, Site};
 use super::blocks::{blocks, pages};
 
 /// What a configuration may name, and the pages do not show.
-const FILES: &[&str] = &["main.lua", "service/main.lua", "publish.token"];
+const FILES: &[&str] = &[
+    "main.lua",
+    "service/main.lua",
+    "publish.token",
+    "admin.token",
+];
 
 /// Pages whose blocks have a test of their own, since each is the result of an import.
 const IMPORTED: &[&str] = &["guide/nginx.md", "guide/haproxy.md"];

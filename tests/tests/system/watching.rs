@@ -4,7 +4,9 @@ use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
-use moorline_tests::{Browser, Client, Engine, LENGTH_LISTENER, Outsider, Wire, eventually};
+use moorline_tests::{
+    Browser, Client, Engine, LENGTH_LISTENER, Outsider, PeerServer, Wire, eventually,
+};
 use nix::sys::signal::Signal;
 
 fn watched(more: &str) -> Engine {
@@ -14,7 +16,7 @@ fn watched(more: &str) -> Engine {
 }
 
 /// Where the newest one of the processes that serve `[admin]` listens.
-fn address(engine: &Engine) -> SocketAddr {
+pub(crate) fn address(engine: &Engine) -> SocketAddr {
     engine.logged(&["serves http://"]);
     let log = engine.site().log();
     let mut lines = log
@@ -25,19 +27,19 @@ fn address(engine: &Engine) -> SocketAddr {
     address.parse().expect("an address")
 }
 
-fn ask(to: SocketAddr, request: &str) -> String {
+pub(crate) fn ask(to: SocketAddr, request: &str, body: &str) -> String {
     let mut stream = TcpStream::connect(to).expect("it listens");
     let patience = Some(Duration::from_secs(60));
     stream.set_read_timeout(patience).expect("a time");
     let head = request.replace('\n', "\r\n");
-    write!(stream, "{head}\r\nConnection: close\r\n\r\n").expect("it is taken");
+    write!(stream, "{head}\r\nConnection: close\r\n\r\n{body}").expect("it is taken");
     let mut answer = String::new();
     stream.read_to_string(&mut answer).expect("text");
     answer
 }
 
-fn get(to: SocketAddr, path: &str) -> String {
-    ask(to, &format!("GET {path} HTTP/1.1\nHost: {to}"))
+pub(crate) fn get(to: SocketAddr, path: &str) -> String {
+    ask(to, &format!("GET {path} HTTP/1.1\nHost: {to}"), "")
 }
 
 /// The number of a series.
@@ -132,7 +134,7 @@ fn what_is_asked_otherwise_is_refused() {
             "there are /,",
         ),
     ] {
-        let answer = ask(admin, request);
+        let answer = ask(admin, request, "");
         let status = format!("HTTP/1.1 {expected}");
         assert!(
             answer.starts_with(&status) && answer.contains(part),
@@ -140,7 +142,7 @@ fn what_is_asked_otherwise_is_refused() {
         );
     }
     let long = format!("GET /{} HTTP/1.1\nHost: localhost", "x".repeat(100_000));
-    assert!(!ask(admin, &long).contains(" 200 "));
+    assert!(!ask(admin, &long, "").contains(" 200 "));
 }
 
 #[test]
@@ -330,4 +332,43 @@ fn prometheus_reads_the_metrics_and_alerts() {
     eventually("it alerts", || {
         query("ALERTS").contains("MoorlineWorkersCrash")
     });
+}
+
+/// The expressions of the dashboard, with the variables of Grafana filled in.
+fn expressions() -> Vec<String> {
+    let dashboard = include_str!("../../../contrib/grafana/moorline.json");
+    let dashboard: serde_json::Value = serde_json::from_str(dashboard).expect("JSON");
+    let panels = dashboard["panels"].as_array().expect("panels");
+    let targets = panels.iter().flat_map(|panel| panel["targets"].as_array());
+    let expressions = targets.flatten().filter_map(|it| it["expr"].as_str());
+    let expressions = expressions.map(|it| {
+        it.replace("$__rate_interval", "15s")
+            .replace("$__range", "60s")
+            .replace("$instance", ".*")
+    });
+    expressions.collect()
+}
+
+#[test]
+fn every_panel_of_the_dashboard_shows_something() {
+    let peer = PeerServer::echo();
+    let engine = watched(&format!(
+        "[[listen]]\nname = \"relay\"\naddress = \"tcp://127.0.0.1:0\"\nupstream = \"one\"\n[upstream.one]\npeers = [\"tcp://{}\"]\n",
+        peer.address
+    ));
+    let prometheus = prometheus(&engine);
+    let to = SocketAddr::from(([127, 0, 0, 1], prometheus.ports[0]));
+    let mut client = Client::connect(&engine, 0, Wire::LENGTH);
+    let expressions = expressions();
+    assert!(expressions.len() > 30, "{expressions:?}");
+    for expression in expressions {
+        let escaped: String = expression.bytes().map(|it| format!("%{it:02x}")).collect();
+        let mut answer = String::new();
+        eventually(&expression, || {
+            client.ask("pid");
+            answer = get(to, &format!("/api/v1/query?query={escaped}"));
+            assert!(!answer.contains("bad_data"), "{expression}: {answer}");
+            answer.contains("\"value\":[") && !answer.contains("\"NaN\"")
+        });
+    }
 }

@@ -506,7 +506,7 @@ pub(super) const ADMIN: SectionReference = SectionReference {
     title: "[admin]",
     heading: "`[admin]`",
     about: "A page and metrics over HTTP, to look at the engine: see [Watching](../guide/watching.md). A process of its own serves \
-            them, with the rights of the helpers, and can change nothing. Without the table there is none.",
+            them, with the rights of the helpers. It can change nothing, unless someone shows it the token. Without the table there is none.",
     keys: &[
         key(
             "listen",
@@ -524,6 +524,15 @@ pub(super) const ADMIN: SectionReference = SectionReference {
             Yes,
             "The names of this machine that a request may have in `Host`. IP addresses and `localhost` always may. Others get 421, so that \
              no page of another site can read the state by a name of its own that leads here.",
+        ),
+        key(
+            "token_file",
+            "path",
+            Words("none: it changes nothing"),
+            r#""admin.token""#,
+            Yes,
+            "A file with one line, the token: 16 or more visible ASCII characters. Who shows it may close sessions, have a listener \
+             accept nothing, and reload. The file is read at start and at each reload.",
         ),
     ],
 };

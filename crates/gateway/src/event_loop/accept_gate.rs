@@ -18,6 +18,8 @@ pub(crate) struct AcceptGate {
     paused_since: Option<u64>,
     /// By listener.
     bursts: Vec<Burst>,
+    /// Those that accept nothing, by an order.
+    stopped: Vec<ListenerId>,
 }
 
 impl AcceptGate {
@@ -30,7 +32,18 @@ impl AcceptGate {
             is_shut: false,
             paused_since: None,
             bursts: listeners.iter().map(|_| Burst::default()).collect(),
+            stopped: Vec::new(),
         }
+    }
+
+    /// These listeners, and no others, accept nothing from now on. Returns those that did not until now.
+    pub(crate) fn stop(&mut self, listeners: Vec<ListenerId>) -> Vec<ListenerId> {
+        std::mem::replace(&mut self.stopped, listeners)
+    }
+
+    /// Whether the listener accepts nothing, by an order.
+    pub(crate) fn is_stopped(&self, listener: ListenerId) -> bool {
+        self.stopped.contains(&listener)
     }
 
     /// Accepts as fast as these say, from now on.

@@ -72,6 +72,11 @@ impl Loop {
             Command::Drain(order) => self.begin_drain(&order),
             Command::Exchange(order) => self.exchanges.obey(order, &mut self.tools),
             Command::List { question, place } => self.list(question, place),
+            Command::Close { question, id } => {
+                let is_there = self.close_by_order(id);
+                self.tools.cx.report(Report::Closed { question, is_there });
+            }
+            Command::StopAccepting(listeners) => self.stop_accepting(listeners),
         }
     }
 

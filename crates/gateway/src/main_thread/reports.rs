@@ -1,8 +1,11 @@
 //! The reports of the loops, and those that the supervisor gets.
 
 use crate::commands::{Command, Report};
+use crate::ids::ListenerId;
 use crate::main_thread::Gateway;
+use crate::relay::loop_of;
 use moorline_protocol::control::{FromRole, ListPlace};
+use moorline_protocol::session_id::SessionId;
 
 impl Gateway {
     /// Handles a report of a loop.
@@ -19,13 +22,7 @@ impl Gateway {
                     self.note_http();
                 }
             }
-            Report::Activated(index) => {
-                self.activated[usize::from(index)] += 1;
-                while self.activated.iter().all(|obeyed| *obeyed > self.confirmed) {
-                    self.confirmed += 1;
-                    self.say(&FromRole::Activated).await;
-                }
-            }
+            Report::Activated(index) => self.obeyed_activate(index).await,
             Report::Released(process) => {
                 let loops = self.released.entry(process).or_default();
                 *loops += 1;
@@ -52,6 +49,10 @@ impl Gateway {
                 };
                 self.say(&some).await;
             }
+            Report::Closed { question, is_there } => {
+                let closed = FromRole::SessionClosed { question, is_there };
+                self.say(&closed).await;
+            }
             Report::Attached(process, result) => self.attached(process, result).await,
             Report::Waiting(index, counts) => {
                 let counts = self.waiting.answered(usize::from(index), counts);
@@ -64,6 +65,15 @@ impl Gateway {
                     self.say(&FromRole::Drained).await;
                 }
             }
+        }
+    }
+
+    /// A loop has executed one more `Activate`. It is confirmed when all loops have.
+    async fn obeyed_activate(&mut self, index: u8) {
+        self.activated[usize::from(index)] += 1;
+        while self.activated.iter().all(|obeyed| *obeyed > self.confirmed) {
+            self.confirmed += 1;
+            self.say(&FromRole::Activated).await;
         }
     }
 
@@ -81,6 +91,27 @@ impl Gateway {
             next,
         };
         self.say(&none).await;
+    }
+
+    /// Has the loop that an id belongs to close its session.
+    pub(super) async fn close_session(&mut self, question: u64, id: SessionId) {
+        let id = id.as_u64();
+        match self.loops.get(loop_of(id)) {
+            Some(inbox) => inbox.send(Command::Close { question, id }),
+            None => {
+                let is_there = false;
+                let none = FromRole::SessionClosed { question, is_there };
+                self.say(&none).await;
+            }
+        }
+    }
+
+    /// Has the loop that accepts leave out the listeners at these places.
+    pub(super) fn stop_accepting(&self, places: Vec<u16>) {
+        let listeners = places.into_iter().map(ListenerId).collect();
+        if let Some(first) = self.loops.first() {
+            first.send(Command::StopAccepting(listeners));
+        }
     }
 
     /// The place to continue a list of sessions from, after a part from this loop.

@@ -8,7 +8,7 @@ use crate::event_loop::Loop;
 use crate::event_loop::drain::{Drain, Leaver};
 use crate::event_loop::pace::Pace;
 use crate::ids::ListenerId;
-use crate::relay::RelayEnd;
+use crate::relay::{RelayEnd, number};
 use crate::session::{End, Phase, Session};
 use crate::timers::Alarm;
 use crate::tools::Tools;
@@ -81,6 +81,30 @@ impl Loop {
         drain.members = members;
         self.drain = Some(drain);
         self.go_on_draining(order.number);
+    }
+
+    /// Closes the session or relay with this id, when nothing of it is in progress. False: there is none.
+    pub(crate) fn close_by_order(&mut self, id: u64) -> bool {
+        let (groups, tools) = (&mut self.groups, &mut self.tools);
+        if let Some(session) = self.sessions.find_mut(id).filter(|it| goes_on(it)) {
+            act(
+                session,
+                End::WhenFlushed(CloseReason::Stopped),
+                groups,
+                tools,
+            );
+            tools.agenda.sweep.push_back(session.name());
+            return true;
+        }
+        let is_it = |serial| number(serial, &tools.cx) == id;
+        let relay = self.relays.iter().find(|it| is_it(it.name.serial));
+        let of_datagrams = self.udp_relays.iter().find(|it| is_it(it.name.serial));
+        match (relay.map(|it| it.name), of_datagrams.map(|it| it.name)) {
+            (Some(name), _) => self.let_relay_leave(name),
+            (None, Some(name)) => self.let_udp_relay_leave(name),
+            (None, None) => return false,
+        }
+        true
     }
 
     /// Closes those whose time has come.

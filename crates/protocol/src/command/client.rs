@@ -87,6 +87,9 @@ fn connect(run_dir: &Path, request: Request) -> Result<BufReader<UnixStream>, Co
     match request {
         Request::Status
         | Request::Sessions
+        | Request::FindSessions { .. }
+        | Request::CloseSession { .. }
+        | Request::Accept { .. }
         | Request::Upstreams
         | Request::Recordings
         | Request::Recording { .. }

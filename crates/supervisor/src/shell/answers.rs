@@ -8,13 +8,13 @@ use tokio::time::Instant;
 
 use crate::control_socket::Answers;
 use moorline_process::log;
-use moorline_protocol::command::{Request, Response};
+use moorline_protocol::command::{Request, Response, SessionFilter, THERE_ARE_MORE};
 use moorline_protocol::control::{
     ListPlace, ProcessCounter, ProcessId, Role, SessionRow, StallReport, ToRole, UpstreamPlace,
     UpstreamSeen,
 };
 
-use super::super::input::Input;
+use super::super::input::{Input, SessionList};
 use super::super::plan::{Event, State};
 use super::super::stalls::{self, Stall};
 use super::super::status::{Counts, claimed};
@@ -28,7 +28,12 @@ const LIST_TIME: Duration = Duration::from_secs(5);
 pub(super) struct Listing {
     pub(super) answers: Answers,
     asked_at: Instant,
+    /// Of a list of sessions.
+    wanted: Wanted,
 }
+
+/// Which sessions are listed, and how many may follow.
+type Wanted = (Option<SessionFilter>, u64);
 
 impl Shell {
     pub(super) fn asked(&mut self, request: Request, answers: Answers) {
@@ -61,7 +66,14 @@ impl Shell {
             Request::Recordings => self.tell_recordings(None, answers),
             Request::Recording { file } => self.tell_recordings(Some(file), answers),
             Request::Status => answers.give(Response::Status(self.status())),
-            Request::Sessions => self.list_sessions(ListPlace::default(), answers),
+            Request::Sessions => self.list_sessions(SessionList::new(None, u64::MAX), answers),
+            Request::FindSessions { filter, most } => {
+                self.list_sessions(SessionList::new(Some(filter), most), answers);
+            }
+            Request::CloseSession { id } => {
+                self.ask_gateway(answers, |question| ToRole::CloseSession { question, id });
+            }
+            Request::Accept { listener, accepts } => self.accept(listener, accepts, &answers),
             Request::Upstreams => self.list_upstreams(UpstreamPlace::default(), answers),
             Request::SetPeer {
                 upstream,
@@ -76,8 +88,13 @@ impl Shell {
         }
     }
 
-    pub(super) fn list_sessions(&mut self, from: ListPlace, answers: Answers) {
-        self.ask_gateway(answers, |question| ToRole::ListSessions { question, from });
+    pub(super) fn list_sessions(&mut self, list: SessionList, answers: Answers) {
+        let from = list.from;
+        let list = (list.filter, list.left);
+        self.ask_gateway_for(answers, Some(list), |question| ToRole::ListSessions {
+            question,
+            from,
+        });
     }
 
     pub(super) fn list_upstreams(&mut self, from: UpstreamPlace, answers: Answers) {
@@ -86,6 +103,15 @@ impl Shell {
 
     /// Asks the gateway for the caller.
     fn ask_gateway(&mut self, answers: Answers, message: impl FnOnce(u64) -> ToRole) {
+        self.ask_gateway_for(answers, None, message);
+    }
+
+    fn ask_gateway_for(
+        &mut self,
+        answers: Answers,
+        wanted: Option<Wanted>,
+        message: impl FnOnce(u64) -> ToRole,
+    ) {
         let outbox = self
             .gateway
             .as_ref()
@@ -96,7 +122,12 @@ impl Shell {
         match sent {
             Some(Ok(())) => {
                 let asked_at = Instant::now();
-                self.listing.insert(question, Listing { answers, asked_at });
+                let listing = Listing {
+                    answers,
+                    asked_at,
+                    wanted: wanted.unwrap_or((None, u64::MAX)),
+                };
+                self.listing.insert(question, listing);
             }
             Some(Err(error)) => answers.give(Response::Refused(format!(
                 "the gateway cannot be asked: {error}"
@@ -113,19 +144,35 @@ impl Shell {
         rows: Vec<SessionRow>,
         next: Option<ListPlace>,
     ) {
-        let Some(Listing { answers, .. }) = self.listing.remove(&question) else {
+        let Some(Listing {
+            answers, wanted, ..
+        }) = self.listing.remove(&question)
+        else {
             return;
         };
+        let (filter, left) = wanted;
+        let rows: Vec<_> = match &filter {
+            Some(filter) => rows.into_iter().filter(|row| filter.fits(row)).collect(),
+            None => rows,
+        };
+        let left = left.saturating_sub(rows.len() as u64);
         let inputs = self.inputs.clone();
         // The list continues when the caller has taken this part: a slow reader gets all of it, and nothing piles up.
         spawn_local(async move {
-            let is_wanted = rows.is_empty() || answers.give_in_turn(Response::Sessions(rows)).await;
+            let is_wanted = match rows.is_empty() {
+                true => answers.are_wanted(),
+                false => answers.give_in_turn(Response::Sessions(rows)).await,
+            };
             match next {
-                Some(next) if is_wanted => {
+                Some(from) if is_wanted && left > 0 => {
+                    let list = SessionList { from, filter, left };
                     // The shell may have ended.
-                    let _ = inputs.send(Input::ListSessions(next, answers)).await;
+                    let _ = inputs.send(Input::ListSessions(list, answers)).await;
                 }
-                Some(_) => {}
+                Some(_) => {
+                    let more = THERE_ARE_MORE.to_owned();
+                    answers.give_in_turn(Response::Done(more)).await;
+                }
                 None => {
                     answers.give_in_turn(Response::Done(String::new())).await;
                 }
@@ -159,6 +206,15 @@ impl Shell {
                 }
             }
         });
+    }
+
+    pub(super) fn session_closed(&mut self, question: u64, is_there: bool) {
+        if let Some(Listing { answers, .. }) = self.listing.remove(&question) {
+            answers.give(match is_there {
+                true => Response::Done("it closes when no message of it is in progress".to_owned()),
+                false => Response::Refused("there is no session with this id".to_owned()),
+            });
+        }
     }
 
     pub(super) fn peer_set(&mut self, question: u64, result: Result<usize, String>) {

@@ -56,7 +56,7 @@ impl Shell {
     }
 
     /// The places of the listeners with this name: the one that accepts, and retired ones.
-    fn places(&self, name: &str) -> Result<Vec<u16>, String> {
+    pub(super) fn places(&self, name: &str) -> Result<Vec<u16>, String> {
         let [generation, _] = self.plan.generations();
         let present = self.deployments.get(&generation);
         let listeners: &[Listener] = present.map_or(&[], |present| &present.config.listeners);

@@ -119,6 +119,9 @@ impl Shell {
     pub(super) fn start_gateway(&mut self, incarnation: u32) {
         let result = self.try_start_gateway();
         self.unless_sent(Child::Gateway(incarnation), result);
+        if !self.stopped_listeners.is_empty() {
+            self.tell_stopped_listeners();
+        }
     }
 
     fn try_start_gateway(&mut self) -> io::Result<()> {
@@ -249,6 +252,10 @@ impl Shell {
             serving,
             prepared,
         });
+        // A reload may give them other places, and a new gateway accepts everywhere.
+        if !self.stopped_listeners.is_empty() {
+            self.tell_stopped_listeners();
+        }
     }
 
     /// The gateway switches to what it prepared as this generation.
@@ -356,7 +363,11 @@ impl Shell {
                     "name": listener.name,
                     "address": address.to_string(),
                     "kind": listener.kind_word(),
-                    "state": if listener.is_retired { "retired" } else { "accepting" },
+                    "state": match listener.is_retired {
+                        true => "retired",
+                        false if self.stopped_listeners.contains(&listener.name) => "stopped",
+                        false => "accepting",
+                    },
                 })
             })
             .collect()

@@ -13,8 +13,8 @@ use moorline_process::open_files;
 use moorline_protocol::control::{PROCESS_BOARD, ProcessId, Role, ToRole, gateway_board};
 use moorline_protocol::start::HelperStart;
 
+use super::super::admin_stream;
 use super::super::child::{attend_helper, attend_role};
-use super::super::control_socket;
 use super::super::deployment::Deployment;
 use super::super::plan::{Child, role_name};
 use super::super::spawn;
@@ -152,7 +152,9 @@ impl Shell {
         );
         let questions = match &helper.task {
             HelperTask::Command(_) => None,
-            HelperTask::Admin(_) => Some(control_socket::answer_admin(&self.inputs)?),
+            HelperTask::Admin(admin) => {
+                Some(admin_stream::answer(&self.inputs, admin.token.clone())?)
+            }
         };
         let executable = deployment.executable.as_fd();
         let process = spawn::helper(executable, &title, &start, questions)?;
