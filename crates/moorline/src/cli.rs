@@ -1,6 +1,8 @@
 //! The command line that every app shares.
 
 mod control;
+#[cfg(feature = "demo")]
+mod demo;
 mod doctor;
 mod flight;
 mod hints;
@@ -53,6 +55,9 @@ enum Command {
     Serve {
         /// A TOML file, or a folder with `moorline.toml`.
         config: Option<PathBuf>,
+        /// Drain and end when the process that has started this one ends.
+        #[arg(long, hide = true)]
+        end_with_parent: bool,
     },
     /// Check a configuration and print each error with its place and a hint.
     Check {
@@ -118,6 +123,8 @@ enum Command {
     Import(import::ImportArgs),
     #[cfg(feature = "lua")]
     Run(run::RunArgs),
+    #[cfg(feature = "demo")]
+    Demo(demo::DemoArgs),
     Dial(crate::dial::DialArgs),
     /// Generate load for a server, check every answer, and show what it cost.
     Bench(crate::bench::BenchArgs),
@@ -196,14 +203,17 @@ pub(crate) fn run(default_config: Option<PathBuf>, served: Served) -> ExitCode {
         served,
     };
     match cli.command {
-        None if paths.default.is_some() => serve::serve(&paths, None),
+        None if paths.default.is_some() => serve::serve(&paths, None, false),
         None => {
             output::warn(
                 "error: no command given; `serve` runs the engine, `--help` tells what else there is",
             );
             ExitCode::from(USAGE)
         }
-        Some(Command::Serve { config }) => serve::serve(&paths, config),
+        Some(Command::Serve {
+            config,
+            end_with_parent,
+        }) => serve::serve(&paths, config, end_with_parent),
         Some(Command::Check { config }) => serve::check(&paths, config),
         Some(Command::Doctor { config }) => serve::doctor(&paths, config),
         Some(Command::Reload { tasks, engine }) => control::reload(&paths, engine, tasks),
@@ -233,6 +243,8 @@ pub(crate) fn run(default_config: Option<PathBuf>, served: Served) -> ExitCode {
         Some(Command::Import(args)) => import::import(&args),
         #[cfg(feature = "lua")]
         Some(Command::Run(args)) => run::run(args),
+        #[cfg(feature = "demo")]
+        Some(Command::Demo(args)) => demo::run(&paths, &args),
         Some(Command::Dial(args)) => crate::dial::run(&args),
         Some(Command::Bench(args)) => control::bench(&paths, &args),
         #[cfg(feature = "manual")]

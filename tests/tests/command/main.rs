@@ -2,6 +2,7 @@
 
 mod bench;
 mod command;
+mod demo;
 mod dial;
 mod doctor;
 mod first;

@@ -6,12 +6,16 @@ use std::process::ExitCode;
 use moorline_engine::config::{self, Config, Loaded};
 use moorline_engine::supervisor;
 use moorline_engine::{Descriptors, RelayPipes, may_use_other_addresses};
+use rustix::process::{Signal, set_parent_process_death_signal};
 
 use super::doctor;
 use super::output::tell;
 use super::{Failure, Paths, Served, finish};
 
-pub(super) fn serve(paths: &Paths, config: Option<PathBuf>) -> ExitCode {
+pub(super) fn serve(paths: &Paths, config: Option<PathBuf>, end_with_parent: bool) -> ExitCode {
+    if end_with_parent && let Err(error) = set_parent_process_death_signal(Some(Signal::TERM)) {
+        return finish(Err(Failure::failed(error)));
+    }
     finish(load(paths, config).and_then(|loaded| {
         if let Served::OnlyLua = paths.served
             && loaded.config.workers.lua.is_none()
