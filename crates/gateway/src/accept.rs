@@ -388,6 +388,7 @@ impl Loop {
             session
         });
         let key = session.key;
+        tools.cx.enters(listener);
         if let Err(error) = self.poller.watch_session(session.name(), socket.as_fd()) {
             tracing::warn!(%error, "cannot watch a new connection");
             let end = End::Now(CloseReason::Limit);
@@ -428,6 +429,7 @@ impl Loop {
             processes,
             ..
         } = &mut self.tools;
+        cx.leaves(session.listener);
         let slot = session.placement.slot;
         processes[slot].leave(&cx.shared.slots[slot.index()]);
         memory.release(Class::Received, session.received());

@@ -13,7 +13,7 @@ use crate::ids::{ListenerId, SlotId};
 use crate::shared::Shared;
 use crate::shared::admission::Counted;
 use moorline_config::{Config, Listener};
-use moorline_protocol::control::{Limit, LoopCounter};
+use moorline_protocol::control::{Limit, ListenerCounter, LoopCounter};
 use moorline_protocol::flight::{FlightKind, FlightLog};
 use moorline_protocol::wire::{CloseReason, Peer};
 use moorline_proxy::{Maps, ServerNames};
@@ -81,6 +81,50 @@ impl Cx {
         self.counters.add(counter as usize, amount);
     }
 
+    /// Counts some more of something of a listener.
+    #[inline]
+    pub(crate) fn count_of(&self, listener: ListenerId, counter: ListenerCounter, amount: u64) {
+        if let Some(place) = counter.of(listener.0) {
+            self.counters.add(place, amount);
+        }
+    }
+
+    /// Counts bytes that were sent to a client.
+    #[inline]
+    pub(crate) fn count_sent(&self, listener: ListenerId, bytes: u64) {
+        self.count_of(listener, ListenerCounter::Sent, bytes);
+    }
+
+    /// A connection is relayed from now on.
+    pub(crate) fn note_relay(&self, listener: ListenerId) {
+        self.count(LoopCounter::RelaysBegun, 1);
+        self.count_of(listener, ListenerCounter::Accepted, 1);
+        self.enters(listener);
+    }
+
+    /// Another session or relay of a listener is in a table of the loop.
+    pub(crate) fn enters(&self, listener: ListenerId) {
+        self.count_of(listener, ListenerCounter::Sessions, 1);
+    }
+
+    /// It is there no longer.
+    pub(crate) fn leaves(&self, listener: ListenerId) {
+        if let Some(place) = ListenerCounter::Sessions.of(listener.0) {
+            self.counters.sub(place, 1);
+        }
+    }
+
+    /// The listener at this place is another one from now on, and begins at 0. Sessions of the old one are gone.
+    pub(crate) fn begin_counting(&self, listener: ListenerId) {
+        for counter in ListenerCounter::ALL {
+            if counter != ListenerCounter::Sessions
+                && let Some(place) = counter.of(listener.0)
+            {
+                self.counters.set(place, 0);
+            }
+        }
+    }
+
     /// Counts the address of a connection that was on its way while a reload has begun to count addresses.
     pub(crate) fn count_address(&self, listener: ListenerId, peer: &Peer, counted: &mut Counted) {
         if self.listener(listener).max_sessions_per_address.is_some() {
@@ -97,6 +141,7 @@ impl Cx {
     /// A session has begun.
     pub(crate) fn note_begun(&self, listener: ListenerId, slot: SlotId, session: u64) {
         self.count(LoopCounter::Accepted, 1);
+        self.count_of(listener, ListenerCounter::Accepted, 1);
         let slot = u64::from(slot.0);
         self.flight
             .note(FlightKind::Opened, listener.0, session, slot);

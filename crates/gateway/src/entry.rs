@@ -13,7 +13,7 @@ use crate::session::Session;
 use crate::shared::limits::{LimitStatus, LimitTicket};
 use crate::tools::Tools;
 use moorline_config::Listener;
-use moorline_protocol::control::Limit;
+use moorline_protocol::control::{Limit, ListenerCounter};
 use moorline_protocol::wire::{CloseReason, Peer};
 
 /// Whether the listener's `access` lets this client in.
@@ -102,6 +102,7 @@ impl EntryRefusal {
 /// Leaves a line in the access logs of its listener.
 pub(crate) fn log_refusal(newcomer: &Newcomer<'_>, refusal: EntryRefusal, cx: &Cx) {
     let listener = newcomer.listener;
+    cx.count_of(listener, ListenerCounter::Refused, 1);
     if cx.listener(listener).stream.access_log.is_some() {
         let facts = newcomer.facts(Some(refusal), cx);
         cx.shared.access_logs.log(listener.index(), &facts);

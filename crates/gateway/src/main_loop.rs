@@ -263,6 +263,7 @@ impl Loop {
         let Tools {
             cx, memory, agenda, ..
         } = &mut self.tools;
+        cx.leaves(session.listener);
         let state = session.app.state.as_ref();
         memory.release(Class::State, state.map_or(0, |state| state.held()));
         agenda.pulses.remove(key);

@@ -89,7 +89,7 @@ impl Loop {
         let relay = &mut self.relays[key];
         set_rates(relay, tools);
         tools.memory.hold(Class::Queued, held);
-        tools.cx.count(LoopCounter::RelaysBegun, 1);
+        tools.cx.note_relay(listener);
         let socket = relay.side(Side::Client).socket.as_ref();
         let watched = socket.map(|it| self.poller.watch_relay(relay.tag(Side::Client), it.as_fd()));
         if let Some(Err(error)) = watched {
@@ -469,6 +469,7 @@ impl Loop {
             RelayStage::Answered => {}
         }
         let cx = &tools.cx;
+        cx.leaves(relay.listener);
         cx.shared
             .release(relay.listener, &relay.client, relay.counted);
         log_access(&relay, end, cx);

@@ -23,7 +23,7 @@ use crate::udp_relay::socket::{self, Control};
 use crate::udp_relay::{UdpClient, UdpEnd, UdpPeer, UdpRelay, is_unreachable};
 use crate::upstreams::{Choice, Failure, NoPeer, Opening, PeerAddress, PeerKey};
 use moorline_config::ProxyVersion;
-use moorline_protocol::control::LoopCounter;
+use moorline_protocol::control::{ListenerCounter, LoopCounter};
 
 /// How long receiving pauses after an error on this machine, in milliseconds.
 const PAUSE_MS: u64 = 100;
@@ -310,6 +310,12 @@ impl UdpRelay {
             }
         };
         tools.cx.count(counter, bytes as u64);
+        let of_listener = match from {
+            Side::Client => ListenerCounter::Received,
+            Side::Upstream => ListenerCounter::Sent,
+        };
+        let listener = self.client.listener;
+        tools.cx.count_of(listener, of_listener, bytes as u64);
     }
 }
 

@@ -10,8 +10,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::session_id::SessionId;
 pub use counters::{
-    BEAT, LOOP_ROW, Limit, LoopCounter, MemoryClass, PROCESS_BOARD, PROCESS_ROW, ProcessCounter,
-    gateway_board, gateway_flight, main_row,
+    BEAT, COUNTED_LISTENERS, LOOP_ROW, Limit, ListenerCounter, LoopCounter, MemoryClass,
+    PROCESS_BOARD, PROCESS_ROW, ProcessCounter, gateway_board, gateway_flight, main_row,
 };
 use moorline_config::Config;
 pub use moorline_proxy::{PeerSeen, Switch, UpstreamSeen};

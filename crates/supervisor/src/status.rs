@@ -6,7 +6,8 @@ use moorline_ipc::Scoreboard;
 use serde_json::{Map, Value, json};
 
 use moorline_protocol::control::{
-    LOOP_ROW, Limit, LoopCounter, MemoryClass, PROCESS_ROW, ProcessCounter,
+    COUNTED_LISTENERS, LOOP_ROW, Limit, ListenerCounter, LoopCounter, MemoryClass, PROCESS_ROW,
+    ProcessCounter,
 };
 use moorline_protocol::wire::CloseReason;
 
@@ -83,7 +84,13 @@ impl Tally {
         for (counter, total) in self.gateways.iter_mut().enumerate() {
             let held = LoopCounter::Held as usize;
             let is_held = (held..held + MemoryClass::ALL.len()).contains(&counter);
-            if !is_held && LOOP_GAUGES.iter().all(|&gauge| gauge as usize != counter) {
+            let mut listeners = 0..COUNTED_LISTENERS as u16;
+            let is_of_sessions =
+                listeners.any(|at| ListenerCounter::Sessions.of(at) == Some(counter));
+            if !is_held
+                && !is_of_sessions
+                && LOOP_GAUGES.iter().all(|&gauge| gauge as usize != counter)
+            {
                 *total += sum(board, loops, counter);
             }
         }
@@ -170,6 +177,16 @@ impl Counts<'_> {
         });
         object.insert("held".to_owned(), Map::from_iter(held).into());
         object
+    }
+
+    /// What is counted of the listener at this place; nothing if it has no counters of its own.
+    pub(super) fn listener(&self, place: u16) -> Map<String, Value> {
+        let counters = ListenerCounter::ALL.iter();
+        let counts = counters.filter_map(|counter| {
+            let count = self.loops(counter.of(place)?);
+            Some((counter.as_str().to_owned(), count.into()))
+        });
+        counts.collect()
     }
 
     pub(super) fn lost(&self) -> Value {
@@ -330,6 +347,9 @@ mod tests {
             board.set(row + LoopCounter::LastSerial as usize, 100 + row as u64);
             let limit = LoopCounter::Limits as usize + Limit::Descriptors as usize;
             board.set(row + limit, 2);
+            for counter in [ListenerCounter::Sessions, ListenerCounter::Messages] {
+                board.set(row + counter.of(3).unwrap(), 4);
+            }
         }
         let mut tally = Tally::default();
         assert_eq!(tally.add_gateway(&board, loops), 6);
@@ -344,5 +364,12 @@ mod tests {
         assert_eq!(gateway["closed"]["gateway_lost"], 6);
         assert_eq!(gateway["limits"]["descriptors"], 8);
         assert_eq!(tally.last_serial(), 100 + LOOP_ROW as u64);
+        // The dead one has no sessions left; the present one is the same board.
+        let listener = counts.listener(3);
+        assert_eq!(
+            (&listener["sessions"], &listener["messages"]),
+            (&json!(8), &json!(16))
+        );
+        assert!(counts.listener(COUNTED_LISTENERS as u16).is_empty());
     }
 }

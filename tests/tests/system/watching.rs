@@ -91,6 +91,74 @@ fn metrics_have_what_status_has() {
     assert!(status.contains("\"handled\":"), "{status}");
 }
 
+/// What is counted of each listener.
+const OF_LISTENERS: [&str; 6] = [
+    "sessions",
+    "accepted_total",
+    "refused_total",
+    "messages_total",
+    "received_bytes_total",
+    "sent_bytes_total",
+];
+
+#[test]
+fn each_listener_counts_what_is_its_own() {
+    let peer = PeerServer::echo();
+    let engine = watched(&format!(
+        "[[listen]]\nname = \"small\"\naddress = \"tcp://127.0.0.1:0\"\nframing = {{ kind = \"line\" }}\nmax_sessions = 2\n\
+         [[listen]]\nname = \"relay\"\naddress = \"tcp://127.0.0.1:0\"\nupstream = \"one\"\n[upstream.one]\npeers = [\"tcp://{}\"]\n",
+        peer.address
+    ));
+    let admin = address(&engine);
+    let counts = |listener: &str| {
+        let metrics = get(admin, "/metrics");
+        let of = |metric: &str| {
+            let series = format!("moorline_listener_{metric}{{listener=\"{listener}\"}}");
+            number(&metrics, &series).unwrap_or_else(|| panic!("{series}: {metrics}"))
+        };
+        OF_LISTENERS.map(of)
+    };
+    let mut clients = [0, 1].map(|_| Client::connect(&engine, 1, Wire::Line));
+    let answers: usize = clients
+        .iter_mut()
+        .map(|client| client.ask("pid").len() + 1)
+        .sum();
+    assert!(
+        Client::connect(&engine, 1, Wire::Line)
+            .receive_to_end()
+            .is_empty()
+    );
+    let sent = answers as f64;
+    eventually("the two and the refused one are counted", || {
+        counts("small") == [2.0, 2.0, 1.0, 2.0, 8.0, sent]
+    });
+    let mut relayed = TcpStream::connect(engine.socket_address(2)).expect("it listens");
+    let mut back = [0; 4];
+    relayed.write_all(b"ahoy").expect("it is taken");
+    relayed.read_exact(&mut back).expect("it comes back");
+    eventually("the relayed bytes are counted", || {
+        counts("relay") == [1.0, 1.0, 0.0, 0.0, 4.0, 4.0]
+    });
+    drop((clients, relayed));
+    eventually("all have left", || {
+        counts("small")[0] + counts("relay")[0] == 0.0
+    });
+    moorline_tests::kill(engine.status().gateway.pid, Signal::SIGKILL);
+    engine.logged(&["the gateway (pid", "incarnation=2"]);
+    eventually("what the dead gateway has counted stays", || {
+        counts("small") == [0.0, 2.0, 1.0, 2.0, 8.0, sent]
+            && counts("relay") == [0.0, 1.0, 0.0, 0.0, 4.0, 4.0]
+    });
+    assert!(
+        engine
+            .site()
+            .run(&["status"])
+            .expect_success()
+            .stdout
+            .contains("  0 sessions, 2 accepted, 1 refused, 2 messages, 8 B received")
+    );
+}
+
 #[test]
 fn what_is_asked_otherwise_is_refused() {
     let engine = watched("hosts = [\"server.example\"]\n");

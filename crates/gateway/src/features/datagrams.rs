@@ -17,7 +17,7 @@ use crate::processes::dispatch::home;
 use crate::sockets::Sockets;
 use crate::tools::Tools;
 use moorline_config::Dispatch;
-use moorline_protocol::control::LoopCounter;
+use moorline_protocol::control::{ListenerCounter, LoopCounter};
 use moorline_protocol::wire::{Peer, ToProcess, split_datagram};
 
 /// Datagrams received from one socket in one turn.
@@ -117,6 +117,8 @@ fn pass_on(listener: ListenerId, sender: &Peer, bytes: &[u8], tools: &mut Tools)
     match pushed {
         Some(at) => {
             cx.count(LoopCounter::Messages, 1);
+            cx.count_of(listener, ListenerCounter::Messages, 1);
+            cx.count_of(listener, ListenerCounter::Received, bytes.len() as u64);
             processes.mark_dirty(at);
         }
         None => cx.count(LoopCounter::DatagramsDropped, 1),

@@ -13,7 +13,7 @@ use crate::session::inbound::Kept;
 use crate::suspects::takes_suspect;
 use crate::tools::Tools;
 use moorline_config::{Dispatch, OnCrash};
-use moorline_protocol::control::LoopCounter;
+use moorline_protocol::control::{ListenerCounter, LoopCounter};
 use moorline_protocol::wire::{FIRST, LAST, TEXT, ToProcess, WHOLE};
 
 /// Gives one message to the session's process, or keeps it until that is possible.
@@ -69,6 +69,9 @@ pub(crate) fn whole_message(session: &Session, text: bool, cx: &Cx) -> Header {
 #[inline]
 pub(crate) fn count_message(session: &mut Session, tools: &Tools) {
     tools.cx.count(LoopCounter::Messages, 1);
+    tools
+        .cx
+        .count_of(session.listener, ListenerCounter::Messages, 1);
     session.meters.messages += 1;
 }
 

@@ -18,6 +18,7 @@ use crate::session::{Cut, End, Session};
 use crate::timeouts::watch_half_closed;
 use crate::tls::{Read, open_received};
 use crate::tools::Tools;
+use moorline_protocol::control::ListenerCounter;
 
 /// Reads from one session in one turn.
 pub(crate) const READS_PER_TURN: usize = 4;
@@ -265,6 +266,8 @@ fn receive_sealed(
 
 fn note_received(session: &mut Session, bytes: usize, has_more: bool, tools: &Tools) {
     session.meters.bytes_in += bytes as u64;
+    let cx = &tools.cx;
+    cx.count_of(session.listener, ListenerCounter::Received, bytes as u64);
     session.meters.received_at = tools.cx.clock.ms;
     session.input.cut = Cut::Pending;
     session.input.readable = has_more;

@@ -166,6 +166,8 @@ pub(crate) fn go_to_server(
     };
     let has_tls = settings.tls.is_some();
     tools.cx.shared.admissions[server.index()].join();
+    tools.cx.leaves(session.listener);
+    tools.cx.enters(server);
     session.listener = server;
     let known = newcomer(session);
     if !is_allowed(tools.cx.listener(server), &session.peer) {

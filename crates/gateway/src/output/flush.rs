@@ -41,6 +41,7 @@ pub(crate) fn flush(session: &mut Session, tools: &mut Tools) -> Result<(), End>
             Step::Ends(end) => return Err(end),
         };
         session.meters.bytes_out += sent as u64;
+        tools.cx.count_sent(session.listener, sent as u64);
         session.meters.sent_at = tools.cx.clock.ms;
         tools.memory.release(Class::Queued, freed);
     }

@@ -76,6 +76,9 @@ fn seal(session: &mut Session, plaintext: &[u8], tools: &mut Tools) -> Result<()
     sealed.clear();
     session.meters.sent_at = tools.cx.clock.ms;
     session.meters.bytes_out += plaintext.len() as u64;
+    tools
+        .cx
+        .count_sent(session.listener, plaintext.len() as u64);
     let tls = session.transport.tls.as_mut();
     let result = match tls.map(|tls| tls.seal(plaintext, &mut sealed)) {
         Some(Err(error)) => Err(failed(session, &error)),
@@ -134,7 +137,10 @@ pub(crate) fn seal_queued(session: &mut Session, tools: &mut Tools) -> Result<()
     let most = sealed_at_once(tools);
     let own = |session: &Session| session.output.queue.as_ref().map_or(0, |queue| queue.own);
     let before = own(session);
+    let sent = session.meters.bytes_out;
     let result = seal_next(session, most, &mut plaintext, &mut sealed);
+    let sent = session.meters.bytes_out - sent;
+    tools.cx.count_sent(session.listener, sent);
     let after = own(session);
     let memory = &mut tools.memory;
     memory.change(Class::Queued, before as usize, after as usize);

@@ -241,6 +241,7 @@ fn write_message(
             Err(error) => return Err(End::Broken(error)),
         }
         session.meters.bytes_out += sent as u64;
+        tools.cx.count_sent(session.listener, sent as u64);
         session.meters.sent_at = tools.cx.clock.ms;
         if sent == whole {
             return Ok(());
@@ -334,6 +335,7 @@ fn write_bytes(
             Err(error) => return Err(End::Broken(error)),
         }
         session.meters.bytes_out += sent as u64;
+        tools.cx.count_sent(session.listener, sent as u64);
     }
     if sent == bytes.len() {
         return Ok(());
@@ -377,6 +379,7 @@ pub(crate) fn write_shared(
             Err(error) => return Err(End::Broken(error)),
         }
         session.meters.bytes_out += sent as u64;
+        tools.cx.count_sent(session.listener, sent as u64);
         session.meters.sent_at = tools.cx.clock.ms;
     }
     if sent == frame.len() {

@@ -61,7 +61,7 @@ pub(crate) fn splice(
         }
     }
     way.bytes += filled as u64;
-    count(from, filled, tools);
+    count((relay.listener, from), filled, tools);
     note_activity(relay, from, filled, tools);
     Ok(Some(Inflow::Moved))
 }

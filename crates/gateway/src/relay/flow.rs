@@ -93,7 +93,7 @@ pub(crate) fn pump(relay: &mut Relay, from: Side, tools: &mut Tools) -> Result<F
 
 /// Delivers what is kept. False: some is left.
 fn deliver_kept(relay: &mut Relay, from: Side, tools: &mut Tools) -> Result<bool, Fault> {
-    let name = relay.name;
+    let (name, listener) = (relay.name, relay.listener);
     let (_, way, sink) = relay.parts(from);
     let left = way.left();
     let (before, counted) = (way.held(), way.bytes);
@@ -105,7 +105,7 @@ fn deliver_kept(relay: &mut Relay, from: Side, tools: &mut Tools) -> Result<bool
         None => Delivery::Part,
     };
     tools.memory.change(Class::Queued, before, way.held());
-    count(from, (way.bytes - counted) as usize, tools);
+    count((listener, from), (way.bytes - counted) as usize, tools);
     if way.left() < left {
         way.note_moved(name, from, tools.cx.clock.ms);
         relay.meters.active_at = tools.cx.clock.ms;
@@ -196,7 +196,7 @@ pub(crate) fn pass(
             return Err(Fault::broken(to, error));
         }
     }
-    count(from, bytes, tools);
+    count((relay.listener, from), bytes, tools);
     Ok(())
 }
 

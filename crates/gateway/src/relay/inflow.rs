@@ -5,10 +5,10 @@ use std::os::fd::OwnedFd;
 use rustix::io::Errno;
 use rustix::net::RecvFlags;
 
-use crate::ids::Side;
+use crate::ids::{ListenerId, Side};
 use crate::relay::Relay;
 use crate::tools::Tools;
-use moorline_protocol::control::LoopCounter;
+use moorline_protocol::control::{ListenerCounter, LoopCounter};
 
 /// The result of a read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -47,10 +47,11 @@ pub(crate) fn note_activity(relay: &mut Relay, from: Side, bytes: usize, tools: 
 }
 
 /// Counts bytes that a side has sent.
-pub(crate) fn count(from: Side, bytes: usize, tools: &Tools) {
-    let counter = match from {
-        Side::Client => LoopCounter::RelayedUp,
-        Side::Upstream => LoopCounter::RelayedDown,
+pub(crate) fn count((listener, from): (ListenerId, Side), bytes: usize, tools: &Tools) {
+    let (counter, of_listener) = match from {
+        Side::Client => (LoopCounter::RelayedUp, ListenerCounter::Received),
+        Side::Upstream => (LoopCounter::RelayedDown, ListenerCounter::Sent),
     };
     tools.cx.count(counter, bytes as u64);
+    tools.cx.count_of(listener, of_listener, bytes as u64);
 }

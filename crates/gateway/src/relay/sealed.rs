@@ -116,7 +116,7 @@ pub(crate) fn seal(
         return Err(Fault::broken(to, error));
     }
     relay.way_mut(from).bytes += bytes as u64;
-    count(from, bytes, tools);
+    count((relay.listener, from), bytes, tools);
     Ok(())
 }
 

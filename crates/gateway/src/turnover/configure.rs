@@ -34,9 +34,12 @@ impl Loop {
         self.relays.targets = self.tools.cx.shared.upstreams.targets();
         self.tools.cx.maps = self.relays.targets.maps.clone();
         self.tools.cx.servers = self.relays.targets.servers.clone();
-        for (id, _) in (0..).map(ListenerId).zip(&before.listeners) {
+        for (id, earlier) in (0..).map(ListenerId).zip(&before.listeners) {
             let listener = self.tools.cx.config.listeners.get(id.index());
             let is_over = listener.is_none_or(|listener| listener.is_retired);
+            if listener.is_some_and(|listener| listener.name != earlier.name) {
+                self.tools.cx.begin_counting(id);
+            }
             if is_over && !self.is_still_heard(id, &self.tools.cx.config) {
                 self.stop_listening(id);
             }

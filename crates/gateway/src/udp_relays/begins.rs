@@ -55,7 +55,7 @@ impl Loop {
         if cx.listener(client.listener).uses.attempts {
             notes.get_or_insert_default().attempts = Some(Vec::new());
         }
-        cx.count(LoopCounter::RelaysBegun, 1);
+        cx.note_relay(client.listener);
         let meters = UdpMeters {
             begun_at: unix_ms(),
             active_at: cx.clock.ms,

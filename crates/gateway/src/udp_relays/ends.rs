@@ -33,6 +33,7 @@ impl Loop {
             relay.upstream.closed(peer.key, now, lasted);
         }
         let listener = relay.client.listener;
+        cx.leaves(listener);
         cx.shared.release(listener, &relay.shown, relay.counted);
         log_access(&relay, end, cx);
         let settings = cx.config.listeners.get(listener.index());

@@ -195,6 +195,23 @@ fn listeners(out: &mut String, status: &Value) -> fmt::Result {
             field("kind"),
             field("state")
         )?;
+        let bytes = |key: &str| {
+            let bytes = row.get(key).and_then(Value::as_u64);
+            bytes.map_or("-".to_owned(), size)
+        };
+        // Those at places far behind have no counters.
+        if row.get("sessions").is_some() {
+            writeln!(
+                out,
+                "  {} sessions, {} accepted, {} refused, {} messages, {} received, {} sent",
+                field("sessions"),
+                field("accepted"),
+                field("refused"),
+                field("messages"),
+                bytes("received"),
+                bytes("sent")
+            )?;
+        }
     }
     Ok(())
 }

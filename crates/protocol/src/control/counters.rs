@@ -191,8 +191,64 @@ impl MemoryClass {
     }
 }
 
+/// What is counted of a listener, if its place is below [`COUNTED_LISTENERS`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(usize)]
+pub enum ListenerCounter {
+    /// Sessions and relays now.
+    Sessions = 0,
+    /// Sessions and relays ever.
+    Accepted,
+    /// Connections that a limit, `access` or a rule about proxies has refused.
+    Refused,
+    /// Messages received, datagrams too.
+    Messages,
+    /// Bytes that clients have sent.
+    Received,
+    /// Bytes that were sent to clients.
+    Sent,
+}
+
+impl ListenerCounter {
+    /// All of them.
+    pub const ALL: [Self; 6] = [
+        Self::Sessions,
+        Self::Accepted,
+        Self::Refused,
+        Self::Messages,
+        Self::Received,
+        Self::Sent,
+    ];
+
+    /// Its name in `status`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Sessions => "sessions",
+            Self::Accepted => "accepted",
+            Self::Refused => "refused",
+            Self::Messages => "messages",
+            Self::Received => "received",
+            Self::Sent => "sent",
+        }
+    }
+
+    /// Where the counter of the listener at this place is in the row of a loop. `None`: it has none.
+    #[inline]
+    pub fn of(self, listener: u16) -> Option<usize> {
+        let listener = usize::from(listener);
+        (listener < COUNTED_LISTENERS).then(|| OTHERS + listener * LISTENER_ROW + self as usize)
+    }
+}
+
+/// Listeners at places from this one on have no counters of their own: the scoreboard has a fixed size.
+pub const COUNTED_LISTENERS: usize = 64;
+/// Counters of a listener in a row, with room for more.
+const LISTENER_ROW: usize = 8;
+/// Counters in a row before those of listeners.
+const OTHERS: usize = 128;
+
 /// Counters in one row of the gateway's scoreboard.
-pub const LOOP_ROW: usize = 128;
+pub const LOOP_ROW: usize = OTHERS + COUNTED_LISTENERS * LISTENER_ROW;
 
 /// Counters in the scoreboard of a gateway with this many loops: a row for each, and one for its main thread, which has
 /// only [`LoopCounter::Beats`]; then the ring of the flight recorder for each of them.

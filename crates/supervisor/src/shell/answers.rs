@@ -290,7 +290,7 @@ impl Shell {
                 "last": last_reload.map(|last| last.status(now)),
             },
             "closing": self.closing_status(),
-            "listeners": self.listeners(),
+            "listeners": self.listeners(&counts),
             "stalls": self.stalls,
             "handled": counts.handled(),
             "waited": counts.waited(self.lately.wait_bound()),

@@ -4,7 +4,7 @@ use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::rc::Rc;
 
-use serde_json::{Value, json};
+use serde_json::Value;
 use tracing::{info, warn};
 
 use moorline_config::Config;
@@ -14,7 +14,7 @@ use moorline_protocol::control::{ProcessId, ToRole};
 use super::super::deployment::{Deployment, Present};
 use super::super::listeners::Opened;
 use super::super::plan::{Child, Event};
-use super::super::status::LastReload;
+use super::super::status::{Counts, LastReload};
 use super::super::systemd::Given;
 use super::Shell;
 use super::children::Sockets;
@@ -345,7 +345,7 @@ impl Shell {
     }
 
     /// The listeners as `status` shows them: those that accept, and those that only have sessions left.
-    pub(super) fn listeners(&self) -> Vec<Value> {
+    pub(super) fn listeners(&self, counts: &Counts<'_>) -> Vec<Value> {
         let [generation, _] = self.plan.generations();
         let Some(deployment) = self.deployments.get(&generation) else {
             return Vec::new();
@@ -359,16 +359,21 @@ impl Shell {
                 let host = listener.host.as_deref().filter(|_| !listener.is_retired);
                 let opened = opened.or_else(|| bound.get(host?).copied());
                 let address = opened.map_or(&listener.address, |opened| &opened.address);
-                json!({
-                    "name": listener.name,
-                    "address": address.to_string(),
-                    "kind": listener.kind_word(),
-                    "state": match listener.is_retired {
-                        true => "retired",
-                        false if self.stopped_listeners.contains(&listener.name) => "stopped",
-                        false => "accepting",
-                    },
-                })
+                let mut row = counts.listener(place);
+                let state = match listener.is_retired {
+                    true => "retired",
+                    false if self.stopped_listeners.contains(&listener.name) => "stopped",
+                    false => "accepting",
+                };
+                for (key, text) in [
+                    ("name", listener.name.clone()),
+                    ("address", address.to_string()),
+                    ("kind", listener.kind_word().to_owned()),
+                    ("state", state.to_owned()),
+                ] {
+                    row.insert(key.to_owned(), text.into());
+                }
+                Value::Object(row)
             })
             .collect()
     }
