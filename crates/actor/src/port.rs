@@ -265,15 +265,16 @@ impl Port {
         busy.unwrap_or_default() + self.turn()
     }
 
-    /// How long the service has run without a pause: 64 messages at most.
+    /// How long the service has run without a pause: 64 messages at most. The first call begins to count.
     pub fn turn(&self) -> Duration {
         let local = &self.0.local;
         local.shared.is_measuring.store(true, Ordering::Relaxed);
-        let since = local
-            .since
-            .get()
-            .filter(|_| local.running.get() == self.0.id);
-        since.map_or(Duration::ZERO, |since| since.elapsed())
+        if local.running.get() != self.0.id {
+            return Duration::ZERO;
+        }
+        let since = local.since.get().unwrap_or_else(Instant::now);
+        local.since.set(Some(since));
+        since.elapsed()
     }
 
     /// The time since the system started.

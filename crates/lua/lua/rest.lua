@@ -188,10 +188,22 @@ local function wake(token)
 	end
 end
 
+-- Closes what the job that has called `skynet.exit` is about to close.
+local function close_leaving()
+	local co = queues.leaving
+	queues.leaving = nil
+	if co then
+		coroutine.close(co)
+	end
+end
+
 function inner.drain()
 	-- A job has dispatched a message itself. What this has added comes after the job.
 	if current() then
 		return
+	end
+	if queues.quit then
+		return close_leaving()
 	end
 	local woken, forks = queues.woken, queues.forks
 	local w, f = 1, 1
@@ -213,7 +225,7 @@ function inner.drain()
 			end
 		end
 		if queues.quit then
-			return
+			return close_leaving()
 		end
 	end
 	queues.woken, queues.forks, queues.busy = {}, {}, false
@@ -604,10 +616,31 @@ function skynet.queryservice(global, ...)
 	return skynet.call(".service", "lua", "QUERY", global, ...)
 end
 
+-- Closes what the coroutines that wait are about to close. An error there is of no use to anybody any more.
+local function close_waiting()
+	local me, cos = current(), {}
+	for _, job in pairs(waiting) do
+		if job and job ~= me then
+			cos[#cos + 1] = job.co
+		end
+	end
+	for _, co in ipairs(cos) do
+		if coroutine.status(co) == "suspended" then
+			coroutine.close(co)
+		end
+	end
+end
+
 function skynet.exit()
+	local is_first = not queues.quit
 	queues.quit, queues.woken, queues.forks = true, {}, {}
+	if is_first then
+		close_waiting()
+	end
 	core.exit()
-	if current() then
+	local job = current()
+	if job then
+		queues.leaving, queues.busy = job.co, true
 		co_yield()
 	end
 end

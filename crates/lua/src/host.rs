@@ -132,6 +132,10 @@ fn message(source: ServiceId, kind: Kind, payload: Payload) -> Message {
 pub(crate) fn reporter(process: &Arc<Process>) -> Box<dyn Fn(&Report) + Send + Sync> {
     let process = process.clone();
     Box::new(move |report| {
+        let is_stuck = matches!(report, Report::Stuck { .. });
+        if is_stuck && process.is_client(report.service()) {
+            return;
+        }
         output::log(report.service(), report.to_string().as_bytes());
         if let Report::Stuck {
             service, lasting, ..

@@ -32,6 +32,7 @@
 //! - `native`: the modules that are written in Rust
 //! - `mongo`: `skynet.mongo.driver`
 //! - `bson`: `bson`
+//! - `clients`: `client.socket` of a script that is no service
 //! - `crypt`: `skynet.crypt`
 //! - `lpeg`: `lpeg`
 //! - `md5`: `md5`
@@ -74,6 +75,7 @@
 
 mod bson;
 mod builtin;
+mod clients;
 mod closing;
 mod commons;
 mod configuration;

@@ -5,7 +5,7 @@ use std::rc::Rc;
 use mlua::{Lua, Table};
 
 use crate::state::ServiceState;
-use crate::{bson, crypt, lpeg, md5, mongo, refused, secrets, shared, sproto, stm, tls};
+use crate::{bson, clients, crypt, lpeg, md5, mongo, refused, secrets, shared, sproto, stm, tls};
 
 /// The table of a module with this name, or none.
 pub(crate) fn module(
@@ -18,6 +18,7 @@ pub(crate) fn module(
         "skynet.crypt" | "client.crypt" => crypt::module(lua),
         "lpeg" => lpeg::module(lua, state),
         "md5" | "md5.core" => md5::module(lua),
+        "moorline.clients" => clients::module(lua, state),
         "moorline.secrets" => secrets::module(lua),
         "skynet.mongo.driver" => mongo::module(lua),
         "ltls.c" => tls::module(lua, state),

@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -48,6 +48,8 @@ pub(crate) struct Process {
     pub(crate) message_logs: MessageLogs,
     /// The loop of the services that answer while others do not return.
     pub(crate) own_loop: Option<usize>,
+    /// The number of the script that is a client and no service, if there is one: it may take its time, and end when it wants to.
+    pub(crate) client: AtomicU32,
     /// The first service did not start.
     pub(crate) has_failed: AtomicBool,
     /// Seconds since 1970 at the start.
@@ -80,6 +82,7 @@ impl Process {
             watches: Watches::default(),
             message_logs: MessageLogs::default(),
             own_loop: None,
+            client: AtomicU32::new(0),
             has_failed: AtomicBool::new(false),
             start_time: now.map_or(0, |now| now.as_secs()),
             memory_limit: half_of_memory(),
@@ -95,6 +98,11 @@ impl Process {
     /// What a number is sent by that is not one of a service's socket.
     pub(crate) fn foreign_socket(&self, id: u32) -> Option<ForeignSockets> {
         self.foreign_sockets.filter(|_| id >= FIRST_FOREIGN_SOCKET)
+    }
+
+    /// Whether a script is the client of `client.socket`.
+    pub(crate) fn is_client(&self, id: ServiceId) -> bool {
+        self.client.load(Ordering::Relaxed) == id.number()
     }
 
     pub(crate) fn variable(&self, name: &str) -> Option<String> {

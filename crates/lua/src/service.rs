@@ -72,9 +72,14 @@ impl LuaService {
         let ran = core::install(&this.lua, &this.state).map_err(|error| error.to_string());
         let ran = ran.and_then(|()| run(&this.lua, &this.state, program));
         drop(running);
-        let ran = ran.and_then(|()| match this.state.dispatch.get() {
-            Some(_) => Ok(()),
-            None => Err("the script has ended without skynet.start".to_owned()),
+        let has_started = this.state.dispatch.get().is_some();
+        if ran.is_ok() && !has_started && this.state.process.is_client(this.state.port.id()) {
+            this.state.port.decline();
+            return Err("the client has done its work".to_owned());
+        }
+        let ran = ran.and_then(|()| match has_started {
+            true => Ok(()),
+            false => Err("the script has ended without skynet.start".to_owned()),
         });
         match ran {
             Ok(()) => Ok(Box::new(this)),

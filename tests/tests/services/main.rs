@@ -30,6 +30,7 @@ mod lpeg;
 mod messages;
 mod modules;
 mod mongo;
+mod moved;
 mod mysql;
 mod names;
 mod re;

@@ -11,6 +11,11 @@ local profile = {}
 ---@return any ...
 function profile.resume(co, ...) end
 
+---The time of a coroutine that is measured so far, without the time in which it has waited.
+---@param co? thread
+---@return number seconds
+function profile.elapsed(co) end
+
 ---Begins to measure a coroutine: this one without an argument.
 ---@param co? thread
 function profile.start(co) end

@@ -1,6 +1,8 @@
 -- Sockets for clients. `recv` takes what has arrived and never waits. Connecting and sleeping wait, and the service goes on meanwhile.
+-- In the main chunk of a script nothing goes on: there the script itself waits, as a client does that a plain Lua runs.
 
 local skynet, socket, core = require "skynet", require "skynet.socket", require "moorline.core"
+local plain = require "moorline.clients"
 
 local client = {}
 local input
@@ -65,4 +67,23 @@ function client.readstdin()
 	return line
 end
 
-return client
+-- Of sockets that the main chunk has connected. See `crates/lua/src/clients.rs`.
+local FIRST_PLAIN <const> = 1 << 40
+local _ = skynet.dispatch_message
+local current = core.inner.current
+
+local function by_place(name)
+	local of_service, of_client = client[name], plain[name]
+	return function(id, ...)
+		if not current() or math.type(id) == "integer" and id >= FIRST_PLAIN then
+			return of_client(id, ...)
+		end
+		return of_service(id, ...)
+	end
+end
+
+local all = {}
+for name in pairs(client) do
+	all[name] = by_place(name)
+end
+return all

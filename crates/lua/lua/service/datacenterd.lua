@@ -36,14 +36,28 @@ function COMMAND.WAIT(...)
 	table.insert(waiting[path], response)
 end
 
--- Answers those that wait for what is there now.
-local function wake()
+-- Whether a path leads to a value that was set further down: `set` has its keys, and the value behind them.
+local function is_branch(keys, set)
+	if keys.n >= set.n - 1 then
+		return false
+	end
+	for i = 1, keys.n do
+		if keys[i] ~= set[i] then
+			return false
+		end
+	end
+	return true
+end
+
+-- Answers those that wait for what is there now. A wait for a branch fails: it waits for a value.
+local function wake(set)
 	for path, all in pairs(waiting) do
 		local value = find(root, table.unpack(all.keys, 1, all.keys.n))
 		if value ~= nil then
+			local ok = not is_branch(all.keys, set)
 			waiting[path] = nil
 			for _, response in ipairs(all) do
-				response(true, value)
+				response(ok, value)
 			end
 		end
 	end
@@ -71,7 +85,7 @@ function COMMAND.UPDATE(...)
 	local before = node[key]
 	node[key] = args[args.n]
 	skynet.retpack(before)
-	wake()
+	wake(args)
 end
 
 skynet.start(function()

@@ -23,13 +23,13 @@ local function go_on(co, ...)
 	return pass(co, co_resume(co, ...))
 end
 
-function pass(co, ok, first, ...)
+function pass(co, ok, ...)
 	if not ok then
-		return false, first
-	elseif rawequal(first, OWN) then
-		return true, ...
+		return false, ...
+	elseif rawequal((...), OWN) then
+		return true, select(2, ...)
 	elseif co_status(co) == "dead" then
-		return true, first, ...
+		return true, ...
 	end
 	-- It waits for a message, which comes to the coroutine that the dispatcher knows.
 	blocked[co] = true
@@ -37,6 +37,10 @@ function pass(co, ok, first, ...)
 end
 
 function M.resume(co, ...)
+	if blocked[co] then
+		-- Its message would come to the wrong place.
+		return false, "cannot resume a coroutine that waits in a function of skynet"
+	end
 	local me = coroutine.running()
 	threads[co] = threads[me] or me
 	return pass(co, co_resume(co, ...))

@@ -38,18 +38,30 @@ function profile.start(co)
 	spent[co], since[co] = 0, hpc()
 end
 
--- Returns seconds.
-function profile.stop(co)
-	co = co or co_running()
+-- The seconds since `start`.
+local function measured(co, name)
 	local time = spent[co]
 	if not time then
-		error("Call profile.start() before profile.stop()", 2)
+		error(string.format("Call profile.start() before profile.%s()", name), 3)
 	end
 	if co == co_running() then
 		time = time + hpc() - since[co]
 	end
-	spent[co], since[co] = nil, nil
 	return time / 1e9
+end
+
+-- Returns seconds, and goes on measuring.
+function profile.elapsed(co)
+	local seconds = measured(co or co_running(), "elapsed")
+	return seconds
+end
+
+-- Returns seconds.
+function profile.stop(co)
+	co = co or co_running()
+	local seconds = measured(co, "stop")
+	spent[co], since[co] = nil, nil
+	return seconds
 end
 
 -- The dispatcher's coroutines, too.
