@@ -1,5 +1,8 @@
 //! Every configuration that a page shows is accepted.
 
+use std::fs::Permissions;
+use std::os::unix::fs::PermissionsExt;
+
 use moorline_tests::{Issuer, Site};
 
 use super::blocks::{blocks, pages};
@@ -27,6 +30,10 @@ fn every_configuration_of_the_pages_is_accepted() {
     for name in FILES {
         site.write(name, "0123456789abcdef0123456789abcdef\n");
     }
+    // The engine refuses one that others may read.
+    site.write("admin.token", "0123456789abcdef0123456789abcdef\n");
+    std::fs::set_permissions(site.path("admin.token"), Permissions::from_mode(0o600))
+        .expect("it is ours");
     site.write("public/index.html", "");
     let (mut wrong, mut count) = (Vec::new(), 0);
     for page in pages() {
