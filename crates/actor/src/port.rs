@@ -292,6 +292,11 @@ impl Port {
         self.0.local.shared.stop();
     }
 
+    /// Whether the system has been stopped: its services are dropped, or are about to be.
+    pub fn is_shut_down(&self) -> bool {
+        self.0.local.shared.is_stopping.load(Ordering::Acquire)
+    }
+
     pub(crate) fn shared(&self) -> &Arc<Shared> {
         &self.0.local.shared
     }

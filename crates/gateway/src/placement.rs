@@ -9,6 +9,7 @@ use moorline_ipc::Header;
 use crate::cx::Cx;
 use crate::facts::{asking, opening};
 use crate::ids::SlotId;
+use crate::memory::Class;
 use crate::processes::dispatch::home;
 use crate::session::stay::Stay;
 use crate::session::{Phase, Session};
@@ -68,7 +69,23 @@ pub(crate) fn place(session: &mut Session, tools: &mut Tools) -> bool {
     session.placement.arrive(at);
     session.output.told = session.output.level;
     tools.processes.mark_dirty(at);
+    // Of one that has ended nothing is delivered.
+    if session.app.state.is_some() && session.lives() {
+        give_input(session, tools);
+    }
     true
+}
+
+/// What its process before had not used is the first message of this one.
+fn give_input(session: &mut Session, tools: &mut Tools) {
+    let mut input = Vec::new();
+    let (before, after) = (session.app).change(|state| input = std::mem::take(&mut state.input));
+    tools.memory.change(Class::State, before, after);
+    if !input.is_empty() {
+        tools.memory.hold(Class::Received, input.len());
+        session.input.queue().put_first(input, tools.cx.clock.ns);
+        tools.agenda.schedule(session);
+    }
 }
 
 /// The session's slot has no process. If each message has its own slot, another one is chosen; otherwise the session

@@ -191,6 +191,9 @@ impl Loop {
                 Ok(())
             }
             FromProcess::KeepState
+            | FromProcess::KeepInput
+            | FromProcess::DropInput
+            | FromProcess::LoseInput
             | FromProcess::Pause
             | FromProcess::Resume
             | FromProcess::Keep

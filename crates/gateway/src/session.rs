@@ -23,7 +23,7 @@ use moorline_net::{Decoder, Framing};
 
 use crate::ids::{ListenerId, SessionKey, SessionRef};
 use crate::notes::Notes;
-use crate::session::app::App;
+use crate::session::app::{App, AppState};
 use crate::session::compression::Compression;
 use crate::session::inbound::Inbound;
 use crate::session::link::{Interest, Link};
@@ -405,7 +405,8 @@ impl Session {
     /// The app's data of it.
     pub(crate) fn data(&self) -> Option<Box<SessionData>> {
         let app = &self.app;
-        let state = app.state.as_deref().filter(|state| state.bytes() > 0);
+        let has_more = |state: &&AppState| state.bytes() > 0 || state.is_input_lost;
+        let state = app.state.as_deref().filter(has_more);
         (state.is_some() || app.is_paused || app.is_kept).then(|| {
             Box::new(SessionData {
                 state: state.map_or_else(Vec::new, |state| state.locker.clone()),
@@ -414,6 +415,7 @@ impl Session {
                 request: state.map_or_else(Vec::new, |state| state.request.clone()),
                 paused: app.is_paused,
                 kept: app.is_kept,
+                is_input_lost: state.is_some_and(|state| state.is_input_lost),
             })
         })
     }

@@ -7,6 +7,7 @@ mod events;
 mod exchanges;
 mod files;
 mod full;
+mod input;
 mod last_events;
 mod memory;
 mod pings;

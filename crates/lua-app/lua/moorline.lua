@@ -2,7 +2,7 @@
 
 local core = ...
 local skynet = require "skynet"
-local inner = skynet.sleep and require "moorline.core".inner
+local inner, internal = skynet.sleep and require "moorline.core".inner, require "http.internal"
 
 local moorline = { slot = core.slot, generation = core.generation, workers = core.workers, leader = core.leader }
 
@@ -66,10 +66,19 @@ function moorline.session(id)
 	return handle(number or error("an id has 16 hexadecimal digits: " .. tostring(id), 2))
 end
 
--- The session behind a client of a gate.
+-- The session behind a client of a gate, or behind a socket; of a socket also whether another worker has served it before.
 function moorline.session_of(fd)
-	local number = core.number_of(fd)
-	return number and handle(number)
+	local number, is_adopted = core.number_of(fd)
+	return number and handle(number), is_adopted
+end
+
+-- Reads in `func` are one: a reload or a crash before its end gives all of it to the next worker again.
+function moorline.whole(fd, func, ...)
+	local result = table.pack(internal.whole(fd, pcall, func, ...))
+	if not result[1] then
+		error(result[2], 0)
+	end
+	return table.unpack(result, 2, result.n)
 end
 
 local Group = {}

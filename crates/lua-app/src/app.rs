@@ -62,6 +62,9 @@ impl App for LuaApp {
             return Ok(());
         };
         let is_adopted = opened == Opened::Adopted;
+        if running.serving.streams.has(session.listener()) {
+            return running.serving.open_stream(&session, is_adopted).await;
+        }
         running.serving.open(&session, is_adopted).await?;
         Ok(())
     }
@@ -70,16 +73,55 @@ impl App for LuaApp {
         let Some(running) = &self.0 else {
             return Ok(());
         };
+        if let Some(stream) = running.serving.streams.of_session(session.id().into()) {
+            stream.message(&message).await;
+            return Ok(());
+        }
         let is_text = message.is_text();
         let bytes = message.into_vec();
         running.serving.message(&session, bytes, is_text).await
     }
 
+    async fn full(self: Rc<Self>, session: Session) -> Result {
+        self.warn(&session, true)
+    }
+
+    async fn drained(self: Rc<Self>, session: Session) -> Result {
+        self.warn(&session, false)
+    }
+
+    async fn stop(self: Rc<Self>, _: Context) -> Result {
+        if let Some(running) = &self.0 {
+            running.serving.streams.flushed().await;
+        }
+        Ok(())
+    }
+
     async fn close(self: Rc<Self>, session: Session, reason: CloseReason) -> Result {
         match &self.0 {
+            Some(running) if running.serving.streams.has(session.listener()) => {
+                running.serving.streams.forget(session.id().into());
+                Ok(())
+            }
             Some(running) => running.serving.close(&session, reason).await,
             None => Ok(()),
         }
+    }
+}
+
+/// What is said to wait in the gateway for a client that reads slowly: it does not say how much it is.
+const GATEWAYS_KIBIBYTES: usize = 1024;
+
+impl LuaApp {
+    /// Tells the script that has a session as a socket what `socket.warning` is for.
+    fn warn(&self, session: &Session, is_full: bool) -> Result {
+        let serving = self.0.as_ref().map(|running| &running.serving);
+        let stream = serving.and_then(|it| it.streams.of_session(session.id().into()));
+        if let Some(stream) = stream {
+            let queued = GATEWAYS_KIBIBYTES + stream.output.kibibytes();
+            stream.socket.warn(if is_full { queued } else { 0 });
+        }
+        Ok(())
     }
 }
 
@@ -98,6 +140,7 @@ impl Running {
             modules: MODULES.to_vec(),
             sockets: Some(SOCKETS),
         })?;
+        serving.streams.connect(services.ports());
         let ending = Rc::downgrade(&serving);
         spawn_local(async move {
             this_loop.await;

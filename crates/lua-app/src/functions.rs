@@ -192,7 +192,11 @@ fn of_the_process(lua: &Lua, core: &Table, serving: &Rc<Serving>) -> mlua::Resul
     core.set("serve", serve)?;
     let shared = serving.clone();
     let number_of = foreign_function(lua, move |_, fd: u32| {
-        Ok(shared.gates.session(fd).map(u64::cast_signed))
+        if let Some(stream) = shared.streams.of_socket(fd) {
+            let id = u64::from(stream.session.id());
+            return Ok((Some(id.cast_signed()), Some(stream.is_adopted)));
+        }
+        Ok((shared.gates.session(fd).map(u64::cast_signed), None))
     })?;
     core.set("number_of", number_of)?;
     core.set("kind", ENGINE.0)?;

@@ -3,9 +3,14 @@
 use moorline_lua::ForeignSockets;
 
 use crate::serving::Serving;
+use crate::streams::STREAMS;
 
 /// What scripts write to and close by a number.
-pub(crate) const SOCKETS: ForeignSockets = ForeignSockets { send, close };
+pub(crate) const SOCKETS: ForeignSockets = ForeignSockets {
+    send,
+    close,
+    streams: STREAMS,
+};
 
 fn send(number: u32, bytes: &[u8]) -> bool {
     let Some(serving) = Serving::here() else {

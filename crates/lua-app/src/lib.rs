@@ -9,8 +9,11 @@
 //! - `app`: the hooks
 //! - `functions`: what the module `moorline` stands on
 //! - `gate`: sessions that scripts know as sockets
+//! - `streams`: sessions that scripts listen for as sockets
 //! - `serving`: which service has which session
 //! - `gate_sessions`: numbers and packets of those
+//! - `stream`: one of those that are sockets
+//! - `stream_output`: what scripts have written to it
 //! - `http`: requests and answers as values
 //! - `asked`: what services ask of the engine
 //! - `bridge`: calls from hooks to services
@@ -27,6 +30,9 @@ mod gate_sessions;
 mod http;
 mod serving;
 mod settings;
+mod stream;
+mod stream_output;
+mod streams;
 
 pub use app::LuaApp;
 pub use settings::LuaSettings;

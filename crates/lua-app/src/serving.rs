@@ -4,7 +4,7 @@ use std::cell::{Cell, RefCell};
 use std::rc::{Rc, Weak};
 use std::time::Duration;
 
-use moorline_actor::{Actor, Kind, Message, Payload, ServiceId};
+use moorline_actor::{Actor, Kind, Message, Payload, Port, ServiceId};
 use moorline_lua::Plain;
 use moorline_worker::app::{
     Accept, CloseReason, Context, Request, Response, Result, Session, SessionId,
@@ -17,6 +17,7 @@ use crate::asked::{Answer, Asked};
 use crate::bridge::{Bridge, CallError, ENGINE};
 use crate::gate_sessions::GateSessions;
 use crate::http;
+use crate::streams::Streams;
 
 thread_local! {
     static HERE: RefCell<Weak<Serving>> = const { RefCell::new(Weak::new()) };
@@ -31,6 +32,7 @@ pub(crate) struct Serving {
     pub(crate) context: Context,
     pub(crate) bridge: Rc<Bridge>,
     pub(crate) gates: GateSessions,
+    pub(crate) streams: Streams,
     /// Sessions that were opened in a service, by their ids.
     sessions: RefCell<FxHashMap<u64, Served>>,
     services: RefCell<Vec<Server>>,
@@ -101,6 +103,7 @@ impl Serving {
             context,
             bridge: Rc::default(),
             gates: GateSessions::default(),
+            streams: Streams::default(),
             sessions: RefCell::default(),
             services: RefCell::default(),
             swept_at: Cell::new(FEWEST_SWEPT),
@@ -168,6 +171,19 @@ impl Serving {
         if self.phase.get() == Phase::Ends {
             std::future::pending::<()>().await;
         }
+    }
+
+    /// The services end with the process.
+    pub(crate) fn is_over(&self) -> bool {
+        self.phase.get() == Phase::Ends || self.bridge.port().is_none_or(Port::is_shut_down)
+    }
+
+    /// Opens a session that scripts have as a socket.
+    pub(crate) async fn open_stream(&self, session: &Session, is_adopted: bool) -> Result {
+        self.goes_on().await;
+        let patience = self.context.max_wait() / 2;
+        self.streams.open(session, is_adopted, patience);
+        Ok(())
     }
 
     /// The service for a new session of a listener, or for a request.

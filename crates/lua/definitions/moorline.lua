@@ -30,10 +30,18 @@ function moorline.serve(handlers) end
 ---@return moorline.session session
 function moorline.session(id) end
 
----The session behind a client of a gate.
+---The session behind a client of a gate or a socket; of a socket also whether another worker has served it before.
 ---@param fd integer
 ---@return moorline.session|nil session
+---@return boolean|nil adopted
 function moorline.session_of(fd) end
+
+---Calls a function. What it reads of a socket counts as read when it returns: a reload or a crash before that gives all of it to the next worker.
+---@param fd integer
+---@param func fun(...: any): ...
+---@param ... any The arguments of the function.
+---@return any ... What the function returns.
+function moorline.whole(fd, func, ...) end
 
 ---@class moorline.handlers
 ---@field listener? string Only the sessions of this listener.

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use moorline_actor::{Actor, LaunchError, LaunchOptions, Port, ServiceId, System, SystemOptions};
 
 use crate::foreign::{ForeignModule, ForeignSockets};
+use crate::foreign_stream::ForeignPorts;
 use crate::host::{launch_own, reporter};
 use crate::options::RunOptions;
 use crate::process::Process;
@@ -76,6 +77,11 @@ impl Embedded {
             ..LaunchOptions::default()
         };
         self.system.launch_actor(options, make)
+    }
+
+    /// Where the program gives its connections to sockets that listen for them.
+    pub fn ports(&self) -> ForeignPorts {
+        ForeignPorts::new(self.process.clone())
     }
 
     /// What makes the service of the first script, for [`Port::launch`].

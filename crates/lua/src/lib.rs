@@ -23,6 +23,7 @@
 //!
 //! - `host`: runs the services of a process; `embedded`: on a thread of somebody else's
 //! - `sdk`: files for editors and C compilers
+//! - `foreign_stream`: connections of the program that embeds the services
 //! - `hangup`: the signal to open the log again
 //! - `pid_file`: a process that leaves its terminal
 //! - `service`: a Lua state, and how it gets messages
@@ -83,6 +84,7 @@ mod core;
 mod crypt;
 mod embedded;
 mod foreign;
+mod foreign_stream;
 mod frames;
 mod hangup;
 mod held;
@@ -130,9 +132,14 @@ mod watches;
 pub use closing::function as foreign_function;
 pub use configuration::ConfigurationError;
 pub use embedded::{Embedded, EmbeddedOptions};
-pub use foreign::{FIRST_FOREIGN_SOCKET, ForeignModule, ForeignSockets};
+pub use foreign::{
+    FIRST_FOREIGN_SOCKET, ForeignClose, ForeignListening, ForeignModule, ForeignSockets,
+    ForeignStreams,
+};
+pub use foreign_stream::{ForeignPorts, ForeignStream};
 pub use host::{Ended, run};
 pub use options::RunOptions;
 pub use outlet::flush as flush_output;
 pub use plain::Plain;
 pub use sdk::write_sdk;
+pub use socket::Unread;

@@ -12,7 +12,7 @@ use rustc_hash::FxHashMap;
 
 use crate::builtin::{Builtin, Builtins};
 use crate::commons::Commons;
-use crate::foreign::{FIRST_FOREIGN_SOCKET, ForeignModule, ForeignSockets};
+use crate::foreign::{FIRST_FOREIGN_SOCKET, ForeignModule, ForeignSockets, ForeignStreams};
 use crate::message_logs::MessageLogs;
 use crate::options::RunOptions;
 use crate::scripts::Scripts;
@@ -103,6 +103,11 @@ impl Process {
     /// Whether a script is the client of `client.socket`.
     pub(crate) fn is_client(&self, id: ServiceId) -> bool {
         self.client.load(Ordering::Relaxed) == id.number()
+    }
+
+    /// How connections of the embedding program are listened for.
+    pub(crate) fn foreign_streams(&self) -> Option<ForeignStreams> {
+        self.foreign_sockets.map(|sockets| sockets.streams)
     }
 
     pub(crate) fn variable(&self, name: &str) -> Option<String> {

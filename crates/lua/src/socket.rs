@@ -14,11 +14,15 @@
 //! - `step`: what the owner of a socket has to do
 //! - `event`: what happens to a socket
 //! - `send_queue`: what waits to be sent
-//! - `receive_buffer`: what was received and not read
+//! - `socket_input`: where an owned socket has what it has received
+//! - `foreign_io`: what a connection of the embedding program has instead of a descriptor
+//! - `receive_buffer`: what was received and not read; `input_bytes`: its bytes
 //! - `text`: addresses and errors as text
 
 mod descriptor_io;
 mod event;
+mod foreign_io;
+mod input_bytes;
 mod listening_socket;
 mod opening;
 mod owned_socket;
@@ -27,6 +31,7 @@ mod registration;
 mod send_queue;
 mod service_sockets;
 mod shared_socket;
+mod socket_input;
 mod socket_registry;
 mod step;
 mod text;
@@ -35,6 +40,8 @@ mod text;
 mod tests;
 
 pub(crate) use event::{DecodedEvent, SocketEvent, SocketMode};
+pub(crate) use foreign_io::ForeignIo;
+pub use foreign_io::Unread;
 pub(crate) use owned_socket::{OwnedSocket, SCRATCH_BYTES};
 pub(crate) use receive_buffer::{ReadNeed, ReceiveBuffer};
 pub(crate) use send_queue::SendPriority;

@@ -28,8 +28,9 @@ pub(crate) fn function(
         | "socket_split" => opening::function(lua, state, name),
         "socket_read" | "socket_readline" | "socket_readall" | "socket_block" | "socket_write"
         | "socket_lwrite" | "socket_close" | "socket_shutdown" | "socket_abandon"
-        | "socket_withdraw" | "socket_pause" | "socket_limit" | "socket_take" | "socket_finish"
-        | "socket_state" | "socket_nodelay" | "socket_info" => streams::function(lua, state, name),
+        | "socket_hold" | "socket_release" | "socket_withdraw" | "socket_pause"
+        | "socket_limit" | "socket_take" | "socket_finish" | "socket_state" | "socket_nodelay"
+        | "socket_info" => streams::function(lua, state, name),
         "socket_udp" | "socket_udp_peer" | "socket_sendto" | "socket_udp_address" => {
             datagrams::function(lua, state, name)
         }

@@ -50,6 +50,10 @@ pub const LARGEST_TRANSFER: u64 = 64 * 1024 * 1024;
 pub const LARGEST_LOCKER: usize = 8 * 1024;
 /// The largest locker with its tag: one byte, and the version of a value.
 pub const LARGEST_STATE: usize = LARGEST_LOCKER + 5;
+/// The most bytes of messages that the gateway keeps of a session for an app that has not used them.
+pub const MOST_INPUT: usize = 1024 * 1024;
+/// The most of them in one record: as a locker, it has room even in the smallest ring.
+pub const INPUT_PART: usize = LARGEST_LOCKER;
 /// The longest label of a session, in bytes.
 pub const LONGEST_LABEL: usize = 64;
 /// The longest text of a WebSocket close, in bytes: with its code it fills a control frame (RFC 6455 §5.5).
@@ -179,6 +183,13 @@ pub enum FromProcess {
     /// `session` joins a group and gets what its client missed. Payload: one byte with the length of the group's name, the name,
     /// the id of the last event that the client has, or nothing if it has none.
     JoinAfter = 26,
+    /// The process has this of `session`'s messages and has not used it: behind what is kept so already it is the first message
+    /// of the next process. Only from the process that has it. Beyond [`MOST_INPUT`] it is as [`LoseInput`](Self::LoseInput).
+    KeepInput = 27,
+    /// Nothing of `session`'s messages is kept so any more.
+    DropInput = 28,
+    /// The process has more than can be kept, up to the next [`DropInput`](Self::DropInput): the next process is told that it is lost.
+    LoseInput = 29,
 }
 
 impl ToProcess {
@@ -243,6 +254,9 @@ impl FromProcess {
             24 => Body,
             25 => KeepEvents,
             26 => JoinAfter,
+            27 => KeepInput,
+            28 => DropInput,
+            29 => LoseInput,
             _ => return None,
         })
     }
@@ -369,6 +383,8 @@ pub struct SessionData {
     pub paused: bool,
     /// It is not closed for being idle.
     pub kept: bool,
+    /// The process before this one had input of it that it had not used, and that is lost.
+    pub is_input_lost: bool,
 }
 
 impl SessionData {

@@ -1,4 +1,4 @@
-//! Requests of apps for a session, beside messages: to keep a locker, to pause it, to keep it from closing, to bind it,
+//! Requests of apps for a session, beside messages: to keep a locker or input, to pause it, to keep it from closing, to bind it,
 //! to label it.
 
 use crate::groups::{Groups, split_join};
@@ -10,12 +10,15 @@ use crate::timeouts::watch_again;
 use crate::tools::Tools;
 use moorline_protocol::control::LoopCounter;
 use moorline_protocol::wire::event::LONGEST_EVENT_ID;
-use moorline_protocol::wire::{FromProcess, LARGEST_STATE, LONGEST_LABEL, LONGEST_NAME};
+use moorline_protocol::wire::{
+    FromProcess, INPUT_PART, LARGEST_STATE, LONGEST_LABEL, LONGEST_NAME,
+};
 
 /// The most bytes that a request of this kind may come with.
 pub(crate) fn limit(kind: FromProcess) -> usize {
     match kind {
         FromProcess::KeepState => LARGEST_STATE,
+        FromProcess::KeepInput => INPUT_PART,
         FromProcess::SetLabel => LONGEST_LABEL,
         FromProcess::JoinAfter => 1 + LONGEST_NAME + LONGEST_EVENT_ID,
         FromProcess::Bind | FromProcess::Join | FromProcess::Leave => LONGEST_NAME,
@@ -37,11 +40,24 @@ pub(crate) fn handle_request(
 ) -> Result<(), End> {
     match kind {
         // Another process has a newer one: the session has moved meanwhile.
-        FromProcess::KeepState if session.placement.process() != Some(at) => {
+        FromProcess::KeepState
+        | FromProcess::KeepInput
+        | FromProcess::DropInput
+        | FromProcess::LoseInput
+            if session.placement.process() != Some(at) =>
+        {
             tools.cx.count(LoopCounter::Discarded, 1);
         }
         FromProcess::KeepState => {
             let (before, after) = session.app.change(|state| state.locker = bytes);
+            tools.memory.change(Class::State, before, after);
+        }
+        FromProcess::KeepInput | FromProcess::DropInput | FromProcess::LoseInput => {
+            let (before, after) = session.app.change(|state| match kind {
+                FromProcess::KeepInput => state.keep_input(&bytes),
+                FromProcess::DropInput => state.drop_input(),
+                _ => state.lose_input(),
+            });
             tools.memory.change(Class::State, before, after);
         }
         FromProcess::SetLabel => {

@@ -1,6 +1,7 @@
 //! What a session has of its app.
 
 use crate::memory::MEMBERSHIP_BYTES;
+use moorline_protocol::wire::MOST_INPUT;
 
 /// The app's settings for the session.
 #[derive(Debug)]
@@ -27,11 +28,15 @@ pub(crate) struct AppState {
     pub(crate) close_text: String,
     /// The groups it is in, by their numbers, and its place in each.
     pub(crate) groups: Vec<(u64, u32)>,
+    /// What its process has of its messages and has not used: the first message of the next one.
+    pub(crate) input: Vec<u8>,
+    /// That is more than can be kept.
+    pub(crate) is_input_lost: bool,
 }
 
 impl AppState {
     pub(crate) fn is_empty(&self) -> bool {
-        self.bytes() == 0 && self.groups.is_empty()
+        self.held() == 0 && !self.is_input_lost
     }
 
     /// Bytes of the app's that it holds.
@@ -40,9 +45,27 @@ impl AppState {
         self.locker.len() + self.key.len() + texts + self.request.len()
     }
 
-    /// Those, and its memberships.
+    /// Those, its memberships, and its input.
     pub(crate) fn held(&self) -> usize {
-        self.bytes() + self.groups.len() * MEMBERSHIP_BYTES
+        self.bytes() + self.groups.len() * MEMBERSHIP_BYTES + self.input.len()
+    }
+
+    /// Keeps more input, up to a bound.
+    pub(crate) fn keep_input(&mut self, bytes: &[u8]) {
+        if self.is_input_lost || self.input.len() + bytes.len() > MOST_INPUT {
+            return self.lose_input();
+        }
+        self.input.extend_from_slice(bytes);
+    }
+
+    pub(crate) fn drop_input(&mut self) {
+        self.input = Vec::new();
+        self.is_input_lost = false;
+    }
+
+    pub(crate) fn lose_input(&mut self) {
+        self.input = Vec::new();
+        self.is_input_lost = true;
     }
 }
 

@@ -15,6 +15,18 @@ pub(crate) struct Inbound {
 }
 
 impl Inbound {
+    /// Has bytes come before all messages that wait. None is with a process.
+    pub(crate) fn put_first(&mut self, bytes: Vec<u8>, time: u64) {
+        self.queue.push_front(Kept {
+            sequence: 0,
+            time,
+            text: false,
+            deaths: 0,
+            named_others: 0,
+            bytes,
+        });
+    }
+
     /// The first message that waits.
     pub(crate) fn next(&self) -> Option<&Kept> {
         self.queue.get(self.delivered)

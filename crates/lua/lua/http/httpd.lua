@@ -75,8 +75,8 @@ local function read_all(read, limit)
 end
 
 -- A status, the URL, the method, the header and the body. Only the status if it is not 200; nothing and an error if the stream ends.
-function httpd.read_request(...)
-	local result = table.pack(pcall(read_all, ...))
+function httpd.read_request(read, limit)
+	local result = table.pack(internal.whole(internal.sockets[read], pcall, read_all, read, limit))
 	if result[1] then
 		return table.unpack(result, 2, result.n)
 	end

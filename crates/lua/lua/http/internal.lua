@@ -2,7 +2,26 @@
 --
 -- `read` gives bytes: as many as are asked for, or those that come first. It raises an error at the end of the stream.
 
+local core = require "moorline.core"
+
 local internal = {}
+
+-- The sockets of functions that read, for those that read a request as a whole.
+internal.sockets = setmetatable({}, { __mode = "k" })
+
+local function released(fd, ...)
+	core.socket_release(fd)
+	return ...
+end
+
+-- What `func` reads is gone only when it returns: a socket that goes on in another process, as those behind a gateway do, gives it again
+-- there. `func` raises no error.
+function internal.whole(fd, func, ...)
+	if fd and core.socket_hold(fd) then
+		return released(fd, func(...))
+	end
+	return func(...)
+end
 
 -- A head, or the line before a chunk, is no longer.
 local LONGEST_HEAD <const>, LONGEST_SIZE <const> = 8192, 128

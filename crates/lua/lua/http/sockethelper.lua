@@ -1,6 +1,6 @@
 -- Sockets whose failures are errors.
 
-local skynet, socket = require "skynet", require "skynet.socket"
+local skynet, socket, internal = require "skynet", require "skynet.socket", require "http.internal"
 
 local last
 local socket_error = setmetatable({}, {
@@ -19,7 +19,7 @@ end
 -- Reads as many bytes as are asked for, or those that come first; those of `before` first of all.
 function sockethelper.readfunc(fd, before)
 	before = before or ""
-	return function(size)
+	local function read(size)
 		local text = before
 		if size and size < #text then
 			before = text:sub(size + 1)
@@ -35,6 +35,8 @@ function sockethelper.readfunc(fd, before)
 		end
 		return got and text .. got or fail("read failed %s", fd)
 	end
+	internal.sockets[read] = fd
+	return read
 end
 
 function sockethelper.readall(fd)

@@ -21,6 +21,7 @@ pub(crate) struct ListeningSocket {
     pub(crate) waker: Waker,
     pub(crate) mode: SocketMode,
     pub(crate) io: Option<WatchedDescriptor>,
+    pub(crate) is_started: bool,
     pub(crate) is_paused: bool,
     /// Where it listens, if the owner is to be told.
     bound: Option<SocketAddr>,
@@ -33,6 +34,8 @@ pub(crate) struct ListeningSocket {
 #[derive(Debug)]
 pub(crate) enum ListenStep {
     Accepted(OwnedFd, Option<SocketAddr>),
+    /// A connection of the embedding program: its number, and its peer.
+    AcceptedForeign(u32, String),
     /// What else has happened.
     Event(SocketEvent),
     /// It is closed.
@@ -51,6 +54,7 @@ impl ListeningSocket {
             waker,
             mode,
             io: None,
+            is_started: false,
             is_paused: false,
             bound: None,
             pause: None,
@@ -61,6 +65,12 @@ impl ListeningSocket {
     /// Has the owner told where it listens.
     pub(crate) fn tell_bound(&mut self) {
         self.bound = self.shared.descriptor().and_then(local_of);
+        self.waker.wake_by_ref();
+    }
+
+    /// The same for one that has no descriptor.
+    pub(crate) fn tell_bound_to(&mut self, address: SocketAddr) {
+        self.bound = Some(address);
         self.waker.wake_by_ref();
     }
 
@@ -82,6 +92,13 @@ impl ListeningSocket {
         if let Some(bound) = self.bound.take() {
             let event = SocketEvent::Connected(bound.port().into(), bound.ip().to_string());
             return Some(ListenStep::Event(event));
+        }
+        if let Some(io) = &self.shared.foreign {
+            if self.is_paused || !self.is_started {
+                return None;
+            }
+            let (number, peer) = io.next_accepted()?;
+            return Some(ListenStep::AcceptedForeign(number, peer));
         }
         let waker = self.waker.clone();
         let mut context = Context::from_waker(&waker);

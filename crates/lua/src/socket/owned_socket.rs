@@ -1,5 +1,7 @@
 //! A socket on its owner's loop.
 
+mod foreign_reading;
+
 use std::collections::VecDeque;
 use std::io;
 use std::net::SocketAddr;
@@ -14,9 +16,10 @@ use tokio::task::spawn_local;
 use super::descriptor_io::{receive, send_rest};
 use super::event::{SocketEvent, SocketMode};
 use super::opening::{Opened, OpeningTask};
-use super::receive_buffer::{ReadNeed, ReceiveBuffer};
+use super::receive_buffer::ReadNeed;
 use super::registration::{WatchedDescriptor, watch};
 use super::shared_socket::{SendPhase, SharedSocket, SocketKind, is_later};
+use super::socket_input::SocketInput;
 use super::step::{ReadOutcome, ReadStart, Received, SocketStep};
 use super::text::{io_text, peer_text};
 use crate::sys::StateMemory;
@@ -39,7 +42,7 @@ pub(crate) struct OwnedSocket {
     pub(crate) mode: SocketMode,
     pub(crate) io: Option<WatchedDescriptor>,
     opening: Option<OpeningTask>,
-    buffer: ReceiveBuffer,
+    buffer: SocketInput,
     reader: Option<SocketReader>,
     /// The coroutine that waits until it is connected or taken over.
     pub(crate) starter: Option<u32>,
@@ -70,7 +73,7 @@ impl OwnedSocket {
         mode: SocketMode,
     ) -> Self {
         Self {
-            buffer: ReceiveBuffer::of_socket(memory.clone()),
+            buffer: SocketInput::of(&shared, memory.clone()),
             shared,
             memory,
             waker,
@@ -240,7 +243,7 @@ impl OwnedSocket {
             self.steps
                 .push_back(SocketStep::Answer(reader.session, over));
         }
-        let left = self.buffer.take_all();
+        let left = self.buffer.leave();
         self.shared.silence(left, self.is_input_over);
         self.steps.push_back(SocketStep::Gone);
     }
@@ -248,7 +251,7 @@ impl OwnedSocket {
     /// Lets go of it for the service that starts it next. The session of the coroutine that reads it, if one does.
     pub(crate) fn abandon(mut self) -> Option<u32> {
         self.io = None;
-        let left = self.buffer.take_all();
+        let left = self.buffer.leave();
         self.shared.silence(left, self.is_input_over);
         self.reader.map(|reader| reader.session)
     }
@@ -256,7 +259,7 @@ impl OwnedSocket {
     /// Its owner ends. True if another service waits for it, and gets it.
     pub(crate) fn end_with_service(mut self) -> bool {
         self.io = None;
-        let left = || self.buffer.take_all();
+        let left = || self.buffer.leave();
         if !self.shared.is_closing() && self.shared.pass_on(left, self.is_input_over) {
             return true;
         }
@@ -302,7 +305,7 @@ impl OwnedSocket {
         scratch: &mut [u8],
     ) -> Poll<Option<SocketStep>> {
         let Some(io) = &self.io else {
-            return Poll::Pending;
+            return self.poll_foreign();
         };
         let is_full = self.reader.is_none()
             && (self.buffer.len() >= THROTTLE_BYTES
@@ -393,6 +396,9 @@ impl OwnedSocket {
     /// Ends a socket that has received more than it may.
     fn check_limit(&mut self) {
         let size = self.buffer.len();
+        if size == 0 {
+            return;
+        }
         let counts = !matches!(
             &self.reader,
             Some(SocketReader {
@@ -506,6 +512,7 @@ impl OwnedSocket {
             if self.is_throttled && !self.is_paused && self.buffer.len() < THROTTLE_BYTES {
                 self.read_on();
             }
+            self.tell_progress();
             return Ok(ReadStart::Done(ReadOutcome::Data(Received::Own(data))));
         }
         if self.is_input_over {
@@ -526,6 +533,7 @@ impl OwnedSocket {
             return Ok(ReadStart::Done(ReadOutcome::NoMemory(why)));
         }
         self.reader = Some(SocketReader { session, need });
+        self.note_awaited();
         if self.is_throttled || self.is_paused {
             self.is_paused = false;
             self.read_on();
@@ -545,6 +553,9 @@ impl OwnedSocket {
             return true;
         }
         let reader = self.reader.take_if(|reader| reader.session == session);
+        if reader.is_some() {
+            self.note_awaited();
+        }
         reader.is_some()
     }
 
@@ -574,7 +585,8 @@ impl OwnedSocket {
 
     /// Whether the script can read and write it.
     pub(crate) fn is_connected(&self) -> bool {
-        self.io.is_some() && !self.is_input_over
+        let is_open = self.io.is_some() || (self.shared.foreign.is_some() && !self.is_ended);
+        is_open && !self.is_input_over
     }
 
     pub(crate) fn is_ended(&self) -> bool {

@@ -1,7 +1,7 @@
 //! The sockets of one service.
 
 use std::io;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::os::fd::OwnedFd;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -16,6 +16,7 @@ use tokio::task::spawn_local;
 
 use super::descriptor_io::send_rest;
 use super::event::{SocketEvent, SocketMode};
+use super::foreign_io::ForeignIo;
 use super::listening_socket::{ListenStep, ListeningSocket};
 use super::opening::{Opened, OpeningTask, connect, look_up};
 use super::owned_socket::OwnedSocket;
@@ -27,6 +28,7 @@ use super::shared_socket::{
 use super::socket_registry::SocketRegistry;
 use super::step::{ReadOutcome, ReadStart, SocketStep};
 use super::text::{io_text, peer_text};
+use crate::foreign::ForeignStreams;
 use crate::sys::StateMemory;
 
 /// What a service owns, by its numbers.
@@ -127,6 +129,27 @@ impl ServiceSockets {
         id
     }
 
+    /// Keeps a socket of this number for connections of the embedding program, until it is started.
+    pub(crate) fn listen_foreign(
+        &mut self,
+        place: &SocketPlace<'_>,
+        id: u32,
+        (functions, address): (ForeignStreams, SocketAddr),
+        mode: SocketMode,
+    ) {
+        let waker = place.port.waker(id);
+        let io = ForeignIo::new(functions, address.to_string());
+        let kind = SocketKind::Listener;
+        let shared = SharedSocket::foreign(id, kind, io, place.me(), Some(waker.clone()));
+        let shared = Arc::new(shared);
+        place.registry.add(shared.clone());
+        let mut listener = ListeningSocket::new(shared, waker, mode);
+        if mode == SocketMode::Raw {
+            listener.tell_bound_to(address);
+        }
+        self.listeners.insert(id, listener);
+    }
+
     /// Takes a descriptor in that is ready: of a datagram socket, or one that the process had.
     ///
     /// # Errors
@@ -223,13 +246,14 @@ impl ServiceSockets {
                     return start_listener(listener.into_mut(), request.mode);
                 }
                 let mut socket = place.own(shared.clone(), request.mode);
-                if let Err(error) = socket.register(descriptor) {
+                if let Err(error) = descriptor.map_or(Ok(()), |it| socket.register(it)) {
                     shared.end();
                     place.registry.remove(id);
                     return Started::Failed(io_text(&error));
                 }
                 socket.tell_started("start".to_owned());
                 socket.inherit(&left, is_input_over);
+                socket.waker.wake_by_ref();
                 self.sockets.insert(id, socket);
                 Started::Done
             }
@@ -306,10 +330,19 @@ impl ServiceSockets {
                 let from = from.map(peer_text).unwrap_or_default();
                 SocketEvent::Accepted(shared.id, from)
             }
+            ListenStep::AcceptedForeign(number, from) => {
+                listener.shared.received.fetch_add(1, Ordering::Relaxed);
+                if let Some(shared) = place.registry.find(number) {
+                    shared.belong_to(place.me(), place.port.waker(number));
+                }
+                self.accepted.insert(number, mode);
+                SocketEvent::Accepted(number, from)
+            }
             ListenStep::Event(event) => event,
             ListenStep::Closed => {
-                self.listeners.remove(&id);
-                place.registry.remove(id);
+                if let Some(listener) = self.listeners.remove(&id) {
+                    end_listener(place, &listener.shared);
+                }
                 SocketEvent::Closed
             }
             ListenStep::Released => {
@@ -435,9 +468,8 @@ impl ServiceSockets {
     pub(crate) fn end(&mut self, place: &SocketPlace<'_>) {
         let registry = place.registry;
         // First, so that a client which sees its connection end finds nobody there.
-        for (id, listener) in self.listeners.drain() {
-            listener.shared.end();
-            registry.remove(id);
+        for (_, listener) in self.listeners.drain() {
+            end_listener(place, &listener.shared);
         }
         for (id, socket) in self.sockets.drain() {
             if !socket.end_with_service() {
@@ -486,11 +518,25 @@ fn withdraw_claims(place: &SocketPlace<'_>, ids: impl Iterator<Item = u32>) {
     }
 }
 
+/// A socket listens no more. Connections of the embedding program that the owner does not know yet end with it.
+fn end_listener(place: &SocketPlace<'_>, listener: &SharedSocket) {
+    listener.end();
+    place.registry.remove(listener.id);
+    let next = || listener.foreign.as_ref()?.next_accepted();
+    while let Some((id, _)) = next() {
+        if let Some(shared) = place.registry.find(id) {
+            shared.end();
+            place.registry.remove(id);
+        }
+    }
+}
+
 fn start_listener(listener: &mut ListeningSocket, mode: SocketMode) -> Started {
     listener.mode = mode;
     listener.is_paused = false;
     listener.waker.wake_by_ref();
-    if listener.io.is_some() {
+    listener.is_started = true;
+    if listener.io.is_some() || listener.shared.foreign.is_some() {
         return Started::Done;
     }
     let descriptor = listener.shared.descriptor();

@@ -11,7 +11,9 @@ use std::task::Waker;
 use moorline_actor::ServiceId;
 use rustix::net::{SendFlags, sendto};
 
+use super::foreign_io::ForeignIo;
 use super::send_queue::{SendChunk, SendPriority, SendQueue};
+use crate::foreign::ForeignClose;
 
 /// What a socket is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -28,6 +30,8 @@ pub(crate) enum SocketKind {
 pub(crate) struct SharedSocket {
     pub(crate) id: u32,
     pub(crate) kind: SocketKind,
+    /// What it has instead of a descriptor, if it is a connection of the embedding program.
+    pub(crate) foreign: Option<Box<ForeignIo>>,
     sending: Mutex<SocketSending>,
     ownership: Mutex<Ownership>,
     /// The owner has more to look at than its descriptor.
@@ -96,7 +100,8 @@ pub(crate) struct SocketAsked {
 #[derive(Debug)]
 pub(crate) enum SocketClaim {
     Taken {
-        descriptor: Arc<OwnedFd>,
+        /// None of a connection of the embedding program.
+        descriptor: Option<Arc<OwnedFd>>,
         left: Vec<u8>,
         is_input_over: bool,
     },
@@ -141,6 +146,7 @@ impl SharedSocket {
         Self {
             id,
             kind,
+            foreign: None,
             sending: Mutex::new(SocketSending {
                 phase,
                 descriptor,
@@ -161,6 +167,20 @@ impl SharedSocket {
             received: AtomicU64::new(0),
             sent: AtomicU64::new(0),
         }
+    }
+
+    /// A connection of the embedding program, or a socket that listens for those.
+    pub(crate) fn foreign(
+        id: u32,
+        kind: SocketKind,
+        io: ForeignIo,
+        service: ServiceId,
+        waker: Option<Waker>,
+    ) -> Self {
+        let mut this = Self::new(id, kind, None, service, waker);
+        this.foreign = Some(Box::new(io));
+        this.sending().phase = SendPhase::Open;
+        this
     }
 
     /// It is connected: what was written meanwhile can be sent. False if it was closed meanwhile.
@@ -204,6 +224,10 @@ impl SharedSocket {
         let sending = &mut *sending;
         if matches!(sending.phase, SendPhase::Closing | SendPhase::Closed) {
             return false;
+        }
+        if let Some(io) = &self.foreign {
+            self.sent.fetch_add(bytes.len() as u64, Ordering::Relaxed);
+            return (io.functions.send)(self.id, &bytes);
         }
         if sending.queue.is_full() {
             let why = format!("{} bytes wait to be sent", sending.queue.bytes());
@@ -280,6 +304,7 @@ impl SharedSocket {
         if was_open {
             sending.phase = SendPhase::Closing;
             drop(sending);
+            self.close_foreign(ForeignClose::Flushed);
             self.ask();
         }
         was_open
@@ -299,7 +324,17 @@ impl SharedSocket {
         sending.phase = SendPhase::Closed;
         sending.queue = SendQueue::default();
         drop(sending);
+        self.close_foreign(ForeignClose::Now);
         self.ask();
+    }
+
+    /// Has the program close its connection, or give this socket no more of them. Again it does nothing.
+    fn close_foreign(&self, how: ForeignClose) {
+        match &self.foreign {
+            Some(io) if self.kind == SocketKind::Listener => (io.functions.unlisten)(self.id),
+            Some(io) => (io.functions.close)(self.id, how),
+            None => {}
+        }
     }
 
     /// It is over: nobody keeps the descriptor.
@@ -309,6 +344,7 @@ impl SharedSocket {
         sending.queue = SendQueue::default();
         sending.descriptor = None;
         drop(sending);
+        self.close_foreign(ForeignClose::Flushed);
         // A service that waits for it waits no more.
         if let Some(next) = &self.ownership().next {
             next.waker.wake_by_ref();
@@ -390,7 +426,21 @@ impl SharedSocket {
         Some(self.asked())
     }
 
-    /// Wakes the owner.
+    /// Wakes the owner: something has come from the program that the connection belongs to.
+    pub(crate) fn wake(&self) {
+        if let Some(waker) = &self.ownership().waker {
+            waker.wake_by_ref();
+        }
+    }
+
+    /// Makes a service the owner of what it has accepted.
+    pub(crate) fn belong_to(&self, service: ServiceId, waker: Waker) {
+        let mut ownership = self.ownership();
+        ownership.service = service;
+        ownership.waker = Some(waker);
+    }
+
+    /// Asks the owner to look, and wakes it.
     fn ask(&self) {
         if !self.is_asked.swap(true, Ordering::AcqRel)
             && let Some(waker) = &self.ownership().waker
@@ -434,7 +484,8 @@ impl SharedSocket {
         let descriptor = {
             let sending = self.sending();
             match (sending.phase, &sending.descriptor) {
-                (SendPhase::Open, Some(descriptor)) => descriptor.clone(),
+                (SendPhase::Open, Some(descriptor)) => Some(descriptor.clone()),
+                (SendPhase::Open, None) if self.foreign.is_some() => None,
                 _ => return SocketClaim::Gone,
             }
         };

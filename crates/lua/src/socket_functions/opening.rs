@@ -10,6 +10,8 @@ use socket2::{Domain, Protocol, Socket, Type};
 
 use super::mode;
 use crate::closing;
+use crate::foreign::ForeignListening;
+use crate::output::log;
 use crate::socket::{SocketKind, SocketMode, Started, io_text, local_of, split_host_port};
 use crate::state::ServiceState;
 use crate::sys::duplicate;
@@ -106,6 +108,20 @@ fn listen(
     is_raw: Option<bool>,
 ) -> Result<(u32, SocketAddr), String> {
     let ip: IpAddr = ip.parse().map_err(|_| format!("{ip} is no address"))?;
+    if let Some(functions) = state.process.foreign_streams() {
+        let (id, address) = (state.process.sockets.number(), SocketAddr::new(ip, port));
+        match (functions.listen)(id, address) {
+            ForeignListening::Program => {
+                let mut sockets = state.sockets.borrow_mut();
+                let place = state.socket_place();
+                sockets.listen_foreign(&place, id, (functions, address), mode(is_raw));
+                return Ok((id, address));
+            }
+            ForeignListening::Service(None) => {}
+            ForeignListening::Service(Some(line)) => log(state.port.id(), line.as_bytes()),
+            ForeignListening::Refused(why) => return Err(format!("Listen error: {why}")),
+        }
+    }
     let open = || {
         let address = SocketAddr::new(ip, port);
         let kind = Type::STREAM.nonblocking().cloexec();

@@ -134,6 +134,20 @@ fn changing(lua: &Lua, state: Rc<ServiceState>, name: &str) -> mlua::Result<Func
             }
             Ok(())
         }),
+        // False if there is nothing to hold: only connections of the embedding program go on in another process.
+        "socket_hold" => closing::function(lua, move |_, id| {
+            let socket = state.process.sockets.find(id);
+            let io = socket.as_ref().and_then(|socket| socket.foreign.as_ref());
+            Ok(io.is_some_and(|io| io.hold()))
+        }),
+        "socket_release" => closing::function(lua, move |_, id| {
+            let socket = state.process.sockets.find(id);
+            if let Some(io) = socket.as_ref().and_then(|socket| socket.foreign.as_ref()) {
+                io.release();
+                (io.functions.progress)(id);
+            }
+            Ok(())
+        }),
         _ => asking(lua, state, name),
     }
 }
@@ -229,6 +243,7 @@ fn describe(lua: &Lua, socket: &SharedSocket) -> mlua::Result<Table> {
     let peer = socket
         .peer()
         .or_else(|| descriptor.as_ref().and_then(peer_of));
-    table.set("peer", peer.map(peer_text))?;
+    let foreign = socket.foreign.as_ref().map(|io| io.peer.clone());
+    table.set("peer", peer.map(peer_text).or(foreign))?;
     Ok(table)
 }

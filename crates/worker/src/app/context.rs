@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::future::{IntoFuture, poll_fn};
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::rc::Rc;
 use std::task::Poll;
@@ -14,7 +14,7 @@ use tokio::time::{Instant, sleep_until};
 
 use crate::app::task::WhenFull;
 use crate::app::{PostError, SendError, Session, SessionId, Task, TaskError};
-use crate::config::LuaScript;
+use crate::config::{Listener, LuaScript};
 use crate::control::Role;
 use crate::wire::Peer;
 use crate::{Core, TASKS, run_timer};
@@ -92,6 +92,11 @@ impl Context {
         self.0.config.workers.count
     }
 
+    /// How long a stopping process waits for its hooks, as the configuration says.
+    pub fn max_wait(&self) -> Duration {
+        self.0.config.workers.max_wait
+    }
+
     /// The app's name in logs and process titles.
     pub fn name(&self) -> &str {
         &self.0.config.name
@@ -111,6 +116,22 @@ impl Context {
         };
         let mut fitting = listeners.filter(|listener| has_port(&listener.address));
         fitting.next().map(|listener| listener.name.as_str())
+    }
+
+    /// The TCP listeners that have this address, or all addresses, or whose address is among these: each with its name, and a word for
+    /// what it speaks, as `status` shows it (`raw`, `websocket` and so on).
+    pub fn listeners_at(&self, address: SocketAddr) -> impl Iterator<Item = (&str, &'static str)> {
+        let is_at = move |listener: &&Listener| match &listener.address {
+            Address::Tcp(it) | Address::Tls(it) => {
+                let covers = |ip: IpAddr| {
+                    ip == address.ip() || ip.is_unspecified() || address.ip().is_unspecified()
+                };
+                !listener.is_retired && it.port == address.port() && it.ip().is_none_or(covers)
+            }
+            _ => false,
+        };
+        let listeners = self.0.config.listeners.iter().filter(is_at);
+        listeners.map(|listener| (listener.name.as_str(), listener.kind_word()))
     }
 
     /// A handle to any session, whichever process serves it. The session may not exist: then the first send is lost, and later

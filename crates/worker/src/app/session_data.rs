@@ -1,4 +1,5 @@
-//! What an app asks the gateway to keep of a session, beside its locker: paused, exempt from idleness, key and label.
+//! What an app asks the gateway to keep of a session, beside its locker: paused, exempt from idleness,
+//! unused input, key and label.
 
 use crate::app::{KeptRequest, SendError, Session};
 use crate::wire::FromProcess;
@@ -24,6 +25,42 @@ impl Session {
         self.shared().request(FromProcess::Resume, &[])?;
         self.shared().change_data(|data| data.paused = false);
         Ok(())
+    }
+
+    /// Has the gateway keep bytes that the app has received from the session and not used. The next process that serves the
+    /// session, after a reload or a crash, gets them as its first message. They come behind those that are kept so already, until
+    /// [`drop_input`](Self::drop_input). For an app that collects bytes of a raw stream before it acts: a message whose hook has ended
+    /// is not delivered again.
+    ///
+    /// They travel in order with messages, as a [locker](Self::keep_bytes) does. Up to 1 MiB of a session is kept: with more all
+    /// of it is lost, and the next process is told ([`has_lost_input`](Self::has_lost_input)).
+    ///
+    /// # Errors
+    /// As [`push`](Self::push); then some of it may be kept: call [`lose_input`](Self::lose_input).
+    pub fn keep_input(&self, bytes: &[u8]) -> Result<(), SendError> {
+        self.shared().keep_input(bytes)
+    }
+
+    /// Has the gateway keep nothing of what was received any more: the app has used it.
+    ///
+    /// # Errors
+    /// As [`push`](Self::push).
+    pub fn drop_input(&self) -> Result<(), SendError> {
+        self.shared().end_input(FromProcess::DropInput)
+    }
+
+    /// Has the gateway note that the app has received more than is kept, until [`drop_input`](Self::drop_input).
+    ///
+    /// # Errors
+    /// As [`push`](Self::push).
+    pub fn lose_input(&self) -> Result<(), SendError> {
+        self.shared().end_input(FromProcess::LoseInput)
+    }
+
+    /// The process that served the session before had received more of it than the gateway keeps, and has not used it: what
+    /// comes now does not follow what was used last. Known as [`is_paused`](Self::is_paused) is.
+    pub fn has_lost_input(&self) -> bool {
+        self.shared().data(|data| data.is_input_lost)
     }
 
     /// The session is paused. Known only of sessions that this process serves.

@@ -273,6 +273,10 @@ impl Gateway {
             return;
         };
         session.is_open = false;
+        let input = std::mem::take(&mut session.input);
+        if !input.is_empty() {
+            session.waiting.push_front((input, false));
+        }
         let data = Some(&session.data).filter(|data| **data != SessionData::default());
         let opening = Opening {
             listener: LISTENER,

@@ -5,7 +5,9 @@ use moorline_ipc::Header;
 use super::{Phase, SessionState};
 use crate::Room;
 use crate::app::{SendError, SizeLimit};
-use crate::wire::{FromProcess, LARGEST_LOCKER, LONGEST_LABEL, LONGEST_NAME, SessionData};
+use crate::wire::{
+    FromProcess, INPUT_PART, LARGEST_LOCKER, LONGEST_LABEL, LONGEST_NAME, SessionData,
+};
 
 impl SessionState {
     /// Requests something for the session that needs no answer.
@@ -66,6 +68,26 @@ impl SessionState {
         }
         self.request(FromProcess::KeepState, &locker)?;
         self.change_data(|data| data.state = locker);
+        Ok(())
+    }
+
+    /// Has the gateway keep input for the next process, in as many records as it takes.
+    pub(crate) fn keep_input(&self, bytes: &[u8]) -> Result<(), SendError> {
+        if self.phase.get() == Phase::Elsewhere {
+            return Err(SendError::Elsewhere);
+        }
+        let mut parts = bytes.chunks(INPUT_PART);
+        parts.try_for_each(|part| self.request(FromProcess::KeepInput, part))
+    }
+
+    /// Has it keep none: it is used, or lost.
+    pub(crate) fn end_input(&self, how: FromProcess) -> Result<(), SendError> {
+        if self.phase.get() == Phase::Elsewhere {
+            return Err(SendError::Elsewhere);
+        }
+        self.request(how, &[])?;
+        let is_lost = how == FromProcess::LoseInput;
+        self.change_data(|data| data.is_input_lost = is_lost);
         Ok(())
     }
 

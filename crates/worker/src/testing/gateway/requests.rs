@@ -110,6 +110,11 @@ impl Gateway {
         let data = &mut session.data;
         match kind {
             FromProcess::KeepState if from == serving => data.state = payload,
+            FromProcess::KeepInput if from == serving => session.input.extend(payload),
+            FromProcess::DropInput | FromProcess::LoseInput if from == serving => {
+                data.is_input_lost = kind == FromProcess::LoseInput;
+                session.input.clear();
+            }
             FromProcess::Pause => data.paused = true,
             FromProcess::Resume => {
                 data.paused = false;

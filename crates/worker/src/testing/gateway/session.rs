@@ -21,6 +21,8 @@ pub(in crate::testing) struct Scripted {
     pub(super) undone: VecDeque<Given>,
     /// Messages that wait because it is paused.
     pub(super) waiting: VecDeque<(Vec<u8>, bool)>,
+    /// What its process has not used: the first message of the next one.
+    pub(super) input: Vec<u8>,
     pub(super) inbox: VecDeque<Vec<u8>>,
     pub(super) inbox_bytes: u64,
     pub(super) is_full: bool,
@@ -48,6 +50,7 @@ impl Scripted {
             last_sequence: 0,
             undone: VecDeque::new(),
             waiting: VecDeque::new(),
+            input: Vec::new(),
             inbox: VecDeque::new(),
             inbox_bytes: 0,
             is_full: false,

@@ -1,0 +1,206 @@
+//! A session that scripts have as a socket.
+//!
+//! Each byte that has come is in one place: in a message in progress, in what the gateway keeps for the next process, or with the
+//! script that has read it. So a reload and a crash lose none and repeat none.
+//!
+//! A message is in progress until the script waits for more: then it has read what there was, up to a part that is not what it waits
+//! for. That part is kept in the gateway. A script that does nothing with its socket for a while does not hold up a reload either:
+//! all that it has not read is kept then.
+
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+use std::time::Duration;
+
+use moorline_lua::{ForeignClose, ForeignStream, Unread};
+use moorline_worker::app::Session;
+use tokio::sync::Notify;
+use tokio::time::{Instant, timeout_at};
+
+use crate::stream_output::StreamOutput;
+
+/// What the gateway keeps of a session, at most.
+const MOST_KEPT: usize = 1 << 20;
+/// A session with this much that nobody reads is not read on …
+const HELD_AT: usize = 64 << 10;
+/// … until less than this is left.
+const RELEASED_AT: usize = HELD_AT / 2;
+
+/// A session, and the socket that scripts have for it.
+#[derive(Debug)]
+pub(crate) struct Stream {
+    pub(crate) session: Session,
+    pub(crate) socket: ForeignStream,
+    /// Another process has served it before this one.
+    pub(crate) is_adopted: bool,
+    /// How long a script may do nothing with it before it counts as idle.
+    patience: Duration,
+    /// When a script last did something with it.
+    used_at: Cell<Instant>,
+    /// Its message hook waits for the script.
+    is_in_progress: Cell<bool>,
+    progress: Notify,
+    pub(crate) output: Rc<StreamOutput>,
+    kept: RefCell<Kept>,
+    /// This side has paused it, since nobody reads it.
+    is_held: Cell<bool>,
+    /// A script has closed it.
+    is_closed: Cell<bool>,
+}
+
+/// What the gateway keeps of what no script has read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kept {
+    /// This number of bytes, when scripts had read this number before.
+    Bytes { length: usize, taken: u64 },
+    /// It was too much.
+    Lost,
+}
+
+const NOTHING: Kept = Kept::Bytes {
+    length: 0,
+    taken: 0,
+};
+
+impl Stream {
+    pub(crate) fn new(
+        session: Session,
+        socket: ForeignStream,
+        is_adopted: bool,
+        patience: Duration,
+    ) -> Self {
+        Self {
+            // The process before may have paused it for the same reason.
+            is_held: Cell::new(is_adopted && session.is_paused()),
+            output: StreamOutput::new(session.clone()),
+            session,
+            socket,
+            is_adopted,
+            patience,
+            used_at: Cell::new(Instant::now()),
+            is_in_progress: Cell::new(false),
+            progress: Notify::new(),
+            kept: RefCell::new(NOTHING),
+            is_closed: Cell::new(false),
+        }
+    }
+
+    /// A message has come: it is in progress until the script waits for more.
+    pub(crate) async fn message(&self, bytes: &[u8]) {
+        if self.is_closed.get() {
+            return;
+        }
+        self.is_in_progress.set(true);
+        self.output.is_patient.set(true);
+        let _ends = Ends(self);
+        if self.socket.unread().is_awaited {
+            // It has done all that there was to do, however long ago.
+            self.used_at.set(Instant::now());
+        }
+        self.socket.feed(bytes);
+        while !self.is_closed.get() && !self.socket.unread().is_awaited {
+            let idle_at = self.used_at.get() + self.patience;
+            let progress = timeout_at(idle_at, self.progress.notified());
+            if progress.await.is_err() && self.used_at.get() + self.patience <= Instant::now() {
+                break;
+            }
+        }
+        while !self.output.is_flushed() {
+            self.output.flushed().await;
+        }
+    }
+
+    /// A script has read some of it, written, or waits for more.
+    pub(crate) fn progress(&self) {
+        self.used_at.set(Instant::now());
+        if self.is_in_progress.get() {
+            self.progress.notify_one();
+        } else {
+            self.keep_rest();
+        }
+        let unread = self.socket.unread();
+        if self.is_held.get() && (unread.is_awaited || unread.length < RELEASED_AT) {
+            self.is_held.set(false);
+            let _ = self.session.resume();
+        }
+    }
+
+    /// A script sends something.
+    pub(crate) fn send(&self, bytes: &[u8]) -> bool {
+        if self.is_closed.get() {
+            return false;
+        }
+        self.used_at.set(Instant::now());
+        let written = self.output.write(bytes);
+        if written.is_err() {
+            // What comes behind a gap is of no use.
+            self.close(ForeignClose::Now);
+        }
+        written.is_ok()
+    }
+
+    /// A script closes it.
+    pub(crate) fn close(&self, how: ForeignClose) {
+        let was_closed = self.is_closed.replace(true);
+        self.progress.notify_one();
+        // One that has moved is not this process's to close: its scripts go on elsewhere.
+        if self.session.is_elsewhere() {
+            return;
+        }
+        match how {
+            ForeignClose::Flushed if was_closed => {}
+            ForeignClose::Flushed => self.output.close(),
+            ForeignClose::Now => self.output.close_now(),
+        }
+    }
+
+    /// Has the gateway keep what no script has read.
+    fn keep_rest(&self) {
+        if self.is_closed.get() {
+            return;
+        }
+        let unread = self.socket.unread();
+        let before = *self.kept.borrow();
+        let now = self.next_kept(before, unread);
+        *self.kept.borrow_mut() = now;
+        if !unread.is_awaited && unread.length >= HELD_AT && !self.is_held.replace(true) {
+            let _ = self.session.pause();
+        }
+    }
+
+    fn next_kept(&self, before: Kept, unread: Unread) -> Kept {
+        let Unread { length, taken, .. } = unread;
+        let known = match before {
+            Kept::Bytes { length, taken: at } if at == taken => length,
+            Kept::Bytes { length: 0, .. } => 0,
+            // It is over only when it was read.
+            Kept::Lost if length > MOST_KEPT => return Kept::Lost,
+            Kept::Bytes { .. } | Kept::Lost => {
+                let _ = self.session.drop_input();
+                0
+            }
+        };
+        if length > MOST_KEPT {
+            let _ = self.session.lose_input();
+            return Kept::Lost;
+        }
+        if length > known {
+            let more = self.socket.copy_unread(known);
+            if self.session.keep_input(&more).is_err() {
+                let _ = self.session.lose_input();
+                return Kept::Lost;
+            }
+        }
+        Kept::Bytes { length, taken }
+    }
+}
+
+/// A message in progress that ends, also if its hook is dropped.
+struct Ends<'a>(&'a Stream);
+
+impl Drop for Ends<'_> {
+    fn drop(&mut self) {
+        self.0.is_in_progress.set(false);
+        self.0.output.is_patient.set(false);
+        self.0.keep_rest();
+    }
+}
