@@ -7,13 +7,15 @@
 //!
 //! - `page`: the page, and what its buttons do: `acts`
 //! - `watch`: looks at the engine, and tells what has changed
-//! - `visitors`: all of them; `visitor`: one; `ledger`: what one has heard, in order or not; `flood`: one that sends too much
+//! - `visitors`: all of them; `visitor`: one; `flood`: one that sends too much
+//! - `counts`: what they count together; `ledger`: what one has heard, in order or not
 //! - `engine`: the process, and questions to it; `site`: its files
 //! - `events`: what has happened
 
 #![forbid(unsafe_code)]
 
 mod acts;
+mod counts;
 mod engine;
 mod events;
 mod flood;

@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 
 use tungstenite::{Error, Message, WebSocket};
 
+use crate::counts::Counts;
 use crate::ledger::{Ledger, Line};
-use crate::visitors::Counts;
 
 /// How often a visitor says something.
 const PAUSE: Duration = Duration::from_millis(1000);
