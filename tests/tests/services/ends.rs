@@ -2,10 +2,8 @@
 
 use super::script::{main_of, run_with};
 
-/// Functions that a script has kept are no way around the end of its service.
-#[test]
-fn functions_that_a_script_has_kept_refuse_to_work_in_its_finalizers() {
-    let victim = "local skynet = require 'skynet'
+/// A service that ends and tries in a finalizer what it has kept.
+const VICTIM: &str = "local skynet = require 'skynet'
         local socket, core = require 'skynet.socket', require 'moorline.core'
         local driver, netpack = require 'skynet.socketdriver', require 'skynet.netpack'
         local to, open = ...
@@ -39,6 +37,10 @@ fn functions_that_a_script_has_kept_refuse_to_work_in_its_finalizers() {
             os.rename('finalized.new', 'finalized')
         end })
         skynet.start(function() kept.guard = guard kept.guard = nil _G.guard = guard skynet.timeout(1, skynet.exit) end)";
+
+/// Functions that a script has kept are no way around the end of its service.
+#[test]
+fn functions_that_a_script_has_kept_refuse_to_work_in_its_finalizers() {
     let main = main_of(
         "local socket = require 'skynet.socket'
         local listener, _, port = socket.listen('127.0.0.1', 0)
@@ -56,7 +58,7 @@ fn functions_that_a_script_has_kept_refuse_to_work_in_its_finalizers() {
     );
     let files = [
         ("main.lua", main.as_str()),
-        ("victim.lua", victim),
+        ("victim.lua", VICTIM),
         (
             "late.lua",
             "local skynet = require 'skynet' skynet.start(print)",
@@ -141,7 +143,7 @@ fn a_service_that_does_not_start_is_cut_off_too() {
         "print(pcall(skynet.newservice, 'victim'))
         skynet.sleep(1)",
     );
-    let files = [("main.lua", main.as_str()), ("victim.lua", victim)];
+    let files = [("main.lua", main.as_str()), ("victim.lua", VICTIM)];
     let said = run_with(&files, &["--loops", "1"]).expect_success().said();
     assert!(
         said.contains("no start") && said.contains("its finalizers are cut off"),
