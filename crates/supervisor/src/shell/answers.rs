@@ -18,7 +18,7 @@ use super::super::input::{Input, SessionList};
 use super::super::plan::{Event, State};
 use super::super::stalls::{self, Stall};
 use super::super::status::{Counts, claimed};
-use super::children::HelperHandle;
+use super::children::{GatewayHandle, HelperHandle};
 use super::{Shell, milliseconds};
 
 /// How long the gateway may take to answer, or to list some sessions. Under the time that the asker waits.
@@ -112,10 +112,8 @@ impl Shell {
         wanted: Option<Wanted>,
         message: impl FnOnce(u64) -> ToRole,
     ) {
-        let outbox = self
-            .gateway
-            .as_ref()
-            .and_then(|gateway| gateway.outbox.as_ref());
+        let gateway = self.gateway.as_ref();
+        let outbox = gateway.and_then(GatewayHandle::outbox_behind_start);
         self.last_question += 1;
         let question = self.last_question;
         let sent = outbox.map(|outbox| outbox.send(&message(question), Vec::new()));

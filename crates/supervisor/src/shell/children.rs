@@ -33,8 +33,17 @@ pub(super) struct GatewayHandle {
     pub(super) prepared: Option<(u32, Sockets)>,
     /// `None` once its channel was closed to end it.
     pub(super) outbox: Option<Outbox>,
+    /// Whether it was sent its start message.
+    pub(super) has_start: bool,
     /// Its standard streams are read while this value lives.
     pub(super) _writers: [Writer; 2],
+}
+
+impl GatewayHandle {
+    /// Its channel, if its start message, which must be the first one, was sent.
+    pub(super) fn outbox_behind_start(&self) -> Option<&Outbox> {
+        self.outbox.as_ref().filter(|_| self.has_start)
+    }
 }
 
 /// A worker or task worker.
@@ -93,12 +102,10 @@ impl Shell {
         }
     }
 
+    /// Tells the gateway. One that was not sent its start message yet needs no telling: it has neither processes nor sessions.
     pub(super) fn send_gateway(&mut self, message: &ToRole) {
-        let Some(outbox) = self
-            .gateway
-            .as_ref()
-            .and_then(|gateway| gateway.outbox.as_ref())
-        else {
+        let gateway = self.gateway.as_ref();
+        let Some(outbox) = gateway.and_then(GatewayHandle::outbox_behind_start) else {
             return;
         };
         let result = outbox.send(message, Vec::new());

@@ -158,6 +158,7 @@ impl Shell {
             last_serial,
         };
         outbox.send(&start, all)?;
+        gateway.has_start = true;
         match log {
             Some(file) => outbox.send(&ToRole::ReopenLog, vec![file]),
             None => Ok(()),

@@ -82,6 +82,7 @@ impl Shell {
             sockets: BTreeMap::new(),
             prepared: None,
             outbox,
+            has_start: false,
             _writers: [writer, output_writer],
         });
         self.note_started(Child::Gateway(incarnation));

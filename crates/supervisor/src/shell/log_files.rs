@@ -6,6 +6,7 @@ use moorline_process::log;
 use moorline_protocol::control::ToRole;
 
 use super::Shell;
+use super::children::GatewayHandle;
 
 impl Shell {
     pub(super) fn reopen_log(&mut self) {
@@ -19,10 +20,8 @@ impl Shell {
         };
         let reopened = log::open(log).and_then(|file| {
             // What workers write comes through this process.
-            let gateway = self
-                .gateway
-                .as_ref()
-                .and_then(|gateway| gateway.outbox.as_ref());
+            let gateway = self.gateway.as_ref();
+            let gateway = gateway.and_then(GatewayHandle::outbox_behind_start);
             if let Some(gateway) = gateway {
                 let again = file.as_ref().map(log::open_again).transpose()?;
                 // Its access logs are its own. A process that is ending needs no log any more.
