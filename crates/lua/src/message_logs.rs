@@ -80,7 +80,12 @@ impl MessageLogs {
     }
 
     /// A service has received a message.
-    pub(crate) fn note(&self, service: ServiceId, message: &Message, uptime: Duration) {
+    pub(crate) fn note(
+        &self,
+        service: ServiceId,
+        message: &Message,
+        uptime: impl FnOnce() -> Duration,
+    ) {
         if self.count.load(Ordering::Relaxed) == 0 || message.kind == Kind::WOKEN {
             return;
         }
@@ -88,7 +93,7 @@ impl MessageLogs {
         if let Some(log) = log
             && log.may_take(2 * message.payload.size())
         {
-            log.write(&line(message, uptime));
+            log.write(&line(message, uptime()));
         }
     }
 

@@ -159,7 +159,7 @@ impl Actor for LuaService {
         let (process, port) = (&self.state.process, &self.state.port);
         process
             .message_logs
-            .note(port.id(), &message, port.uptime());
+            .note(port.id(), &message, || port.uptime());
         let Message {
             source,
             session,

@@ -14,7 +14,7 @@ use crate::kinds::Kinds;
 use crate::output::{self, error_text};
 use crate::process::Process;
 use crate::socket::{ServiceSockets, SocketPlace};
-use crate::sys::{StateMemory, Unpacked};
+use crate::sys::{StackText, StateMemory, Unpacked};
 
 /// Added to a kind whose message is not unpacked.
 pub(crate) const RAW: i64 = 256;
@@ -73,14 +73,31 @@ impl ServiceState {
     pub(crate) fn call_dispatch_packed(
         &self,
         caller: Option<(ServiceId, u32)>,
-        (kind, session, source): (i64, i64, i64),
+        head: (i64, i64, i64),
         values: &[u8],
+    ) -> bool {
+        let is_refused = Cell::new(false);
+        let values = Unpacked::new(values, &is_refused);
+        self.call_dispatch_unless(&is_refused, caller, head, values)
+    }
+
+    /// The same with a text, in an answer that no other service gives. False if there is no memory for it.
+    pub(crate) fn call_dispatch_text(&self, head: (i64, i64, i64), text: &[u8]) -> bool {
+        let is_refused = Cell::new(false);
+        let text = StackText::new(text, &is_refused);
+        self.call_dispatch_unless(&is_refused, None, head, text)
+    }
+
+    fn call_dispatch_unless(
+        &self,
+        is_refused: &Cell<bool>,
+        caller: Option<(ServiceId, u32)>,
+        (kind, session, source): (i64, i64, i64),
+        values: impl IntoLuaMulti,
     ) -> bool {
         let Some(dispatch) = self.dispatch.get() else {
             return true;
         };
-        let is_refused = Cell::new(false);
-        let values = Unpacked::new(values, &is_refused);
         let outcome = dispatch.call((kind, session, source, values));
         if !is_refused.get() {
             self.dispatched(caller, outcome);

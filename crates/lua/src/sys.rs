@@ -27,12 +27,14 @@ mod memory;
 mod owned_state;
 mod pool;
 mod protected;
+mod text;
 mod unpacked;
 
 pub(crate) use arguments::{Arguments, ReadArguments, Seen, SeenTable, SeenValue};
 pub(crate) use compiled::{Compiled, load_static};
 pub(crate) use memory::{Charge, StateMemory};
 pub(crate) use owned_state::OwnedState;
+pub(crate) use text::StackText;
 pub(crate) use unpacked::Unpacked;
 
 /// A duplicate of the descriptor with a number.

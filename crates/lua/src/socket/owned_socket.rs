@@ -8,7 +8,6 @@ use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::task::{Context, Poll, Waker, ready};
 
 use tokio::task::spawn_local;
@@ -52,6 +51,8 @@ pub(crate) struct OwnedSocket {
     /// There is so much received that it is not read.
     is_throttled: bool,
     is_flushing: bool,
+    /// What has come is read, and its waker is woken when more comes.
+    is_waiting: bool,
     pub(crate) is_input_over: bool,
     is_ended: bool,
     /// The script has closed it. It only sends what waits.
@@ -86,6 +87,7 @@ impl OwnedSocket {
             is_paused: false,
             is_throttled: false,
             is_flushing: false,
+            is_waiting: false,
             is_input_over: false,
             is_ended: false,
             is_closed: false,
@@ -127,8 +129,7 @@ impl OwnedSocket {
 
     /// The next thing to do for the owner, if any. Otherwise its waker is woken when there is.
     pub(crate) fn poll(&mut self, scratch: &mut [u8]) -> Option<SocketStep> {
-        let waker = self.waker.clone();
-        let mut context = Context::from_waker(&waker);
+        self.is_waiting = false;
         let mut reads = 0;
         loop {
             if let Some(step) = self.steps.pop_front() {
@@ -137,7 +138,7 @@ impl OwnedSocket {
             if self.is_ended {
                 return self.is_closed.then_some(SocketStep::Gone);
             }
-            if self.opening.is_some() && self.poll_opening(&mut context).is_pending() {
+            if self.opening.is_some() && self.poll_opening().is_pending() {
                 // It may be closed meanwhile.
                 self.look_at_asked();
                 if self.steps.is_empty() && !self.is_ended {
@@ -146,15 +147,15 @@ impl OwnedSocket {
                 continue;
             }
             self.look_at_asked();
-            self.poll_flush(&mut context);
+            self.poll_flush();
             if self.steps.is_empty() && !self.is_ended {
                 if reads == MOST_READS {
                     // A fast sender may not keep the loop.
-                    waker.wake();
+                    self.waker.wake_by_ref();
                     return None;
                 }
                 reads += 1;
-                match self.poll_read(&mut context, scratch) {
+                match self.poll_read(scratch) {
                     Poll::Ready(Some(step)) => return Some(step),
                     Poll::Ready(None) => {}
                     Poll::Pending => return None,
@@ -163,11 +164,12 @@ impl OwnedSocket {
         }
     }
 
-    fn poll_opening(&mut self, context: &mut Context<'_>) -> Poll<()> {
+    fn poll_opening(&mut self) -> Poll<()> {
         let Some(opening) = &mut self.opening else {
             return Poll::Ready(());
         };
-        let opened = ready!(opening.as_mut().poll(context));
+        let mut context = Context::from_waker(&self.waker);
+        let opened = ready!(opening.as_mut().poll(&mut context));
         self.opening = None;
         let Opened::Connection(connected) = opened else {
             return Poll::Ready(());
@@ -271,12 +273,13 @@ impl OwnedSocket {
         false
     }
 
-    fn poll_flush(&mut self, context: &mut Context<'_>) {
+    fn poll_flush(&mut self) {
         while self.is_flushing {
             let Some(io) = &self.io else {
                 return;
             };
-            let Poll::Ready(ready) = io.poll_write_ready(context) else {
+            let mut context = Context::from_waker(&self.waker);
+            let Poll::Ready(ready) = io.poll_write_ready(&mut context) else {
                 return;
             };
             let flushed = match ready {
@@ -299,11 +302,7 @@ impl OwnedSocket {
     }
 
     /// Reads once.
-    fn poll_read(
-        &mut self,
-        context: &mut Context<'_>,
-        scratch: &mut [u8],
-    ) -> Poll<Option<SocketStep>> {
+    fn poll_read(&mut self, scratch: &mut [u8]) -> Poll<Option<SocketStep>> {
         let Some(io) = &self.io else {
             return self.poll_foreign();
         };
@@ -314,7 +313,8 @@ impl OwnedSocket {
             self.is_throttled = true;
             return Poll::Pending;
         }
-        let mut guard = match ready!(io.poll_read_ready(context)) {
+        let mut context = Context::from_waker(&self.waker);
+        let mut guard = match ready!(io.poll_read_ready(&mut context)) {
             Ok(guard) => guard,
             Err(error) => {
                 self.fail(io_text(&error));
@@ -324,14 +324,14 @@ impl OwnedSocket {
         let received = receive(self.shared.kind, io.get_ref(), scratch);
         match received {
             Ok((count, from)) => {
-                // A short read has emptied the socket: what comes next is told again.
-                if count > 0 && count < scratch.len() && from.is_none() {
+                // A short read has emptied the socket: what comes next is told again. It is waited for now, not at another look.
+                let is_emptied = count > 0 && count < scratch.len() && from.is_none();
+                if is_emptied {
                     guard.clear_ready();
                 }
                 drop(guard);
-                self.shared
-                    .received
-                    .fetch_add(count as u64, Ordering::Relaxed);
+                self.is_waiting = is_emptied && io.poll_read_ready(&mut context).is_pending();
+                self.shared.add_received(count);
                 Poll::Ready(self.received(&scratch[..count], from))
             }
             Err(error) if is_later(&error) => {
@@ -587,6 +587,11 @@ impl OwnedSocket {
     pub(crate) fn is_connected(&self) -> bool {
         let is_open = self.io.is_some() || (self.shared.foreign.is_some() && !self.is_ended);
         is_open && !self.is_input_over
+    }
+
+    /// Whether it has no step, and is woken when there is one.
+    pub(crate) fn is_waiting(&self) -> bool {
+        self.is_waiting && self.steps.is_empty() && !self.is_ended
     }
 
     pub(crate) fn is_ended(&self) -> bool {

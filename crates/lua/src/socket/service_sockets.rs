@@ -5,7 +5,6 @@ use std::net::{IpAddr, SocketAddr};
 use std::os::fd::OwnedFd;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::task::{Context, Poll};
 
 use moorline_actor::{Port, ServiceId};
@@ -293,6 +292,11 @@ impl ServiceSockets {
         self.poll_look_up(place, id)
     }
 
+    /// Whether the socket that was polled is woken when there is something to do: no other look is needed.
+    pub(crate) fn is_waiting(&self, id: u32) -> bool {
+        self.sockets.get(&id).is_some_and(OwnedSocket::is_waiting)
+    }
+
     fn poll_claim(
         &mut self,
         place: &SocketPlace<'_>,
@@ -323,7 +327,7 @@ impl ServiceSockets {
         let event = match listener.poll()? {
             ListenStep::Accepted(descriptor, from) => {
                 prepare(&descriptor);
-                listener.shared.received.fetch_add(1, Ordering::Relaxed);
+                listener.shared.add_received(1);
                 let shared = place.share(SocketKind::Stream, Some(descriptor));
                 shared.silence(Vec::new(), false);
                 self.accepted.insert(shared.id, mode);

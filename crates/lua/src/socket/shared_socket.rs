@@ -272,7 +272,9 @@ impl SharedSocket {
             }
             _ => rustix::net::send(to, bytes, SendFlags::NOSIGNAL)?,
         };
-        self.sent.fetch_add(count as u64, Ordering::Relaxed);
+        // Callers have locked what is sent.
+        let sent = self.sent.load(Ordering::Relaxed);
+        self.sent.store(sent + count as u64, Ordering::Relaxed);
         Ok(count)
     }
 
@@ -395,9 +397,17 @@ impl SharedSocket {
         true
     }
 
+    /// The owner has received so much. Nobody else counts it.
+    pub(crate) fn add_received(&self, count: usize) {
+        let received = self.received.load(Ordering::Relaxed);
+        self.received
+            .store(received + count as u64, Ordering::Relaxed);
+    }
+
     /// Whether the owner has to look at what was asked.
     pub(crate) fn is_asked(&self) -> bool {
-        self.is_asked.swap(false, Ordering::AcqRel)
+        // It mostly has nothing, and a look is cheaper than a change.
+        self.is_asked.load(Ordering::Acquire) && self.is_asked.swap(false, Ordering::AcqRel)
     }
 
     /// What was asked of the owner.

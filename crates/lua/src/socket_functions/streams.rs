@@ -21,7 +21,15 @@ pub(super) fn function(lua: &Lua, state: Rc<ServiceState>, name: &str) -> mlua::
     match name {
         "socket_read" => closing::function(lua, move |lua, (id, size): (u32, Option<usize>)| {
             let need = size.map_or(ReadNeed::Any, ReadNeed::Bytes);
-            read(lua, &state, id, need)
+            let session = state.port.next_session();
+            let started = state.sockets.borrow_mut().read(id, need, session);
+            // Two values, whatever there is: their list is made only where there is something else.
+            if let Ok(ReadStart::Waits) = started {
+                return Ok((Value::Nil, Value::Integer(session.into()), None));
+            }
+            let mut values = read_values(lua, &state, id, session, started)?.into_iter();
+            let mut next = || values.next().unwrap_or(Value::Nil);
+            Ok((next(), next(), values.next()))
         }),
         "socket_readline" => {
             closing::function(lua, move |lua, (id, separator): (u32, mlua::LuaString)| {
@@ -49,6 +57,16 @@ pub(super) fn function(lua: &Lua, state: Rc<ServiceState>, name: &str) -> mlua::
 fn read(lua: &Lua, state: &ServiceState, id: u32, need: ReadNeed) -> mlua::Result<MultiValue> {
     let session = state.port.next_session();
     let started = state.sockets.borrow_mut().read(id, need, session);
+    read_values(lua, state, id, session, started)
+}
+
+fn read_values(
+    lua: &Lua,
+    state: &ServiceState,
+    id: u32,
+    session: u32,
+    started: Result<ReadStart, String>,
+) -> mlua::Result<MultiValue> {
     match started {
         Ok(ReadStart::Done(outcome)) => {
             let values = outcome_values(lua, outcome, &[]);
@@ -74,13 +92,17 @@ fn writing(lua: &Lua, state: Rc<ServiceState>, priority: SendPriority) -> mlua::
                     Err(why) => (None, Some(why)),
                 });
             }
-            let own = {
-                let mut sockets = state.sockets.borrow_mut();
-                let own = sockets.socket(id).map(|socket| socket.shared.clone());
-                own.or_else(|| state.process.sockets.find(id))
+            let mut sockets = state.sockets.borrow_mut();
+            let foreign;
+            let socket = match sockets.socket(id) {
+                Some(socket) => Some(&*socket.shared),
+                None => {
+                    foreign = state.process.sockets.find(id);
+                    foreign.as_deref()
+                }
             };
             let written = with_outgoing(&state, &data, size, |bytes| {
-                own.is_some_and(|socket| socket.write(bytes, None, priority))
+                socket.is_some_and(|socket| socket.write(bytes, None, priority))
             });
             Ok(match written {
                 Ok(is_taken) => (Some(is_taken), None),
