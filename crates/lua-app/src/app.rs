@@ -74,7 +74,7 @@ impl App for LuaApp {
             return Ok(());
         };
         if let Some(stream) = running.serving.streams.of_session(session.id().into()) {
-            stream.message(&message).await;
+            stream.message(&message, message.is_text()).await;
             return Ok(());
         }
         let is_text = message.is_text();

@@ -14,6 +14,7 @@
 //! - `gate_sessions`: numbers and packets of those
 //! - `stream`: one of those that are sockets
 //! - `stream_output`: what scripts have written to it
+//! - `websocket_wire`: a WebSocket as the bytes that scripts read and write
 //! - `http`: requests and answers as values
 //! - `asked`: what services ask of the engine
 //! - `bridge`: calls from hooks to services
@@ -33,6 +34,7 @@ mod settings;
 mod stream;
 mod stream_output;
 mod streams;
+mod websocket_wire;
 
 pub use app::LuaApp;
 pub use settings::LuaSettings;

@@ -18,6 +18,7 @@ use crate::bridge::{Bridge, CallError, ENGINE};
 use crate::gate_sessions::GateSessions;
 use crate::http;
 use crate::streams::Streams;
+use crate::websocket_wire::REMEMBERED;
 
 thread_local! {
     static HERE: RefCell<Weak<Serving>> = const { RefCell::new(Weak::new()) };
@@ -214,6 +215,10 @@ impl Serving {
 
     /// Whether a request begins a session: by the listener's rules, where no service decides about it.
     pub(crate) async fn accept(&self, request: &Request) -> Result<Accept> {
+        if self.streams.has(request.listener()) {
+            // Scripts that have it as a socket read a handshake in each worker.
+            return Ok(Accept::new().remember(request, REMEMBERED));
+        }
         let Some(service) = self.choose(&self.requests, request.listener(), |it| it.accept) else {
             return Ok(Accept::by_rules());
         };

@@ -16,7 +16,20 @@ use moorline_worker::app::Session;
 use tokio::sync::Notify;
 use tokio::time::{Instant, timeout_at};
 
-use crate::stream_output::StreamOutput;
+use crate::stream_output::{StreamOutput, TakesNoMore};
+use crate::websocket_wire::{NoFrame, WebSocketWire, WrittenFrame};
+
+/// What scripts read and write.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum StreamKind {
+    Raw,
+    WebSocket,
+}
+
+/// As long a script has to read a message of a WebSocket. Longer than processes wait, and not for ever: its end waits for it.
+const WEBSOCKET_PATIENCE: Duration = Duration::from_secs(60);
+/// The code of a WebSocket that a script has refused (RFC 6455 §7.4.1).
+const REFUSED: u16 = 1008;
 
 /// What the gateway keeps of a session, at most.
 const MOST_KEPT: usize = 1 << 20;
@@ -40,6 +53,8 @@ pub(crate) struct Stream {
     is_in_progress: Cell<bool>,
     progress: Notify,
     pub(crate) output: Rc<StreamOutput>,
+    /// Of a WebSocket.
+    websocket: Option<RefCell<WebSocketWire>>,
     kept: RefCell<Kept>,
     /// This side has paused it, since nobody reads it.
     is_held: Cell<bool>,
@@ -67,15 +82,25 @@ impl Stream {
         socket: ForeignStream,
         is_adopted: bool,
         patience: Duration,
+        kind: StreamKind,
     ) -> Self {
+        let is_websocket = kind == StreamKind::WebSocket;
+        if is_websocket {
+            socket.feed(&WebSocketWire::handshake(&session));
+        }
         Self {
+            websocket: is_websocket.then(RefCell::default),
             // The process before may have paused it for the same reason.
             is_held: Cell::new(is_adopted && session.is_paused()),
             output: StreamOutput::new(session.clone()),
             session,
             socket,
             is_adopted,
-            patience,
+            // What is not read of a WebSocket is not kept.
+            patience: match kind {
+                StreamKind::Raw => patience,
+                StreamKind::WebSocket => WEBSOCKET_PATIENCE,
+            },
             used_at: Cell::new(Instant::now()),
             is_in_progress: Cell::new(false),
             progress: Notify::new(),
@@ -85,7 +110,7 @@ impl Stream {
     }
 
     /// A message has come: it is in progress until the script waits for more.
-    pub(crate) async fn message(&self, bytes: &[u8]) {
+    pub(crate) async fn message(&self, bytes: &[u8], is_text: bool) {
         if self.is_closed.get() {
             return;
         }
@@ -96,7 +121,10 @@ impl Stream {
             // It has done all that there was to do, however long ago.
             self.used_at.set(Instant::now());
         }
-        self.socket.feed(bytes);
+        match &self.websocket {
+            Some(_) => self.socket.feed(&WebSocketWire::message(bytes, is_text)),
+            None => self.socket.feed(bytes),
+        }
         while !self.is_closed.get() && !self.socket.unread().is_awaited {
             let idle_at = self.used_at.get() + self.patience;
             let progress = timeout_at(idle_at, self.progress.notified());
@@ -130,12 +158,46 @@ impl Stream {
             return false;
         }
         self.used_at.set(Instant::now());
-        let written = self.output.write(bytes);
+        let written = match &self.websocket {
+            Some(websocket) => self.write_frames(websocket, bytes),
+            None => self.output.write(bytes),
+        };
         if written.is_err() {
             // What comes behind a gap is of no use.
             self.close(ForeignClose::Now);
         }
         written.is_ok()
+    }
+
+    fn write_frames(
+        &self,
+        websocket: &RefCell<WebSocketWire>,
+        bytes: &[u8],
+    ) -> Result<(), TakesNoMore> {
+        let frames = websocket.borrow_mut().written(bytes);
+        for frame in frames.map_err(|NoFrame| TakesNoMore)? {
+            match frame {
+                WrittenFrame::Message { bytes, is_text } => {
+                    self.output.write_message(&bytes, is_text)?;
+                }
+                WrittenFrame::Ping(payload) => self.socket.feed(&WebSocketWire::pong(&payload)),
+                WrittenFrame::Close(Some(code), text) => self.output.close_with(code, text),
+                WrittenFrame::Close(None, _) => self.output.close(),
+                WrittenFrame::Refused => self.output.close_with(REFUSED, String::new()),
+            }
+        }
+        Ok(())
+    }
+
+    /// The session has ended.
+    pub(crate) fn end(&self) {
+        if self.websocket.is_some()
+            && let Some(code) = self.session.close_code()
+        {
+            let text = self.session.close_text().unwrap_or_default();
+            self.socket.feed(&WebSocketWire::close(code, text));
+        }
+        self.socket.finish();
     }
 
     /// A script closes it.
@@ -155,7 +217,7 @@ impl Stream {
 
     /// Has the gateway keep what no script has read.
     fn keep_rest(&self) {
-        if self.is_closed.get() {
+        if self.is_closed.get() || self.websocket.is_some() {
             return;
         }
         let unread = self.socket.unread();

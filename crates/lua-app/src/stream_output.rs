@@ -14,14 +14,22 @@ use tokio::time::sleep;
 #[derive(Debug)]
 pub(crate) struct StreamOutput {
     session: Session,
-    parts: RefCell<VecDeque<Vec<u8>>>,
+    parts: RefCell<VecDeque<OutputPart>>,
     bytes: Cell<usize>,
     is_flushing: Cell<bool>,
     /// Whether the client may keep it waiting: a message of it is in progress meanwhile, so that the session stays.
     pub(crate) is_patient: Cell<bool>,
-    /// The session is closed behind it.
+    /// The session is closed behind it, with this code and text if it is a WebSocket.
     is_closing: Cell<bool>,
+    farewell: RefCell<Option<(u16, String)>>,
     flushed: Notify,
+}
+
+/// One message to the session.
+#[derive(Debug)]
+struct OutputPart {
+    bytes: Vec<u8>,
+    is_text: bool,
 }
 
 /// A script may write more at once than a session takes in one message.
@@ -44,6 +52,7 @@ impl StreamOutput {
             is_flushing: Cell::new(false),
             is_patient: Cell::new(false),
             is_closing: Cell::new(false),
+            farewell: RefCell::default(),
             flushed: Notify::new(),
         })
     }
@@ -51,31 +60,47 @@ impl StreamOutput {
     /// Sends, or queues. A client that does not read is waited for while a message of it is in progress; else the gateway queues, up
     /// to the listener's `hard_limit`.
     pub(crate) fn write(self: &Rc<Self>, bytes: &[u8]) -> Result<(), TakesNoMore> {
+        for part in bytes.chunks(LARGEST_PART) {
+            self.write_message(part, false)?;
+        }
+        Ok(())
+    }
+
+    /// The same of a whole message.
+    pub(crate) fn write_message(
+        self: &Rc<Self>,
+        bytes: &[u8],
+        is_text: bool,
+    ) -> Result<(), TakesNoMore> {
         if self.is_closing.get() || self.bytes.get() > MOST_QUEUED {
             return Err(TakesNoMore);
         }
-        for part in bytes.chunks(LARGEST_PART) {
-            let sent = match self.is_flushed() {
-                true => self.offer(part),
-                false => Err(SendError::Full),
-            };
-            match sent {
-                Ok(()) => {}
-                Err(SendError::Full) => {
-                    self.parts.borrow_mut().push_back(part.to_vec());
-                    self.bytes.set(self.bytes.get() + part.len());
-                }
-                Err(_) => return Err(TakesNoMore),
+        let is_text = is_text && str::from_utf8(bytes).is_ok();
+        let sent = match self.is_flushed() {
+            true => self.offer(bytes, is_text),
+            false => Err(SendError::Full),
+        };
+        match sent {
+            Ok(()) => {}
+            Err(SendError::Full) => {
+                let bytes = bytes.to_vec();
+                // One without a byte counts, too.
+                self.bytes.set(self.bytes.get() + bytes.len() + 1);
+                let mut parts = self.parts.borrow_mut();
+                parts.push_back(OutputPart { bytes, is_text });
             }
+            Err(_) => return Err(TakesNoMore),
         }
         self.flush_later();
         Ok(())
     }
 
-    fn offer(&self, part: &[u8]) -> Result<(), SendError> {
-        match self.is_patient.get() {
-            true => self.session.try_send(part),
-            false => self.session.push(part),
+    fn offer(&self, bytes: &[u8], is_text: bool) -> Result<(), SendError> {
+        match (self.is_patient.get(), str::from_utf8(bytes)) {
+            (true, Ok(text)) if is_text => self.session.try_send_text(text),
+            (false, Ok(text)) if is_text => self.session.push_text(text),
+            (true, _) => self.session.try_send(bytes),
+            (false, _) => self.session.push(bytes),
         }
     }
 
@@ -94,11 +119,25 @@ impl StreamOutput {
 
     /// Closes the session behind what is queued.
     pub(crate) fn close(&self) {
-        self.is_closing.set(true);
-        if self.is_flushed() {
-            // It may have ended by itself.
-            let _ = self.session.close();
+        if !self.is_closing.replace(true) && self.is_flushed() {
+            self.end_session();
         }
+    }
+
+    /// The same with a code and a text of WebSocket.
+    pub(crate) fn close_with(&self, code: u16, text: String) {
+        if !self.is_closing.get() {
+            *self.farewell.borrow_mut() = Some((code, text));
+            self.close();
+        }
+    }
+
+    /// The session may have ended by itself.
+    fn end_session(&self) {
+        let _ = match self.farewell.take() {
+            Some((code, text)) => self.session.close_with_text(code, &text),
+            None => self.session.close(),
+        };
     }
 
     /// Closes the session; what is queued is lost.
@@ -132,9 +171,11 @@ impl StreamOutput {
                 break;
             };
             let sent = loop {
-                let sent = match self.is_patient.get() {
-                    true => self.session.send(&part).await,
-                    false => self.session.push(&part),
+                let text = str::from_utf8(&part.bytes);
+                let sent = match (self.is_patient.get(), text) {
+                    (true, Ok(text)) if part.is_text => self.session.send_text(text).await,
+                    (true, _) => self.session.send(&part.bytes).await,
+                    (false, _) => self.offer(&part.bytes, part.is_text),
                 };
                 match sent {
                     Err(SendError::Full) => sleep(PAUSE).await,
@@ -144,10 +185,11 @@ impl StreamOutput {
             if sent.is_err() {
                 return self.drop_all();
             }
-            self.bytes.set(self.bytes.get().saturating_sub(part.len()));
+            let left = self.bytes.get().saturating_sub(part.bytes.len() + 1);
+            self.bytes.set(left);
         }
         if self.is_closing.get() {
-            let _ = self.session.close();
+            self.end_session();
         }
     }
 }

@@ -10,7 +10,7 @@ use moorline_worker::app::{Context, Session};
 use rustc_hash::{FxHashMap, FxHashSet};
 
 use crate::serving::Serving;
-use crate::stream::Stream;
+use crate::stream::{Stream, StreamKind};
 
 /// How scripts reach them.
 pub(crate) const STREAMS: ForeignStreams = ForeignStreams {
@@ -31,7 +31,7 @@ const FEWEST_SWEPT: usize = 256;
 pub(crate) struct Streams {
     ports: OnceCell<ForeignPorts>,
     /// The sockets that listen, by the names of the listeners. One that was closed is none.
-    listening: RefCell<FxHashMap<String, Option<u32>>>,
+    listening: RefCell<FxHashMap<String, (Option<u32>, StreamKind)>>,
     by_session: RefCell<FxHashMap<u64, Rc<Stream>>>,
     by_socket: RefCell<FxHashMap<u32, Rc<Stream>>>,
     /// The ports of sockets of the process's own that the log has named.
@@ -48,11 +48,15 @@ impl Streams {
     fn listen(&self, socket: u32, address: SocketAddr, context: &Context) -> ForeignListening {
         let at: Vec<_> = context.listeners_at(address).collect();
         let mut listening = self.listening.borrow_mut();
-        let is_free = |name: &str| !matches!(listening.get(name), Some(Some(_)));
-        let mut raw = at.iter().filter(|(_, speaks)| *speaks == "raw").peekable();
-        let has_raw = raw.peek().is_some();
-        if let Some((name, _)) = raw.find(|(name, _)| is_free(name)) {
-            listening.insert((*name).to_owned(), Some(socket));
+        let is_free = |name: &str| !matches!(listening.get(name), Some((Some(_), _)));
+        let kinds = at.iter().filter_map(|(name, speaks)| match *speaks {
+            "raw" => Some((*name, StreamKind::Raw)),
+            "websocket" => Some((*name, StreamKind::WebSocket)),
+            _ => None,
+        });
+        let fitting: Vec<_> = kinds.collect();
+        if let Some((name, kind)) = fitting.iter().find(|(name, _)| is_free(name)) {
+            listening.insert((*name).to_owned(), (Some(socket), *kind));
             return ForeignListening::Program;
         }
         let port = address.port();
@@ -60,12 +64,12 @@ impl Streams {
         if port == 0 {
             return ForeignListening::Service(None);
         }
-        if has_raw {
+        if !fitting.is_empty() {
             return ForeignListening::Refused("Address already in use".to_owned());
         }
         if let Some((name, speaks)) = at.first() {
             return ForeignListening::Refused(format!(
-                "the listener {name:?} has this address, with framing {speaks}: for socket.listen write framing = {{ kind = \"raw\" }}"
+                "the listener {name:?} has this address, with framing {speaks}: for socket.listen write framing = {{ kind = \"raw\" }}, and for http.websocket an http:// address with websocket = \"/path\""
             ));
         }
         let is_new = self.named.borrow_mut().insert(port);
@@ -78,7 +82,7 @@ impl Streams {
     }
 
     fn unlisten(&self, socket: u32) {
-        for listening in self.listening.borrow_mut().values_mut() {
+        for (listening, _) in self.listening.borrow_mut().values_mut() {
             listening.take_if(|it| *it == socket);
         }
     }
@@ -93,8 +97,8 @@ impl Streams {
         let id = u64::from(session.id());
         // It may come back from another process.
         self.forget(id);
-        let listener = self.listening.borrow().get(session.listener()).copied();
-        let Some(listener) = listener.flatten() else {
+        let listening = self.listening.borrow().get(session.listener()).copied();
+        let Some((Some(listener), kind)) = listening else {
             tracing::info!(session = %session.id(), listener = session.listener(), "session closed: the script has closed the socket that listens");
             let _ = session.close_now();
             return;
@@ -114,7 +118,8 @@ impl Streams {
             return;
         };
         let number = socket.number();
-        let stream = Stream::new(session.clone(), socket, is_adopted, patience.min(PATIENCE));
+        let patience = patience.min(PATIENCE);
+        let stream = Stream::new(session.clone(), socket, is_adopted, patience, kind);
         let stream = Rc::new(stream);
         self.by_session.borrow_mut().insert(id, stream.clone());
         self.by_socket.borrow_mut().insert(number, stream);
@@ -135,7 +140,7 @@ impl Streams {
         if let Some(stream) = stream {
             let number = stream.socket.number();
             self.by_socket.borrow_mut().remove(&number);
-            stream.socket.finish();
+            stream.end();
         }
     }
 

@@ -17,6 +17,7 @@ mod ends;
 mod gates;
 mod gateway_gates;
 mod gateway_sockets;
+mod gateway_websockets;
 mod groups;
 mod guide;
 mod hostile;

@@ -121,14 +121,17 @@ impl Context {
     /// The TCP listeners that have this address, or all addresses, or whose address is among these: each with its name, and a word for
     /// what it speaks, as `status` shows it (`raw`, `websocket` and so on).
     pub fn listeners_at(&self, address: SocketAddr) -> impl Iterator<Item = (&str, &'static str)> {
-        let is_at = move |listener: &&Listener| match &listener.address {
-            Address::Tcp(it) | Address::Tls(it) => {
-                let covers = |ip: IpAddr| {
-                    ip == address.ip() || ip.is_unspecified() || address.ip().is_unspecified()
-                };
-                !listener.is_retired && it.port == address.port() && it.ip().is_none_or(covers)
-            }
-            _ => false,
+        let is_at = move |listener: &&Listener| {
+            let covers = |ip: IpAddr| {
+                ip == address.ip() || ip.is_unspecified() || address.ip().is_unspecified()
+            };
+            let host_port = listener
+                .address
+                .host_port()
+                .filter(|_| !listener.is_datagram());
+            host_port.is_some_and(|it| {
+                it.port == address.port() && it.ip().is_none_or(covers) && !listener.is_retired
+            })
         };
         let listeners = self.0.config.listeners.iter().filter(is_at);
         listeners.map(|listener| (listener.name.as_str(), listener.kind_word()))
