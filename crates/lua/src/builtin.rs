@@ -108,6 +108,7 @@ fn modules() -> Vec<Builtin> {
         "skynet.memory" => "skynet/memory.lua",
         "skynet.profile" => "skynet/profile.lua",
         "skynet.service" => "skynet/service.lua",
+        "skynet.core" => "skynet/core.lua",
         "skynet.coroutine" => "skynet/coroutine.lua",
         "skynet.datacenter" => "skynet/datacenter.lua",
         "skynet.datasheet" => "skynet/datasheet.lua",

@@ -125,6 +125,50 @@ fn what_a_message_takes_is_counted_while_it_runs() {
     );
 }
 
+#[test]
+fn scripts_that_reach_for_the_core_find_its_functions_and_commands() {
+    let echo = "local skynet = require 'skynet'
+        local got = {}
+        skynet.start(function()
+            skynet.dispatch('lua', function(session, source, value)
+                if session == 0 then
+                    got[#got + 1] = value
+                else
+                    skynet.retpack(table.concat(got, ' '))
+                end
+            end)
+        end)";
+    passes(
+        "local c = require 'skynet.core'
+        local me, echo = skynet.self(), skynet.newservice 'echo'
+        assert(c.now() == skynet.now() and c.hpc() > 0 and c.harbor(me) == 0 and c.genid() > 0)
+        assert(c.command 'REG' == skynet.address(me) and c.addresscommand('REG', '.mine') == me)
+        assert(c.command('QUERY', '.mine') == skynet.address(me) and c.command('QUERY', '.none') == nil)
+        assert(c.command('GETENV', 'start') == 'main' and c.intcommand 'STARTTIME' == skynet.starttime())
+        c.command('SETENV', 'two words here')
+        assert(skynet.getenv 'two' == 'words here' and c.intcommand('STAT', 'mqlen') == 0)
+        assert(c.send(echo, skynet.PTYPE_LUA, 0, c.pack 'one') == 0)
+        assert(c.send(echo, skynet.PTYPE_LUA, 0, c.packstring 'two') == 0)
+        assert(c.redirect(echo, me, skynet.PTYPE_LUA, 0, c.packstring 'three') == 0)
+        assert(skynet.call(echo, 'lua') == 'one two three')
+        assert(c.send('.none', skynet.PTYPE_LUA, 0, 'x') == nil and c.send('.none', skynet.PTYPE_LUA, nil, 'x') == nil)
+        assert(not pcall(c.send, echo, skynet.PTYPE_LUA, 0, {}) and not pcall(c.redirect, echo, me, 300, 0, ''))
+        local other = c.command('LAUNCH', 'snlua echo')
+        c.command('NAME', '.other ' .. other)
+        assert(c.command('QUERY', '.other') == other and c.command('LAUNCH', 'nosuch x') == nil)
+        c.command('KILL', other)
+        while c.command('QUERY', '.other') do skynet.sleep(1) end
+        assert(c.command 'NOSUCH' == nil and c.command('SIGNAL', skynet.address(echo) .. ' 1') ~= 5)
+        local ok, why = pcall(c.callback, print)
+        assert(not ok and why:find('skynet.filter', 1, true), why)
+        local woken
+        skynet.dispatch_unknown_response(function(session) woken = session end)
+        local session = c.intcommand('TIMEOUT', 1)
+        while woken ~= session do skynet.sleep(1) end",
+        &[("echo.lua", echo)],
+    );
+}
+
 /// What skynet's examples have for trying a server: it waits in its main chunk, as a plain Lua does.
 #[test]
 fn a_client_that_is_no_service_waits_in_its_main_chunk() {
