@@ -11,13 +11,15 @@ mod look;
 #[cfg(feature = "manual")]
 mod manual;
 mod output;
-#[cfg(all(test, feature = "lua", feature = "manual"))]
+#[cfg(all(test, feature = "lua", feature = "manual", feature = "top"))]
 mod pages;
 mod peers;
 #[cfg(feature = "lua")]
 mod run;
 mod serve;
 mod table;
+#[cfg(feature = "top")]
+mod top;
 
 use std::fmt::Display;
 use std::path::{Path, PathBuf};
@@ -101,6 +103,8 @@ enum Command {
         #[command(flatten)]
         engine: EngineChoice,
     },
+    #[cfg(feature = "top")]
+    Top(top::TopArgs),
     /// List the sessions of the running engine.
     Sessions {
         /// As JSON, one object a line.
@@ -183,7 +187,7 @@ fn duration(text: &str) -> Result<Duration, String> {
 }
 
 /// Which running engine is meant.
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Args)]
 pub(crate) struct EngineChoice {
     /// The configuration that it was started with.
     config: Option<PathBuf>,
@@ -224,6 +228,8 @@ pub(crate) fn run(default_config: Option<PathBuf>, served: Served) -> ExitCode {
             engine,
         }) => control::drain(&paths, engine, over, listener),
         Some(Command::Status { json, engine }) => control::status(&paths, engine, json),
+        #[cfg(feature = "top")]
+        Some(Command::Top(args)) => top::run(&paths, args),
         Some(Command::Sessions { json, engine }) => control::sessions(&paths, engine, json),
         Some(Command::Upstreams {
             change: None,

@@ -21,7 +21,7 @@ use crate::session_id::SessionId;
 use moorline_proxy::UpstreamSeen;
 
 pub use admin_stream::{AdminAnswer, AdminQuestion, Denied, MOST_QUESTIONS, ShownToken};
-pub use client::{CommandError, ask, find, stop};
+pub use client::{CommandError, ask, ask_while, find, stop};
 pub use session_filter::SessionFilter;
 
 /// Askers at the same time; more wait in the socket's backlog.

@@ -8,3 +8,4 @@ mod doctor;
 mod first;
 mod log;
 mod manual;
+mod top;

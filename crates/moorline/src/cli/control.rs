@@ -196,7 +196,7 @@ fn lasts(change: PeerChange) -> &'static str {
     }
 }
 
-/// The run folder of the engine that is meant.
+/// The run folder of the chosen engine, whether it runs or not.
 pub(super) fn run_dir(paths: &Paths, engine: EngineChoice) -> Result<PathBuf, Failure> {
     match engine.run_dir {
         Some(run_dir) => Ok(run_dir),

@@ -22,6 +22,16 @@ pub(super) fn status(status: &Value) -> String {
     out
 }
 
+/// The part of `status` that fits a glance: how the engine is, and what it has counted.
+#[cfg(feature = "top")]
+pub(super) fn summary(status: &Value) -> String {
+    let mut out = String::new();
+    let _ = [supervisor, gateway, still, reloads, closing, counts]
+        .iter()
+        .try_for_each(|part| part(&mut out, status));
+    out
+}
+
 /// What is wrong, the worst first.
 fn findings(out: &mut String, status: &Value) -> fmt::Result {
     let found: Vec<_> = rows(status, "/findings").collect();

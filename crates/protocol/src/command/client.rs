@@ -37,6 +37,21 @@ pub fn ask(
     request: Request,
     mut each: impl FnMut(Response),
 ) -> Result<(), CommandError> {
+    ask_while(run_dir, request, |answer| {
+        each(answer);
+        true
+    })
+}
+
+/// [`ask`], until `each` says that it has enough: the engine then stops answering.
+///
+/// # Errors
+/// As [`ask`].
+pub fn ask_while(
+    run_dir: &Path,
+    request: Request,
+    mut each: impl FnMut(Response) -> bool,
+) -> Result<(), CommandError> {
     let mut answers = connect(run_dir, request)?;
     loop {
         match next(&mut answers)? {
@@ -44,8 +59,7 @@ pub fn ask(
             Some(Response::Unconfirmed(reason)) => return Err(CommandError::Unconfirmed(reason)),
             Some(answer) => {
                 let is_last = answer.is_last();
-                each(answer);
-                if is_last {
+                if !each(answer) || is_last {
                     return Ok(());
                 }
             }
