@@ -183,8 +183,11 @@ fn frame(opcode: u8, payload: &[u8]) -> Vec<u8> {
     frame
 }
 
-/// The first frame: its first byte, its payload, and its length. Servers do not mask theirs.
-fn split(bytes: &[u8]) -> Result<Option<(u8, &[u8], usize)>, NoFrame> {
+/// A frame's first byte, its payload, and its length.
+type SplitFrame<'a> = (u8, &'a [u8], usize);
+
+/// The first frame, if all of it is there. Servers do not mask theirs.
+fn split(bytes: &[u8]) -> Result<Option<SplitFrame<'_>>, NoFrame> {
     let &[first, second, ref rest @ ..] = bytes else {
         return Ok(None);
     };

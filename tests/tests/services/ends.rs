@@ -143,7 +143,7 @@ fn a_service_that_does_not_start_is_cut_off_too() {
         "print(pcall(skynet.newservice, 'victim'))
         skynet.sleep(1)",
     );
-    let files = [("main.lua", main.as_str()), ("victim.lua", VICTIM)];
+    let files = [("main.lua", main.as_str()), ("victim.lua", victim)];
     let said = run_with(&files, &["--loops", "1"]).expect_success().said();
     assert!(
         said.contains("no start") && said.contains("its finalizers are cut off"),
