@@ -2,6 +2,7 @@
 
 use std::io;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -68,10 +69,11 @@ pub(crate) struct Engine(Rc<Way>);
 #[derive(Debug)]
 struct Way {
     stream: Stream,
-    last: Mutex<Option<(Instant, Seen)>>,
+    // Each is taken before a question is asked, by the one who wants its answer: an asker that has left waits no more.
+    last: Arc<Mutex<Option<(Instant, Seen)>>>,
     /// One list of sessions at a time.
-    listing: Mutex<()>,
-    recorded: Mutex<Option<Recorded>>,
+    listing: Arc<Mutex<()>>,
+    recorded: Arc<Mutex<Option<Recorded>>>,
 }
 
 /// The last answer about recordings: what was asked, and when.
@@ -88,9 +90,9 @@ impl Engine {
         let (stream, failed) = Stream::new(stream);
         let way = Way {
             stream,
-            last: Mutex::default(),
-            listing: Mutex::default(),
-            recorded: Mutex::default(),
+            last: Arc::default(),
+            listing: Arc::default(),
+            recorded: Arc::default(),
         };
         (Self(Rc::new(way)), failed)
     }
@@ -99,8 +101,8 @@ impl Engine {
     /// answer.
     pub(crate) async fn look(&self) -> Result<Seen, NoAnswer> {
         let way = Rc::clone(&self.0);
+        let mut last = Arc::clone(&way.last).lock_owned().await;
         let looking = spawn_local(async move {
-            let mut last = way.last.lock().await;
             if let Some((at, seen)) = &*last
                 && at.elapsed() < FRESH
             {
@@ -117,8 +119,9 @@ impl Engine {
     /// The sessions that are asked for. Dropping the future leaves the question to its end: there is one list at a time.
     pub(crate) async fn sessions(&self, query: SessionQuery) -> Result<SessionsSeen, NoAnswer> {
         let way = Rc::clone(&self.0);
+        let one = Arc::clone(&way.listing).lock_owned().await;
         let listing = spawn_local(async move {
-            let _one = way.listing.lock().await;
+            let _one = one;
             let mut seen = SessionsSeen::new(&query);
             let filter = query.filter.clone();
             let most = MOST_LISTED;
@@ -151,8 +154,8 @@ impl Engine {
         file: Option<String>,
     ) -> Result<Result<Value, String>, NoAnswer> {
         let way = Rc::clone(&self.0);
+        let mut last = Arc::clone(&way.recorded).lock_owned().await;
         let asking = spawn_local(async move {
-            let mut last = way.recorded.lock().await;
             if let Some(last) = &*last {
                 let age = last.at.elapsed();
                 if last.file == file && age < FRESH {

@@ -1,6 +1,7 @@
 //! What the buttons do.
 
 use std::path::Path;
+use std::sync::PoisonError;
 
 use rustix::process::Signal;
 use serde::Deserialize;
@@ -35,6 +36,11 @@ pub(crate) fn carry_out(
     status: &Value,
     events: &Events,
 ) -> Result<String, String> {
+    let _one = matches!(act, Act::BrokenBuild | Act::NextBuild).then(|| {
+        site.deploying
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    });
     let text = match act {
         Act::KillWorker => signal(status, Signal::KILL).map(|it| format!("{it} was killed"))?,
         Act::FreezeWorker => signal(status, Signal::STOP).map(|it| format!("{it} was frozen"))?,

@@ -75,7 +75,6 @@ async fn play(program: &Path, count: u16) -> Result<(), DemoError> {
     let visitors = Arc::new(Visitors::start(engine.doors().visitors, count));
     let play = Play {
         doors: engine.doors(),
-        token: site.token().to_owned(),
         site: Arc::clone(&site),
         visitors: Arc::clone(&visitors),
         state: watch::start(&site, &events),
@@ -84,7 +83,8 @@ async fn play(program: &Path, count: u16) -> Result<(), DemoError> {
     println!("play:  http://{address}/");
     println!(
         "watch: http://{}/  (its token: {})",
-        play.doors.admin, play.token
+        play.doors.admin,
+        site.token()
     );
     println!("Ctrl-C ends it, and removes what it has made.");
     let ended = tokio::select! {

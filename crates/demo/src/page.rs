@@ -41,7 +41,6 @@ pub(crate) struct Play {
     pub(crate) state: Arc<EngineState>,
     pub(crate) events: Arc<Events>,
     pub(crate) doors: Doors,
-    pub(crate) token: String,
 }
 
 struct Server {
@@ -113,7 +112,6 @@ fn page(server: &Server) -> String {
     let Doors { people, admin, .. } = server.play.doors;
     PAGE.replace("PEOPLE_ADDRESS", &people.to_string())
         .replace("ADMIN_ADDRESS", &admin.to_string())
-        .replace("ADMIN_TOKEN", &server.play.token)
 }
 
 fn state(play: &Play) -> Value {

@@ -5,6 +5,7 @@ use std::io::{self, Write};
 use std::net::SocketAddr;
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use tempfile::TempDir;
@@ -21,6 +22,8 @@ pub(crate) struct Site {
     token: String,
     /// The number of the last build.
     build: AtomicU32,
+    /// Held while a build is deployed: there is one at a time.
+    pub(crate) deploying: Mutex<()>,
 }
 
 impl Site {
@@ -34,6 +37,7 @@ impl Site {
             token: token()?,
             folder,
             build: AtomicU32::new(0),
+            deploying: Mutex::default(),
         };
         let origins = format!("\"http://{play}\", \"http://localhost:{}\"", play.port());
         site.write("moorline.toml", &CONFIG.replace("ORIGINS", &origins))?;

@@ -184,7 +184,13 @@ impl Guard {
             | Request::FindSessions { .. }
             | Request::Upstreams
             | Request::Recordings
-            | Request::Recording { .. } => return Ok(None),
+            | Request::Recording { .. } => {
+                // Who only looks shows no token: what acts is no way round the limits of what looks.
+                return match shown {
+                    None => Ok(None),
+                    Some(_) => Err(Denied::NotOffered),
+                };
+            }
             Request::Reload { config: None, .. } => "reload".to_owned(),
             Request::CloseSession { id } => format!("close session {id}"),
             Request::Accept { listener, accepts } => match accepts {

@@ -143,12 +143,16 @@ fn timeline(
     Ok(())
 }
 
+/// The longest name that is shown. The file may be anybody's, and a column has a bound.
+const LONGEST_NAME: usize = 64;
+
 /// The name of a thread; with its pid if two processes of the name ran.
 fn name(head: &RecordingHead, thread: &RecordedThread) -> String {
     let mut others = head.threads.iter();
     let is_one_of_two = others.any(|it| it.process == thread.process && it.pid != thread.pid);
-    match is_one_of_two {
+    let name = match is_one_of_two {
         true => format!("{} (pid {})", thread.name(), thread.pid),
         false => thread.name(),
-    }
+    };
+    name.chars().take(LONGEST_NAME).collect()
 }
