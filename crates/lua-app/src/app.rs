@@ -77,6 +77,9 @@ impl App for LuaApp {
             stream.message(&message, message.is_text()).await;
             return Ok(());
         }
+        if running.serving.is_refused(&session) {
+            return Ok(());
+        }
         let is_text = message.is_text();
         let bytes = message.into_vec();
         running.serving.message(&session, bytes, is_text).await
@@ -99,11 +102,10 @@ impl App for LuaApp {
 
     async fn close(self: Rc<Self>, session: Session, reason: CloseReason) -> Result {
         match &self.0 {
-            Some(running) if running.serving.streams.has(session.listener()) => {
+            Some(running) => {
                 running.serving.streams.forget(session.id().into());
-                Ok(())
+                running.serving.close(&session, reason).await
             }
-            Some(running) => running.serving.close(&session, reason).await,
             None => Ok(()),
         }
     }

@@ -317,6 +317,12 @@ impl Serving {
         self.swept_at.set(FEWEST_SWEPT.max(2 * sessions.len()));
     }
 
+    /// A session that no service has, of a listener whose sessions scripts have as sockets: it was closed when it began.
+    pub(crate) fn is_refused(&self, session: &Session) -> bool {
+        let id = u64::from(session.id());
+        self.streams.has(session.listener()) && !self.sessions.borrow().contains_key(&id)
+    }
+
     /// The living service that a session was opened in.
     fn service_of(&self, id: u64) -> Option<ServiceId> {
         let sessions = self.sessions.borrow();

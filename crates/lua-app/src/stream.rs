@@ -197,7 +197,12 @@ impl Stream {
             let text = self.session.close_text().unwrap_or_default();
             self.socket.feed(&WebSocketWire::close(code, text));
         }
-        self.socket.finish();
+        if self.socket.finish() {
+            tracing::warn!(
+                listener = self.session.listener(),
+                "connections dropped: they have ended, and the script that listens accepts none"
+            );
+        }
     }
 
     /// A script closes it.

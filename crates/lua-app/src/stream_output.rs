@@ -32,7 +32,7 @@ struct OutputPart {
     is_text: bool,
 }
 
-/// A script may write more at once than a session takes in one message.
+/// A script may write more at once than a session takes in one message: this much, or less if its listener allows less.
 const LARGEST_PART: usize = 16 << 10;
 /// As much as other sockets of scripts queue.
 const MOST_QUEUED: usize = 128 << 20;
@@ -60,7 +60,8 @@ impl StreamOutput {
     /// Sends, or queues. A client that does not read is waited for while a message of it is in progress; else the gateway queues, up
     /// to the listener's `hard_limit`.
     pub(crate) fn write(self: &Rc<Self>, bytes: &[u8]) -> Result<(), TakesNoMore> {
-        for part in bytes.chunks(LARGEST_PART) {
+        let most = usize::try_from(self.session.max_message()).unwrap_or(usize::MAX);
+        for part in bytes.chunks(LARGEST_PART.min(most).max(1)) {
             self.write_message(part, false)?;
         }
         Ok(())

@@ -5,14 +5,18 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use crate::process::Process;
-use crate::socket::{ForeignIo, SharedSocket, SocketKind, Unread};
+use crate::socket::{ForeignIo, SharedSocket, SocketKind, Unread, WaitingEnd};
 
 /// The sockets that the embedding program gives connections to.
 #[derive(Clone)]
 pub struct ForeignPorts(Arc<Process>);
 
 /// A connection that a script has as a socket. Use it on the thread of the services.
-pub struct ForeignStream(Arc<SharedSocket>);
+pub struct ForeignStream {
+    socket: Arc<SharedSocket>,
+    listener: Arc<SharedSocket>,
+    process: Arc<Process>,
+}
 
 impl ForeignPorts {
     pub(crate) fn new(process: Arc<Process>) -> Self {
@@ -32,26 +36,40 @@ impl ForeignPorts {
         registry.add(shared.clone());
         listener.foreign.as_ref()?.accept(id, peer);
         listener.wake();
-        Some(ForeignStream(shared))
+        Some(ForeignStream {
+            socket: shared,
+            listener,
+            process: self.0.clone(),
+        })
     }
 }
 
 impl ForeignStream {
     /// Its number as a socket.
     pub fn number(&self) -> u32 {
-        self.0.id
+        self.socket.id
     }
 
     /// Gives its reader these bytes.
     pub fn feed(&self, bytes: &[u8]) {
-        let received = &self.0.received;
+        let received = &self.socket.received;
         received.fetch_add(bytes.len() as u64, Ordering::Relaxed);
         self.tell(|io| io.feed(bytes));
     }
 
-    /// Nothing comes any more, and nothing is sent: the connection has ended.
-    pub fn finish(&self) {
+    /// Nothing comes any more, and nothing is sent: the connection has ended. True if what it has sent is lost, since too many that
+    /// have ended wait for a script, and if that is worth a line in the log: it is the first of them.
+    pub fn finish(&self) -> bool {
         self.tell(ForeignIo::finish);
+        let listener = self.listener.foreign.as_ref();
+        match listener.map(|io| io.accepted_ends(self.socket.id)) {
+            Some(WaitingEnd::Dropped { is_first }) => {
+                self.socket.end();
+                self.process.sockets.remove(self.socket.id);
+                is_first
+            }
+            Some(WaitingEnd::Kept) | None => false,
+        }
     }
 
     /// These KiB wait to be sent, or none any more.
@@ -61,20 +79,20 @@ impl ForeignStream {
 
     /// What no script has read.
     pub fn unread(&self) -> Unread {
-        let io = self.0.foreign.as_ref();
+        let io = self.socket.foreign.as_ref();
         io.map(|io| io.unread()).unwrap_or_default()
     }
 
     /// That, behind its first `skipped` bytes.
     pub fn copy_unread(&self, skipped: usize) -> Vec<u8> {
-        let io = self.0.foreign.as_ref();
+        let io = self.socket.foreign.as_ref();
         io.map_or_else(Vec::new, |io| io.copy_from(skipped))
     }
 
     fn tell(&self, what: impl FnOnce(&ForeignIo)) {
-        if let Some(io) = &self.0.foreign {
+        if let Some(io) = &self.socket.foreign {
             what(io);
-            self.0.wake();
+            self.socket.wake();
         }
     }
 }
@@ -87,6 +105,8 @@ impl fmt::Debug for ForeignPorts {
 
 impl fmt::Debug for ForeignStream {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("ForeignStream").field(&self.0.id).finish()
+        f.debug_tuple("ForeignStream")
+            .field(&self.socket.id)
+            .finish()
     }
 }

@@ -16,6 +16,7 @@
 //! - `send_queue`: what waits to be sent
 //! - `socket_input`: where an owned socket has what it has received
 //! - `foreign_io`: what a connection of the embedding program has instead of a descriptor
+//! - `waiting_connections`: those of them that no script knows yet
 //! - `receive_buffer`: what was received and not read; `input_bytes`: its bytes
 //! - `text`: addresses and errors as text
 
@@ -35,6 +36,7 @@ mod socket_input;
 mod socket_registry;
 mod step;
 mod text;
+mod waiting_connections;
 
 #[cfg(test)]
 mod tests;
@@ -50,3 +52,4 @@ pub(crate) use shared_socket::{SharedSocket, SocketKind, local_of, peer_of};
 pub(crate) use socket_registry::SocketRegistry;
 pub(crate) use step::{ReadOutcome, ReadStart, Received, SocketStep};
 pub(crate) use text::{address_bytes, address_in, io_text, peer_text, split_host_port};
+pub(crate) use waiting_connections::WaitingEnd;

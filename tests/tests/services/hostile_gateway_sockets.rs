@@ -366,3 +366,62 @@ fn a_client_that_ends_its_stream_gets_the_answers_to_all_that_it_has_sent() {
         engine.status().gateway.sessions == 0
     });
 }
+
+#[test]
+fn connections_that_end_before_a_script_accepts_them_wait_in_bounded_numbers() {
+    let engine = site(
+        &config("", ""),
+        "local skynet, socket = require 'skynet', require 'skynet.socket'
+        skynet.start(function()
+            local id, accepted = socket.listen('127.0.0.1', 0), 0
+            skynet.fork(function()
+                repeat skynet.sleep(5) until io.open 'accept'
+                socket.start(id, function(fd)
+                    accepted = accepted + 1
+                    socket.start(fd)
+                    local line = socket.readline(fd)
+                    if line == 'count' then
+                        socket.write(fd, accepted .. '\\n')
+                    end
+                    socket.close(fd)
+                end)
+            end)
+        end)",
+    )
+    .start();
+    let mut living = connect(&engine);
+    for _ in 0..1100 {
+        connect(&engine).send("short");
+    }
+    engine.logged(&["connections dropped"]);
+    eventually("all but one have ended", || {
+        engine.status().workers[0].sessions == 1
+    });
+    engine.site().write("accept", "");
+    // It comes behind them all.
+    assert_eq!(connect(&engine).ask("count"), "1026");
+    assert_eq!(living.ask("count"), "1026");
+}
+
+#[test]
+fn a_write_larger_than_the_hard_limit_is_sent_in_parts() {
+    let engine = site(
+        &config(
+            "",
+            "low_watermark = \"1KiB\"\nhigh_watermark = \"2KiB\"\nhard_limit = \"4KiB\"",
+        ),
+        &serving(
+            "socket.start(fd)
+            while socket.readline(fd) do
+                socket.write(fd, ('x'):rep(100000))
+            end
+            socket.close(fd)",
+        ),
+    )
+    .start();
+    let mut client = connect(&engine);
+    for _ in 0..3 {
+        client.send("more");
+        assert_eq!(client.receive_exactly(100_000), vec![b'x'; 100_000]);
+    }
+}

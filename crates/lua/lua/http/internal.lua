@@ -9,16 +9,18 @@ local internal = {}
 -- The sockets of functions that read, for those that read a request as a whole.
 internal.sockets = setmetatable({}, { __mode = "k" })
 
-local function released(fd, ...)
-	core.socket_release(fd)
-	return ...
+local holding = {}
+
+function holding:__close()
+	core.socket_release(self.fd)
 end
 
--- What `func` reads is gone only when it returns: a socket that goes on in another process, as those behind a gateway do, gives it again
--- there. `func` raises no error.
+-- What `func` reads is gone only when it returns, or its coroutine is killed: a socket that goes on in another process, as those behind a
+-- gateway do, gives it again there.
 function internal.whole(fd, func, ...)
 	if fd and core.socket_hold(fd) then
-		return released(fd, func(...))
+		local _ <close> = setmetatable({ fd = fd }, holding)
+		return func(...)
 	end
 	return func(...)
 end

@@ -1,10 +1,10 @@
 //! What a socket has in place of a descriptor: a connection of the program that embeds the services.
 
-use std::collections::VecDeque;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::input_bytes::InputBytes;
 use super::input_bytes::ReadNeed;
+use super::waiting_connections::{WaitingConnections, WaitingEnd};
 use crate::foreign::ForeignStreams;
 
 /// One for each such socket. What was received stays here until a script reads it, whichever service owns the socket.
@@ -28,8 +28,8 @@ struct ForeignInput {
     is_awaited: bool,
     /// The KiB that wait to be sent, if the script is to be told.
     warning: Option<usize>,
-    /// Of one that listens: accepted sockets that the owner does not know yet, and their peers.
-    accepted: VecDeque<(u32, String)>,
+    /// Of one that listens: accepted sockets that the owner does not know yet.
+    waiting: Option<Box<WaitingConnections>>,
 }
 
 /// What a script has read of something that it has not read whole: it counts as not read.
@@ -49,6 +49,16 @@ impl HeldInput {
         match self.length > MOST_HELD {
             true => self.bytes = Vec::new(),
             false => self.bytes.extend_from_slice(bytes),
+        }
+    }
+}
+
+impl ForeignInput {
+    /// A script has read these bytes.
+    fn read(&mut self, bytes: &[u8]) {
+        match &mut self.held {
+            Some(held) => held.add(bytes),
+            None => self.taken += bytes.len() as u64,
         }
     }
 }
@@ -141,27 +151,22 @@ impl ForeignIo {
 
     /// As [`InputBytes::take`].
     pub(crate) fn take(&self, need: &ReadNeed) -> Option<Vec<u8>> {
-        self.taking(|buffer| buffer.take(need))
+        let mut input = self.input();
+        input.is_awaited = false;
+        let taken = input.buffer.take(need)?;
+        input.read(&taken);
+        if let ReadNeed::Line(separator) = need {
+            // The reader drops it, and has read it.
+            input.read(separator);
+        }
+        Some(taken)
     }
 
     pub(crate) fn take_all(&self) -> Vec<u8> {
-        self.taking(InputBytes::take_all)
-    }
-
-    fn taking<T>(&self, take: impl FnOnce(&mut InputBytes) -> T) -> T {
         let mut input = self.input();
-        let input = &mut *input;
         input.is_awaited = false;
-        let before = input.buffer.len();
-        let Some(held) = &mut input.held else {
-            let taken = take(&mut input.buffer);
-            input.taken += (before - input.buffer.len()) as u64;
-            return taken;
-        };
-        // With what a reader drops, such as the ends of lines.
-        let all = input.buffer.bytes().to_vec();
-        let taken = take(&mut input.buffer);
-        held.add(&all[..before - input.buffer.len()]);
+        let taken = input.buffer.take_all();
+        input.read(&taken);
         taken
     }
 
@@ -175,11 +180,21 @@ impl ForeignIo {
     }
 
     pub(crate) fn accept(&self, socket: u32, peer: String) {
-        self.input().accepted.push_back((socket, peer));
+        let mut input = self.input();
+        input.waiting.get_or_insert_default().add(socket, peer);
     }
 
+    /// The next accepted socket that the owner does not know yet, and its peer.
     pub(crate) fn next_accepted(&self) -> Option<(u32, String)> {
-        self.input().accepted.pop_front()
+        self.input().waiting.as_mut()?.next()
+    }
+
+    /// A connection that this one has accepted has ended.
+    pub(crate) fn accepted_ends(&self, socket: u32) -> WaitingEnd {
+        match &mut self.input().waiting {
+            Some(waiting) => waiting.end(socket),
+            None => WaitingEnd::Kept,
+        }
     }
 
     fn input(&self) -> MutexGuard<'_, ForeignInput> {

@@ -82,6 +82,11 @@ impl Session {
         self.0.is_full()
     }
 
+    /// The size of the largest message that it can be sent, in bytes: by its listener's framing and `hard_limit`.
+    pub fn max_message(&self) -> u64 {
+        self.0.max_message()
+    }
+
     /// Another process serves it, or none: its hooks run here no more.
     pub fn is_elsewhere(&self) -> bool {
         self.0.is_elsewhere()

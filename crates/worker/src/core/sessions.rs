@@ -208,6 +208,10 @@ impl SessionState {
         self.epoch.get() != self.core.outbox.epoch()
     }
 
+    pub(crate) fn max_message(&self) -> u64 {
+        self.max_message.get()
+    }
+
     /// Sends a message or says why not.
     #[inline]
     pub(crate) fn offer(&self, bytes: &[u8], form: Form, room: Room) -> Result<(), Refusal> {
