@@ -12,9 +12,10 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use moorline_lua::{ForeignClose, ForeignStream, Unread};
-use moorline_worker::app::Session;
+use moorline_worker::app::{SendError, Session};
 use tokio::sync::Notify;
-use tokio::time::{Instant, timeout_at};
+use tokio::task::spawn_local;
+use tokio::time::{Instant, sleep, timeout_at};
 
 use crate::stream_output::{StreamOutput, TakesNoMore};
 use crate::websocket_wire::{NoFrame, WebSocketWire, WrittenFrame};
@@ -31,6 +32,8 @@ const WEBSOCKET_PATIENCE: Duration = Duration::from_secs(60);
 /// The code of a WebSocket that a script has refused (RFC 6455 §7.4.1).
 const REFUSED: u16 = 1008;
 
+/// How long it waits for room on the way to the gateway, which is made soon.
+const RETRY: Duration = Duration::from_millis(1);
 /// What the gateway keeps of a session, at most.
 const MOST_KEPT: usize = 1 << 20;
 /// A session with this much that nobody reads is not read on …
@@ -56,6 +59,9 @@ pub(crate) struct Stream {
     /// Of a WebSocket.
     websocket: Option<RefCell<WebSocketWire>>,
     kept: RefCell<Kept>,
+    /// There was no room for what the gateway is to keep.
+    lacks_room: Cell<bool>,
+    is_retrying: Cell<bool>,
     /// This side has paused it, since nobody reads it.
     is_held: Cell<bool>,
     /// A script has closed it.
@@ -67,7 +73,7 @@ pub(crate) struct Stream {
 enum Kept {
     /// This number of bytes, when scripts had read this number before.
     Bytes { length: usize, taken: u64 },
-    /// It was too much.
+    /// It was too much, or there is no room for it yet.
     Lost,
 }
 
@@ -105,12 +111,14 @@ impl Stream {
             is_in_progress: Cell::new(false),
             progress: Notify::new(),
             kept: RefCell::new(NOTHING),
+            lacks_room: Cell::new(false),
+            is_retrying: Cell::new(false),
             is_closed: Cell::new(false),
         }
     }
 
     /// A message has come: it is in progress until the script waits for more.
-    pub(crate) async fn message(&self, bytes: &[u8], is_text: bool) {
+    pub(crate) async fn message(self: &Rc<Self>, bytes: &[u8], is_text: bool) {
         if self.is_closed.get() {
             return;
         }
@@ -138,7 +146,7 @@ impl Stream {
     }
 
     /// A script has read some of it, written, or waits for more.
-    pub(crate) fn progress(&self) {
+    pub(crate) fn progress(self: &Rc<Self>) {
         self.used_at.set(Instant::now());
         if self.is_in_progress.get() {
             self.progress.notify_one();
@@ -221,7 +229,8 @@ impl Stream {
     }
 
     /// Has the gateway keep what no script has read.
-    fn keep_rest(&self) {
+    fn keep_rest(self: &Rc<Self>) {
+        self.lacks_room.set(false);
         if self.is_closed.get() || self.websocket.is_some() {
             return;
         }
@@ -229,6 +238,7 @@ impl Stream {
         let before = *self.kept.borrow();
         let now = self.next_kept(before, unread);
         *self.kept.borrow_mut() = now;
+        self.retry_later();
         if !unread.is_awaited && unread.length >= HELD_AT && !self.is_held.replace(true) {
             let _ = self.session.pause();
         }
@@ -242,7 +252,9 @@ impl Stream {
             // It is over only when it was read.
             Kept::Lost if length > MOST_KEPT => return Kept::Lost,
             Kept::Bytes { .. } | Kept::Lost => {
-                let _ = self.session.drop_input();
+                if let Err(error) = self.session.drop_input() {
+                    return self.not_kept(&error);
+                }
                 0
             }
         };
@@ -252,17 +264,40 @@ impl Stream {
         }
         if length > known {
             let more = self.socket.copy_unread(known);
-            if self.session.keep_input(&more).is_err() {
+            if let Err(error) = self.session.keep_input(&more) {
+                // Some of it may be kept.
                 let _ = self.session.lose_input();
-                return Kept::Lost;
+                return self.not_kept(&error);
             }
         }
         Kept::Bytes { length, taken }
     }
+
+    fn not_kept(&self, error: &SendError) -> Kept {
+        self.lacks_room.set(matches!(error, SendError::Full));
+        Kept::Lost
+    }
+
+    /// Tries again until there is room. The end of a message in progress does it, too.
+    fn retry_later(self: &Rc<Self>) {
+        if !self.lacks_room.get() || self.is_retrying.replace(true) {
+            return;
+        }
+        let this = self.clone();
+        spawn_local(async move {
+            while this.lacks_room.get() && !this.is_in_progress.get() {
+                sleep(RETRY).await;
+                if !this.is_in_progress.get() {
+                    this.keep_rest();
+                }
+            }
+            this.is_retrying.set(false);
+        });
+    }
 }
 
 /// A message in progress that ends, also if its hook is dropped.
-struct Ends<'a>(&'a Stream);
+struct Ends<'a>(&'a Rc<Stream>);
 
 impl Drop for Ends<'_> {
     fn drop(&mut self) {

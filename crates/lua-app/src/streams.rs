@@ -19,6 +19,7 @@ pub(crate) const STREAMS: ForeignStreams = ForeignStreams {
     send,
     close,
     progress,
+    is_here,
 };
 
 /// A script that does nothing with a socket for this long holds up no reload, unless `max_wait` is shorter.
@@ -95,8 +96,8 @@ impl Streams {
     /// A session begins here.
     pub(crate) fn open(&self, session: &Session, is_adopted: bool, patience: Duration) {
         let id = u64::from(session.id());
-        // It may come back from another process.
-        self.forget(id);
+        // It may come back from another process, with what that has not read.
+        self.leave(id);
         let listening = self.listening.borrow().get(session.listener()).copied();
         let Some((Some(listener), kind)) = listening else {
             tracing::info!(session = %session.id(), listener = session.listener(), "session closed: the script has closed the socket that listens");
@@ -144,6 +145,14 @@ impl Streams {
         }
     }
 
+    /// A session has been elsewhere since: its socket ends, and what no script has read of it is not read here.
+    fn leave(&self, id: u64) {
+        if let Some(stream) = self.of_session(id) {
+            stream.socket.leave();
+            self.forget(id);
+        }
+    }
+
     /// Waits until the gateway has all that scripts have written.
     pub(crate) async fn flushed(&self) {
         let all: Vec<_> = self.by_session.borrow().values().cloned().collect();
@@ -165,7 +174,7 @@ impl Streams {
             let moved = streams.iter().filter(|(_, it)| it.session.is_elsewhere());
             moved.map(|(id, _)| *id).collect()
         };
-        moved.into_iter().for_each(|id| self.forget(id));
+        moved.into_iter().for_each(|id| self.leave(id));
         self.swept_at.set(2 * self.by_session.borrow().len());
     }
 }
@@ -200,6 +209,10 @@ fn progress(socket: u32) {
     if let Some(stream) = stream(socket) {
         stream.progress();
     }
+}
+
+fn is_here(socket: u32) -> bool {
+    stream(socket).is_none_or(|stream| !stream.session.is_elsewhere())
 }
 
 fn stream(socket: u32) -> Option<Rc<Stream>> {

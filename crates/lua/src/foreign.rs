@@ -42,6 +42,8 @@ pub struct ForeignStreams {
     pub close: fn(u32, ForeignClose),
     /// The script has read from it, or written, or waits for more.
     pub progress: fn(u32),
+    /// False once another process has the connection, and with it what no script has read.
+    pub is_here: fn(u32) -> bool,
 }
 
 /// Who listens at an address.

@@ -72,6 +72,11 @@ impl ForeignStream {
         }
     }
 
+    /// Another process has the connection, and what no script has read of it: nobody reads that here.
+    pub fn leave(&self) {
+        self.tell(ForeignIo::leave);
+    }
+
     /// These KiB wait to be sent, or none any more.
     pub fn warn(&self, kibibytes: usize) {
         self.tell(|io| io.warn(kibibytes));

@@ -357,3 +357,56 @@ fn packets_that_are_read_in_steps_are_whole_over_reloads() {
         50,
     );
 }
+
+/// A script that is busy with one line does not read the next one when another worker has it.
+#[test]
+fn a_line_is_for_one_worker_also_if_the_one_before_lives_on() {
+    let site = Site::new("moorline", "");
+    let (go, done) = (site.path("go"), site.path("done"));
+    let main = format!(
+        "local skynet, socket = require 'skynet', require 'skynet.socket'
+        local function until_there(name, meanwhile)
+            local file = io.open(name)
+            while not file do
+                meanwhile()
+                skynet.sleep(20)
+                file = io.open(name)
+            end
+            file:close()
+        end
+        local function answer(fd, line)
+            print('ran ' .. line)
+            if line == 'buy 1' then until_there({go:?}, function() end) end
+            if line == 'hold' then until_there({done:?}, function() socket.write(fd, '.') end) end
+            socket.write(fd, line .. '\\n')
+        end
+        skynet.start(function()
+            local id = socket.listen('127.0.0.1', 0)
+            socket.start(id, function(fd)
+                socket.start(fd)
+                for line in function() return socket.readline(fd) or nil end do answer(fd, line) end
+                print('reader is over')
+            end)
+        end)"
+    );
+    site.write("main.lua", main);
+    site.configure(&CONFIG.replace("count = 1", "count = 1\nmax_wait = \"50s\""));
+    let engine = site.start();
+    let (mut holding, mut buying) = (connect(&engine), connect(&engine));
+    holding.send("hold");
+    engine.logged(&["ran hold"]);
+    buying.send_bytes(b"buy 1\nbuy 2\n").expect("it is open");
+    engine.logged(&["ran buy 1"]);
+    eventually("the script is idle", || engine.worker(0).in_progress == 1);
+    thread::scope(|scope| {
+        let reload = scope.spawn(|| engine.reload());
+        assert_eq!(buying.receive(), b"buy 2");
+        site.write("go", "");
+        engine.logged(&["reader is over"]);
+        site.write("done", "");
+        reload.join().expect("it ends").expect_success();
+    });
+    assert_eq!(site.log().matches("ran buy 2").count(), 1);
+    assert_eq!(buying.ask("buy 3"), "buy 3");
+    assert!(holding.receive().ends_with(b".hold"));
+}

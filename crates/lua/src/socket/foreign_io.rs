@@ -100,6 +100,13 @@ impl ForeignIo {
         self.input().is_over = true;
     }
 
+    /// It goes on in another process, which has what no script has read.
+    pub(crate) fn leave(&self) {
+        let mut input = self.input();
+        input.buffer = InputBytes::default();
+        input.is_over = true;
+    }
+
     pub(crate) fn warn(&self, kibibytes: usize) {
         self.input().warning = Some(kibibytes);
     }

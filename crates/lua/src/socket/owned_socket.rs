@@ -503,6 +503,7 @@ impl OwnedSocket {
         if self.reader.is_some() {
             return Err(format!("another coroutine reads socket {}", self.shared.id));
         }
+        self.leave_moved();
         if matches!(need, ReadNeed::Line(_)) {
             self.buffer.scan_again();
         }
@@ -562,7 +563,11 @@ impl OwnedSocket {
 
     /// What is there, without waiting; and whether the stream is over.
     pub(crate) fn take_now(&mut self) -> (Option<Vec<u8>>, bool) {
+        self.leave_moved();
         let taken = self.buffer.take(&ReadNeed::Any);
+        if taken.is_some() {
+            self.tell_progress();
+        }
         if self.is_throttled && !self.is_paused {
             self.read_on();
         }

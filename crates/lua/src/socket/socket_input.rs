@@ -1,5 +1,6 @@
 //! Where an owned socket has what it has received.
 
+use std::mem;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -13,13 +14,22 @@ pub(crate) enum SocketInput {
     /// With the owner, who passes it on with the socket.
     Own(ReceiveBuffer),
     /// With the socket: the program that it belongs to looks at it, too.
-    Foreign(Arc<SharedSocket>),
+    Foreign {
+        shared: Arc<SharedSocket>,
+        /// What counts it, while this is its owner.
+        memory: Rc<StateMemory>,
+        counted: usize,
+    },
 }
 
 impl SocketInput {
     pub(crate) fn of(shared: &Arc<SharedSocket>, memory: Rc<StateMemory>) -> Self {
         match &shared.foreign {
-            Some(_) => Self::Foreign(shared.clone()),
+            Some(_) => Self::Foreign {
+                shared: shared.clone(),
+                memory,
+                counted: 0,
+            },
             None => Self::Own(ReceiveBuffer::of_socket(memory)),
         }
     }
@@ -31,8 +41,17 @@ impl SocketInput {
     ) -> T {
         match self {
             Self::Own(buffer) => own(buffer),
-            Self::Foreign(shared) => match &shared.foreign {
-                Some(io) => foreign(io),
+            Self::Foreign {
+                shared,
+                memory,
+                counted,
+            } => match &shared.foreign {
+                Some(io) => {
+                    let done = foreign(io);
+                    let now = io.length();
+                    memory.count_received(mem::replace(counted, now), now);
+                    done
+                }
                 // `of` has seen it: it stays as long as the socket.
                 None => own(&mut ReceiveBuffer::default()),
             },
@@ -74,5 +93,16 @@ impl SocketInput {
     /// Another separator may be looked for.
     pub(crate) fn scan_again(&mut self) {
         self.on(ReceiveBuffer::scan_again, ForeignIo::scan_again);
+    }
+}
+
+impl Drop for SocketInput {
+    fn drop(&mut self) {
+        if let Self::Foreign {
+            memory, counted, ..
+        } = self
+        {
+            memory.count_received(*counted, 0);
+        }
     }
 }

@@ -1,6 +1,7 @@
 //! What services ask of one socket at the same time, and what a loop does for one.
 
 use std::borrow::Cow;
+use std::cell::Cell;
 use std::io::{Read, Write};
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
@@ -14,11 +15,14 @@ use std::time::Duration;
 use moorline_actor::ServiceId;
 
 use super::event::{SocketEvent, SocketMode};
+use super::foreign_io::ForeignIo;
 use super::owned_socket::{OwnedSocket, SCRATCH_BYTES};
 use super::receive_buffer::ReadNeed;
 use super::send_queue::SendPriority;
 use super::shared_socket::{ClaimTurn, SharedSocket, SocketClaim, SocketKind, SocketStanding};
-use super::step::{ReadOutcome, SocketStep};
+use super::step::{ReadOutcome, ReadStart, SocketStep};
+use crate::foreign::{ForeignListening, ForeignStreams};
+use crate::sys::StateMemory;
 
 /// Counts how often it is woken.
 #[derive(Default)]
@@ -223,4 +227,93 @@ fn a_socket_that_is_closed_during_a_flush_tells_so_before_it_is_gone() {
         let read = reading.join().expect("it reads").expect("it ends");
         assert_eq!(read, bytes.len());
     });
+}
+
+thread_local! {
+    /// How often the program was told of progress, and whether it has the connection.
+    static PROGRAM: Cell<(usize, bool)> = const { Cell::new((0, true)) };
+}
+
+fn told() -> usize {
+    PROGRAM.get().0
+}
+
+/// A connection of the program, and the memory of the service that owns it.
+fn foreign(mode: SocketMode) -> (Arc<SharedSocket>, OwnedSocket, Rc<StateMemory>) {
+    let functions = ForeignStreams {
+        listen: |_, _| ForeignListening::Program,
+        unlisten: |_| (),
+        send: |_, _| true,
+        close: |_, _| (),
+        progress: |_| PROGRAM.set((told() + 1, PROGRAM.get().1)),
+        is_here: |_| PROGRAM.get().1,
+    };
+    let owner = Claimant::new(1);
+    let waker = Waker::from(owner.1.clone());
+    let io = ForeignIo::new(functions, "peer".to_owned());
+    let shared = SharedSocket::foreign(9, SocketKind::Stream, io, owner.0, Some(waker.clone()));
+    let shared = Arc::new(shared);
+    let memory = Rc::<StateMemory>::default();
+    let owned = OwnedSocket::new(shared.clone(), memory.clone(), waker, mode);
+    (shared, owned, memory)
+}
+
+fn feed(socket: &SharedSocket, bytes: &[u8]) {
+    socket.foreign.as_ref().expect("it has one").feed(bytes);
+}
+
+#[test]
+fn a_paused_handler_gets_what_came_before_the_end_and_then_the_end() {
+    let (shared, mut socket, memory) = foreign(SocketMode::Raw);
+    socket.pause();
+    feed(&shared, b"last words");
+    shared.foreign.as_ref().expect("it has one").finish();
+    assert!(socket.poll(&mut []).is_none());
+    assert_eq!(memory.received(), 10);
+    socket.resume();
+    let before = told();
+    let data = socket.poll(&mut []);
+    assert!(
+        matches!(&data, Some(SocketStep::Event(SocketEvent::Data(data))) if data == b"last words")
+    );
+    assert!(told() > before);
+    assert_eq!(memory.received(), 0);
+    let end = socket.poll(&mut []);
+    assert!(matches!(end, Some(SocketStep::Event(SocketEvent::Closed))));
+}
+
+#[test]
+fn nobody_reads_here_what_another_process_has() {
+    let line = || ReadNeed::Line(b"\n"[..].into());
+    let (shared, mut socket, memory) = foreign(SocketMode::Buffered);
+    feed(&shared, b"one\ntwo\nthree");
+    let first = socket.read(line(), 1);
+    assert!(matches!(first, Ok(ReadStart::Done(ReadOutcome::Data(_)))));
+    assert_eq!(socket.take_now().0.as_deref(), Some(&b"two\nthree"[..]));
+    feed(&shared, b"four\n");
+    PROGRAM.set((0, false));
+    assert_eq!(socket.take_now().0, None);
+    feed(&shared, b"five\n");
+    assert!(matches!(socket.read(line(), 1), Ok(ReadStart::Waits)));
+    let over = socket.poll(&mut []);
+    assert!(
+        matches!(&over, Some(SocketStep::Answer(1, ReadOutcome::Over(rest))) if rest.is_empty())
+    );
+    assert_eq!(memory.received(), 0);
+}
+
+#[test]
+fn what_a_service_has_not_read_of_the_programs_connections_is_counted_together() {
+    let (shared, mut one, memory) = foreign(SocketMode::Buffered);
+    let waker = one.waker.clone();
+    let mut two = OwnedSocket::new(shared.clone(), memory.clone(), waker, SocketMode::Raw);
+    two.pause();
+    feed(&shared, &[7; 1000]);
+    assert!(one.poll(&mut []).is_none() && two.poll(&mut []).is_none());
+    assert_eq!(memory.received(), 2000);
+    drop(one);
+    assert_eq!(memory.received(), 1000);
+    two.resume();
+    assert!(two.poll(&mut []).is_some());
+    assert_eq!(memory.received(), 0);
 }

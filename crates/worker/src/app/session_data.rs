@@ -44,7 +44,7 @@ impl Session {
     /// Has the gateway keep nothing of what was received any more: the app has used it.
     ///
     /// # Errors
-    /// As [`push`](Self::push).
+    /// As [`push`](Self::push), but there is always room for it, unless the input is lost.
     pub fn drop_input(&self) -> Result<(), SendError> {
         self.shared().end_input(FromProcess::DropInput)
     }
@@ -52,7 +52,7 @@ impl Session {
     /// Has the gateway note that the app has received more than is kept, until [`drop_input`](Self::drop_input).
     ///
     /// # Errors
-    /// As [`push`](Self::push).
+    /// As [`push`](Self::push), but there is always room for it.
     pub fn lose_input(&self) -> Result<(), SendError> {
         self.shared().end_input(FromProcess::LoseInput)
     }

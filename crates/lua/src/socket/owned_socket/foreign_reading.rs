@@ -11,6 +11,7 @@ impl OwnedSocket {
         let Some(io) = &self.shared.foreign else {
             return Poll::Pending;
         };
+        self.leave_moved();
         let news = io.news();
         if let Some(kibibytes) = news.warning {
             let warning = SocketEvent::Warning(kibibytes);
@@ -22,6 +23,8 @@ impl OwnedSocket {
         if self.mode == SocketMode::Raw {
             if !self.is_paused && !self.buffer.is_empty() {
                 let data = SocketEvent::Data(self.buffer.take_all());
+                // Its handler may pause it again: then nothing else tells the program.
+                self.tell_progress();
                 return Poll::Ready(Some(SocketStep::Event(data)));
             }
         } else if let Some(reader) = &self.reader
@@ -30,7 +33,8 @@ impl OwnedSocket {
             self.tell_progress();
             return Poll::Ready(self.answer(ReadOutcome::Data(Received::Own(data))));
         }
-        if news.is_over {
+        // What came before the end is for the handler, once it goes on.
+        if news.is_over && (self.mode == SocketMode::Buffered || self.buffer.is_empty()) {
             self.tell_closed();
             return Poll::Ready(None);
         }
@@ -40,6 +44,18 @@ impl OwnedSocket {
         }
         self.note_awaited();
         Poll::Pending
+    }
+
+    /// What no script has read of a connection that has moved is the other process's to read.
+    pub(super) fn leave_moved(&self) {
+        if let Some(io) = &self.shared.foreign
+            && !self.is_input_over
+            && !(io.functions.is_here)(self.shared.id)
+        {
+            io.leave();
+            // A reader that begins now learns of the end at the next look.
+            self.waker.wake_by_ref();
+        }
     }
 
     /// The program learns whether its script waits for more.

@@ -12,6 +12,10 @@ use crate::wire::{
 impl SessionState {
     /// Requests something for the session that needs no answer.
     pub(crate) fn request(&self, kind: FromProcess, payload: &[u8]) -> Result<(), SendError> {
+        self.request_in(Room::Bounded, kind, payload)
+    }
+
+    fn request_in(&self, room: Room, kind: FromProcess, payload: &[u8]) -> Result<(), SendError> {
         self.check_reachable()?;
         if self.is_closing.get() {
             return Err(SendError::Closing);
@@ -23,7 +27,7 @@ impl SessionState {
         };
         self.core
             .outbox
-            .record(self.link(), header, &[payload], Room::Bounded)
+            .record(self.link(), header, &[payload], room)
             .map_err(|_| SendError::Full)
     }
 
@@ -85,8 +89,18 @@ impl SessionState {
         if self.phase.get() == Phase::Elsewhere {
             return Err(SendError::Elsewhere);
         }
-        self.request(how, &[])?;
         let is_lost = how == FromProcess::LoseInput;
+        let was_lost = self.data(|data| data.is_input_lost);
+        if is_lost && was_lost {
+            return Ok(());
+        }
+        // Without it, what is used would be kept. What is lost can wait, and so each one without a bound is behind one with.
+        let room = if was_lost {
+            Room::Bounded
+        } else {
+            Room::Always
+        };
+        self.request_in(room, how, &[])?;
         self.change_data(|data| data.is_input_lost = is_lost);
         Ok(())
     }
