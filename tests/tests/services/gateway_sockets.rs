@@ -403,6 +403,8 @@ fn a_line_is_for_one_worker_also_if_the_one_before_lives_on() {
         assert_eq!(buying.receive(), b"buy 2");
         site.write("go", "");
         engine.logged(&["reader is over"]);
+        // The session takes what the worker before writes.
+        assert_eq!(buying.receive(), b"buy 1");
         site.write("done", "");
         reload.join().expect("it ends").expect_success();
     });
