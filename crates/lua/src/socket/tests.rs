@@ -230,7 +230,7 @@ fn a_socket_that_is_closed_during_a_flush_tells_so_before_it_is_gone() {
 }
 
 thread_local! {
-    /// How often the program has heard of progress, and whether it has the connection.
+    /// The calls of `progress`, and whether the program has the connection.
     static PROGRAM: Cell<(usize, bool)> = const { Cell::new((0, true)) };
 }
 
