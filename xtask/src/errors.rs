@@ -107,7 +107,7 @@ fn kinds(source: &str) -> Vec<Kind> {
     found
 }
 
-/// Documentation without links: [`a`](b) and [`a`] become `a`.
+/// Documentation in which links in brackets, with or without a target, are only their texts.
 fn plain(docs: &str) -> String {
     let mut kept = String::new();
     let mut rest = docs.trim();
