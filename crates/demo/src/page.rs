@@ -151,7 +151,7 @@ async fn act(request: Request<Incoming>, server: &Server) -> Answer {
         }
     };
     let Ok(permit) = Arc::clone(&server.acts).try_acquire_owned() else {
-        let many = json!({ "refused": "wait until what was pressed is done" });
+        let many = json!({ "refused": "other buttons are still at work: try again in a moment" });
         return json_of(StatusCode::TOO_MANY_REQUESTS, &many);
     };
     let play = &server.play;

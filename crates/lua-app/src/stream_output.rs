@@ -141,7 +141,7 @@ impl StreamOutput {
         };
     }
 
-    /// Closes the session; what is queued is lost.
+    /// Closes the session. Its queued output is lost.
     pub(crate) fn close_now(&self) {
         self.is_closing.set(true);
         self.drop_all();

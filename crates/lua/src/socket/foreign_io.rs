@@ -26,7 +26,7 @@ struct ForeignInput {
     is_over: bool,
     /// A script waits for more than is there.
     is_awaited: bool,
-    /// The KiB that wait to be sent, if the script is to be told.
+    /// How many KiB wait to be sent, if the script must be told.
     warning: Option<usize>,
     /// Of one that listens: accepted sockets that the owner does not know yet.
     waiting: Option<Box<WaitingConnections>>,
@@ -144,7 +144,7 @@ impl ForeignIo {
         is_new
     }
 
-    /// What was held is read.
+    /// Counts the held bytes as read.
     pub(crate) fn release(&self) {
         let mut input = self.input();
         let held = input.held.take();

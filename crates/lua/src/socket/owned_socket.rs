@@ -52,7 +52,7 @@ pub(crate) struct OwnedSocket {
     /// There is so much received that it is not read.
     is_throttled: bool,
     is_flushing: bool,
-    /// What has come is read, and its waker is woken when more comes.
+    /// All received bytes are read. More bytes wake its waker.
     is_waiting: bool,
     pub(crate) is_input_over: bool,
     is_ended: bool,

@@ -6,7 +6,7 @@ use super::{OwnedSocket, ReadOutcome, Received, SocketStep};
 use crate::socket::event::{SocketEvent, SocketMode};
 
 impl OwnedSocket {
-    /// As `poll_read`: what has come is there already.
+    /// As `poll_read`, for bytes that are in memory already.
     pub(super) fn poll_foreign(&mut self) -> Poll<Option<SocketStep>> {
         let Some(io) = &self.shared.foreign else {
             return Poll::Pending;
