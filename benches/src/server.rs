@@ -14,6 +14,8 @@ use nix::unistd::Pid;
 use crate::Result;
 
 const SERVER_CPU: &str = "0";
+/// An engine's configuration, in its folder.
+const CONFIG: &str = "moorline.toml";
 const LOAD_CPU: usize = 1;
 /// How long a server may take to listen.
 const START_TIMEOUT: Duration = Duration::from_secs(20);
@@ -27,14 +29,14 @@ pub struct Measured {
     /// Where it listens.
     pub address: SocketAddr,
     /// An engine's configuration lies here.
-    _folder: Option<tempfile::TempDir>,
+    folder: Option<tempfile::TempDir>,
 }
 
 impl Measured {
     /// This program as an engine with one loop and one worker. `listener`: further keys of its HTTP listener.
     pub fn engine(listener: &str) -> Result<Self> {
         let folder = tempfile::tempdir()?;
-        let config = folder.path().join("moorline.toml");
+        let config = folder.path().join(CONFIG);
         let run_dir = folder.path().join("run");
         let text = format!(
             "[engine]\nrun_dir = {run_dir:?}\ngateway_loops = 1\n[engine.log]\nlevel = \"warn\"\n\
@@ -72,7 +74,7 @@ impl Measured {
         let mut server = Self {
             child,
             address,
-            _folder: folder,
+            folder,
         };
         let started = Instant::now();
         while TcpStream::connect(address).is_err() {
@@ -103,7 +105,7 @@ impl Measured {
         Ok(Self {
             child,
             address,
-            _folder: folder,
+            folder,
         })
     }
 
@@ -120,6 +122,18 @@ impl Measured {
             }
         }
         Ok(Duration::from_nanos(nanoseconds))
+    }
+
+    /// Has the engine replace its worker. Returns when the new one serves.
+    pub fn reload(&self) -> Result {
+        let folder = self.folder.as_ref().ok_or("an engine")?;
+        let mut command = Command::new(std::env::current_exe()?);
+        command.arg("reload").arg(folder.path().join(CONFIG));
+        let output = command.stdout(Stdio::null()).status()?;
+        if !output.success() {
+            return Err("the engine was not reloaded".into());
+        }
+        Ok(())
     }
 
     /// What would be free if its processes ended, in bytes.

@@ -80,6 +80,8 @@ enum Part {
     Publish,
     /// CPU time of idle sessions.
     Rest,
+    /// 200,000 idle sessions on this machine.
+    Million,
     /// Relays, beside nginx and HAProxy.
     Proxy,
     /// Services that call each other, in Rust and in Lua, and an echo over TCP in Lua.
@@ -116,6 +118,7 @@ pub(crate) fn run(args: BenchArgs) -> Result {
             Part::Requests => web::requests(&release, &args)?,
             Part::Publish => web::publish(&release, &args)?,
             Part::Rest => web::rest(&release)?,
+            Part::Million => web::million(&release)?,
             Part::Proxy => {
                 relays = Some(proxy::measure(&release, args.rounds)?);
                 Vec::new()

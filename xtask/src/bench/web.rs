@@ -54,6 +54,19 @@ pub(super) fn rest(release: &Path) -> Result<Vec<Row>> {
     rows(command, |_, _| Some(Aim::AtMost(5.0)))
 }
 
+/// A fifth of a million sessions at rest, a reload of each engine that has some, and what the kernel takes for them.
+pub(super) fn million(release: &Path) -> Result<Vec<Row>> {
+    let mut command = Command::new(release.join("million"));
+    command.args(["measure", "200000", RESTING_SECONDS]);
+    rows(command, |what, unit| match unit {
+        "private bytes" => Some(Aim::AtMost(1.2 * 1024.0)),
+        "bytes" => Some(Aim::AtMost(5120.0)),
+        "% of a core" => Some(Aim::AtMost(20.0)),
+        _ if what.contains("ended") => Some(Aim::AtMost(0.0)),
+        _ => None,
+    })
+}
+
 /// What such a program has measured, with an aim for what and unit.
 pub(super) fn rows(
     mut command: Command,

@@ -19,7 +19,7 @@ use machine::Machine;
 /// file.
 const GATEWAY_BYTES: u64 = 600;
 const TLS_BYTES: u64 = 4096;
-const KERNEL_BYTES: u64 = 4096;
+const KERNEL_BYTES: u64 = 5120;
 /// Connections that a listening socket may keep until they are accepted.
 const BACKLOG: u64 = 4096;
 /// A certificate with fewer days is renewed now.
