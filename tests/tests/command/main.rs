@@ -1,6 +1,8 @@
 //! The command line: commands, `dial`, `bench`, and what the engine logs.
 
 mod bench;
+mod bench_rates;
+mod bench_reports;
 mod command;
 mod demo;
 mod dial;

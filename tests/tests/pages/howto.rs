@@ -126,3 +126,34 @@ fn relays_of_the_page_reach_their_peers_and_one_is_taken_out() {
     let listed = site.run(&["upstreams"]).expect_success().stdout;
     assert!(listed.contains("drain"), "{listed}");
 }
+
+/// In a tenth of the time.
+#[test]
+fn a_server_is_measured_with_the_commands_of_the_page() {
+    let page = "howto/measure.md";
+    let site = Site::new(
+        "moorline",
+        &file(page, "moorline.toml").replace(":9501", ":0"),
+    );
+    site.write("main.lua", file(page, "main.lua"));
+    let engine = site.start();
+    let blocks = blocks(&docs().join(page));
+    let commands = blocks.iter().filter(|block| block.language == "sh");
+    let commands: Vec<&str> = commands.flat_map(|block| block.text.lines()).collect();
+    assert_eq!(commands.len(), 6);
+    for command in commands {
+        let command = command
+            .replace("tcp://127.0.0.1:9501", engine.address(0))
+            .replace("--duration 10s", "--duration 1s");
+        let words: Vec<&str> = command.split(' ').skip(1).collect();
+        let mut run = site.command(&words);
+        run.current_dir(site.path("")).finish().expect_success();
+    }
+    for (name, words) in [
+        ("before.html", "Latency histogram"),
+        ("comparison.html", "A compared with B"),
+    ] {
+        let page = std::fs::read_to_string(site.path(name)).expect("it was written");
+        assert!(page.contains(words), "{name}");
+    }
+}

@@ -3,12 +3,12 @@
 use std::fmt;
 
 use hdrhistogram::Histogram;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::time::Time;
 
 /// One row: the number of answers that took this time.
-#[derive(Debug, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(super) struct Bar {
     from_us: f64,
     /// Exclusive; `None` for the last row, in which the slowest thousandth lies.
@@ -51,7 +51,7 @@ pub(super) fn bars(latency: &Histogram<u64>) -> Vec<Bar> {
 }
 
 /// Each row's lower and upper edge, from 100 ns upwards without end; the first begins at 0.
-fn edges() -> impl Iterator<Item = (u64, u64)> {
+pub(super) fn edges() -> impl Iterator<Item = (u64, u64)> {
     let edge = |index: u32| STEPS[index as usize % 12] * 10u64.pow(index / 12);
     // Up to 100 ns · 10¹⁵, past everything a histogram holds.
     (0..180).map(move |index| (if index == 0 { 0 } else { edge(index) }, edge(index + 1)))

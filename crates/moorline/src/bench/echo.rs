@@ -1,30 +1,44 @@
 //! `echo` and `connect`: request after request, in a closed loop.
 
+use std::num::NonZeroU64;
 use std::time::{Duration, Instant};
 
+use rustix::thread::set_current_timer_slack;
 use rustix::time::{ClockId, clock_gettime};
 
 use super::interrupt::Interrupt;
 use super::load::{AfterAnswer, Load, PATIENCE};
 use super::progress::Progress;
-use super::report::{Outcome, Rates, Report};
+use super::report::{Outcome, Rates, Report, Run};
 use super::server::CpuSample;
 use super::target::Source;
 use super::{BenchError, Mode, Plan};
 
-pub(super) fn run(plan: &Plan) -> Result<Report, BenchError> {
+pub(super) fn run(plan: &Plan) -> Result<Run, BenchError> {
     let (source, after_answer) = match plan.mode {
         Mode::Connect => (Source::EachTime, AfterAnswer::Reconnect),
         Mode::Echo | Mode::Idle => (Source::WhenShort, AfterAnswer::Request),
     };
     let interrupt = Interrupt::listen().map_err(BenchError::Loop)?;
     let mut load = Load::new(plan, source, after_answer, interrupt)?;
-    open(plan, &mut load)?;
+    if let Some(rate) = plan.rate {
+        wake_exactly();
+        load.after_answer = AfterAnswer::Rest;
+        open(plan, &mut load)?;
+        load.after_answer = after_answer;
+        load.pace(rate);
+    } else {
+        open(plan, &mut load)?;
+    }
     warm_up(plan, &mut load)?;
-    load.tally.restart();
     let server_before = sample(plan)?;
     let load_before = own_time();
+    load.tally.restart();
+    if let Some(rate) = plan.rate {
+        load.pace(rate);
+    }
     let elapsed = until_done(plan, &mut load)?;
+    let (intervals, paced) = load.end();
     let load_spent = own_time() - load_before;
     let server_spent = match (sample(plan)?, server_before) {
         (Some(after), Some(before)) => Some(after.since(&before)),
@@ -33,18 +47,31 @@ pub(super) fn run(plan: &Plan) -> Result<Report, BenchError> {
     let (answers, latency) = (load.tally.answers, load.tally.latency.clone());
     let is_interrupted = load.is_interrupted();
     load.finish()?;
-    Ok(Report::new(
-        plan,
-        elapsed,
-        is_interrupted,
-        &load.tally.faults,
-        Outcome::Rates(Rates {
-            answers,
-            latency,
-            server_spent,
-            load_spent,
-        }),
-    ))
+    // With a rate the answers to come count, with the time that they take: the clock has asked for them.
+    let latency = match paced {
+        Some(_) => load.tally.latency.clone(),
+        None => latency,
+    };
+    let rates = Rates {
+        answers,
+        latency: &latency,
+        server_spent,
+        load_spent,
+        paced,
+    };
+    let faults = &load.tally.faults;
+    let outcome = Outcome::Rates(rates);
+    Ok(Run {
+        report: Report::new(plan, elapsed, is_interrupted, faults, outcome),
+        intervals: Some(intervals),
+        latency: Some(latency),
+    })
+}
+
+/// Has the kernel wake this thread when a request is due, and not up to 50 µs later.
+fn wake_exactly() {
+    // Without it requests are begun a little later, and their latency says so.
+    let _ = set_current_timer_slack(NonZeroU64::new(1));
 }
 
 /// Opens all connections and shows how far it is.

@@ -6,14 +6,14 @@ use super::echo::open;
 use super::interrupt::Interrupt;
 use super::load::{AfterAnswer, Load};
 use super::progress::Progress;
-use super::report::{Memory, Outcome, Report};
+use super::report::{Memory, Outcome, Report, Run};
 use super::server::private_memory;
 use super::target::Source;
 use super::{BenchError, DEFAULT_DURATION, Plan};
 
 /// Opens all sessions with one exchange each, lets the server settle, looks at its memory and holds the
 /// sessions to see that they stay.
-pub(super) fn run(plan: &Plan) -> Result<Report, BenchError> {
+pub(super) fn run(plan: &Plan) -> Result<Run, BenchError> {
     let interrupt = Interrupt::listen().map_err(BenchError::Loop)?;
     let mut load = Load::new(plan, Source::WhenShort, AfterAnswer::Rest, interrupt)?;
     let before = memory(plan)?;
@@ -25,16 +25,16 @@ pub(super) fn run(plan: &Plan) -> Result<Report, BenchError> {
     let held = wait(plan, &mut load, "holding", hold)?;
     let is_interrupted = load.is_interrupted();
     load.finish()?;
-    Ok(Report::new(
-        plan,
-        held,
-        is_interrupted,
-        &load.tally.faults,
-        Outcome::Memory(Memory {
-            sessions,
-            bytes: before.zip(after),
-        }),
-    ))
+    let outcome = Outcome::Memory(Memory {
+        sessions,
+        bytes: before.zip(after),
+    });
+    let faults = &load.tally.faults;
+    Ok(Run {
+        report: Report::new(plan, held, is_interrupted, faults, outcome),
+        intervals: None,
+        latency: None,
+    })
 }
 
 /// Lets time pass while it watches the sessions; returns how much has passed.

@@ -13,7 +13,10 @@ use rustix::time::Timespec;
 use super::client::{Client, Phase, Step};
 use super::fault::{Fault, Faults};
 use super::interrupt::Interrupt;
+use super::latencies::empty_histogram;
 use super::message::Codec;
+use super::schedule::{Lateness, PaceCounts, Schedule};
+use super::series::{Intervals, Series};
 use super::target::{Source, Target};
 use super::{BenchError, Plan};
 
@@ -28,6 +31,8 @@ pub(super) struct Load<'a> {
     pub(super) after_answer: AfterAnswer,
     pub(super) tally: Tally,
     interrupt: Interrupt,
+    /// When requests are due, with a rate.
+    schedule: Option<Schedule>,
     epoll: OwnedFd,
     events: Vec<epoll::Event>,
     inbox: Box<[u8]>,
@@ -63,6 +68,8 @@ pub(super) struct Tally {
     pub(super) latency: Histogram<u64>,
     /// Everything else, since the beginning.
     pub(super) faults: Faults,
+    /// What came when, while it is measured.
+    series: Option<Series>,
 }
 
 /// How long a turn waits for events: progress is drawn and ends are noticed at least so often.
@@ -79,6 +86,9 @@ const BACKLOG_RETRY: Duration = Duration::from_millis(1);
 
 /// One receive takes as much as a socket usually holds.
 const INBOX_BYTES: usize = 256 << 10;
+
+/// Requests begun in one turn by the schedule, so that answers do not wait for it.
+const DUE_AT_ONCE: usize = 512;
 
 /// Events taken from the epoll at once.
 const EVENTS: usize = 512;
@@ -98,6 +108,7 @@ impl<'a> Load<'a> {
             after_answer,
             tally: Tally::new(),
             interrupt,
+            schedule: None,
             epoll: epoll::create(CreateFlags::CLOEXEC)?,
             events: Vec::with_capacity(EVENTS),
             inbox: vec![0; INBOX_BYTES].into_boxed_slice(),
@@ -156,6 +167,28 @@ impl<'a> Load<'a> {
         self.turn(TICK)
     }
 
+    /// From now on requests are due at this rate, whatever was due before.
+    pub(super) fn pace(&mut self, rate: u32) {
+        let connections = self.clients.len() as u32;
+        self.schedule = Some(Schedule::new(Instant::now(), rate, connections));
+    }
+
+    /// Ends the measured time: nothing more is sent. What was due and is not sent counts with the time that it has waited.
+    pub(super) fn end(&mut self) -> (Intervals, Option<PaceCounts>) {
+        let now = Instant::now();
+        self.after_answer = AfterAnswer::Rest;
+        let tally = &mut self.tally;
+        let intervals = tally.series.take().unwrap_or_else(|| Series::new(now));
+        let counts = self.schedule.as_mut().map(|schedule| {
+            schedule.end(now, |waited, count| {
+                tally
+                    .latency
+                    .saturating_record_n(waited.as_nanos() as u64, count);
+            })
+        });
+        (intervals.finish(now), counts)
+    }
+
     /// Lets the requests outstanding be answered and counts those that are not as missing.
     pub(super) fn finish(&mut self) -> Result<(), BenchError> {
         self.after_answer = AfterAnswer::Rest;
@@ -167,6 +200,11 @@ impl<'a> Load<'a> {
         self.turn(Duration::ZERO)?;
         for index in 0..self.clients.len() {
             if self.clients[index].phase.is_busy() {
+                if let Some(waited) = self.counted(index, Instant::now()) {
+                    self.tally
+                        .latency
+                        .saturating_record(waited.as_nanos() as u64);
+                }
                 self.fail(index, &Fault::Missing);
             }
         }
@@ -183,11 +221,16 @@ impl<'a> Load<'a> {
     }
 
     fn turn(&mut self, at_most: Duration) -> Result<(), BenchError> {
-        let at_most = if self.waiting.is_empty() {
+        let mut at_most = if self.waiting.is_empty() {
             at_most
         } else {
             at_most.min(BACKLOG_RETRY)
         };
+        if let Some(schedule) = &self.schedule
+            && self.after_answer != AfterAnswer::Rest
+        {
+            at_most = at_most.min(schedule.until_next(Instant::now()));
+        }
         let timeout = Timespec {
             tv_sec: 0,
             tv_nsec: at_most.subsec_nanos().into(),
@@ -210,7 +253,45 @@ impl<'a> Load<'a> {
         for index in std::mem::take(&mut self.waiting) {
             self.try_to(index, Self::connect);
         }
+        self.begin_due();
         Ok(())
+    }
+
+    /// Begins the requests that have become due on connections that await nothing; the others begin theirs with the
+    /// answer.
+    fn begin_due(&mut self) {
+        if self.after_answer == AfterAnswer::Rest {
+            return;
+        }
+        for _ in 0..DUE_AT_ONCE {
+            let now = Instant::now();
+            let Some(schedule) = &mut self.schedule else {
+                return;
+            };
+            let Some(index) = schedule.next_due(now) else {
+                return;
+            };
+            if self.clients[index].phase == Phase::Resting {
+                self.try_to(index, |load, index| load.next(index, now, Lateness::Load));
+            }
+        }
+    }
+
+    /// Begins the next request of a connection, at once or when it is due.
+    fn next(&mut self, index: usize, now: Instant, cause: Lateness) -> Result<(), Fault> {
+        let begun = match &mut self.schedule {
+            Some(schedule) => schedule.begin(index, now, cause),
+            None => Some(now),
+        };
+        let Some(begun) = begun else {
+            self.enter(index, Phase::Resting);
+            return Ok(());
+        };
+        self.clients[index].begun = begun;
+        match self.after_answer {
+            AfterAnswer::Reconnect => self.connect(index),
+            AfterAnswer::Request | AfterAnswer::Rest => self.request(index),
+        }
     }
 
     /// Takes a step with a client; a fault ends it.
@@ -238,7 +319,7 @@ impl<'a> Load<'a> {
     /// Begins to connect.
     fn connect(&mut self, index: usize) -> Result<(), Fault> {
         let client = &mut self.clients[index];
-        if client.phase == Phase::Absent {
+        if client.sequence == 0 && client.phase == Phase::Absent {
             client.begun = Instant::now();
         }
         self.connects += 1;
@@ -333,20 +414,19 @@ impl<'a> Load<'a> {
 
     fn answered(&mut self, index: usize) -> Result<(), Fault> {
         let now = Instant::now();
+        if let Some(latency) = self.counted(index, now) {
+            self.tally.add(now, latency);
+        }
         let client = &mut self.clients[index];
-        self.tally.add(now - client.begun);
         if !client.is_established {
             client.is_established = true;
             self.opening -= 1;
         }
         match self.after_answer {
-            AfterAnswer::Request => {
-                client.begun = now;
-                self.request(index)
-            }
+            AfterAnswer::Request => self.next(index, now, Lateness::Answer),
             AfterAnswer::Reconnect => {
                 self.close(index);
-                self.connect(index)
+                self.next(index, now, Lateness::Answer)
             }
             AfterAnswer::Rest => {
                 client.rest();
@@ -356,10 +436,23 @@ impl<'a> Load<'a> {
         }
     }
 
+    /// How long the outstanding request has taken; nothing if it was begun before the schedule.
+    fn counted(&self, index: usize, now: Instant) -> Option<Duration> {
+        let begun = self.clients[index].begun;
+        let is_earlier = |schedule: &Schedule| begun < schedule.began();
+        match self.schedule.as_ref().is_some_and(is_earlier) {
+            true => None,
+            false => Some(now.saturating_duration_since(begun)),
+        }
+    }
+
     #[cold]
     fn fail(&mut self, index: usize, fault: &Fault) {
         let client = &mut self.clients[index];
         self.tally.faults.add(index, client.sequence, fault);
+        if let Some(series) = &mut self.tally.series {
+            series.add_error(Instant::now());
+        }
         if !client.is_established {
             client.is_established = true;
             self.opening -= 1;
@@ -398,22 +491,25 @@ impl Tally {
     fn new() -> Self {
         Self {
             answers: 0,
-            // Nanoseconds to a minute in three digits: some 200 KiB.
-            latency: Histogram::new_with_bounds(1, 60_000_000_000, 3)
-                .expect("these bounds are valid: 1 or more, twice that or more, 5 digits or fewer"),
+            latency: empty_histogram(),
             faults: Faults::default(),
+            series: None,
         }
     }
 
-    /// Forgets the answers counted so far, but no fault.
+    /// Forgets the answers counted so far, but no fault, and notes from now on what comes when.
     pub(super) fn restart(&mut self) {
         self.answers = 0;
         self.latency.reset();
+        self.series = Some(Series::new(Instant::now()));
     }
 
-    fn add(&mut self, latency: Duration) {
+    fn add(&mut self, now: Instant, latency: Duration) {
         self.answers += 1;
         // Beyond 584 years it would not matter; beyond a minute it counts as one.
         self.latency.saturating_record(latency.as_nanos() as u64);
+        if let Some(series) = &mut self.series {
+            series.add_answer(now, latency);
+        }
     }
 }

@@ -5,50 +5,60 @@ use std::fmt;
 use std::time::Duration;
 
 use hdrhistogram::Histogram;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::chart::{Bar, bars, draw};
 use super::fault::Faults;
+use super::schedule::{IN_TIME, PaceCounts};
+use super::series::Intervals;
 use super::server::{CpuSource, CpuTime};
 use super::time::Time;
 use super::{Mode, Plan};
 
 /// The results at the end of a run: the same fields in both forms.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(super) struct Report {
-    mode: &'static str,
-    target: String,
-    framing: &'static str,
-    connections: u32,
-    size_bytes: usize,
+    pub(super) mode: String,
+    pub(super) target: String,
+    pub(super) framing: String,
+    pub(super) connections: u32,
+    pub(super) size_bytes: usize,
     /// The time measured, without opening and warm-up.
-    duration_s: f64,
-    is_interrupted: bool,
-    errors: ErrorSummary,
+    pub(super) duration_s: f64,
+    pub(super) is_interrupted: bool,
+    pub(super) errors: ErrorSummary,
     #[serde(flatten)]
-    outcome: Shown,
+    pub(super) outcome: Shown,
 }
 
-#[derive(Debug, Serialize)]
-struct ErrorSummary {
-    total: u64,
-    by_kind: BTreeMap<&'static str, u64>,
-    examples: Vec<String>,
+/// The results of a run, with what is shown only in charts.
+pub(super) struct Run {
+    pub(super) report: Report,
+    pub(super) intervals: Option<Intervals>,
+    pub(super) latency: Option<Histogram<u64>>,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(super) struct ErrorSummary {
+    pub(super) total: u64,
+    pub(super) by_kind: BTreeMap<String, u64>,
+    pub(super) examples: Vec<String>,
 }
 
 /// The results of a mode.
-pub(super) enum Outcome {
-    Rates(Rates),
+pub(super) enum Outcome<'a> {
+    Rates(Rates<'a>),
     Memory(Memory),
 }
 
 /// The results of `echo` and `connect`.
-pub(super) struct Rates {
+pub(super) struct Rates<'a> {
     pub(super) answers: u64,
     /// Nanoseconds.
-    pub(super) latency: Histogram<u64>,
+    pub(super) latency: &'a Histogram<u64>,
     pub(super) server_spent: Option<CpuTime>,
     pub(super) load_spent: Duration,
+    pub(super) paced: Option<PaceCounts>,
 }
 
 /// The results of `idle`.
@@ -58,36 +68,56 @@ pub(super) struct Memory {
     pub(super) bytes: Option<(u64, u64)>,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(untagged)]
-enum Shown {
-    Rates {
-        requests: u64,
-        requests_per_second: f64,
-        server_cpu_us_per_request: Option<f64>,
-        server_cpu_source: Option<CpuSource>,
-        load_cpu_us_per_request: f64,
-        latency_us: Latency,
-        histogram: Vec<Bar>,
-    },
-    Memory {
-        sessions: u64,
-        server_private_bytes_before: Option<u64>,
-        server_private_bytes_after: Option<u64>,
-        server_bytes_per_session: Option<f64>,
-    },
+pub(super) enum Shown {
+    Rates(ShownRates),
+    Memory(ShownMemory),
 }
 
-#[derive(Debug, Serialize)]
-struct Latency {
-    min: f64,
-    mean: f64,
-    p50: f64,
-    p90: f64,
-    p99: f64,
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(super) struct ShownRates {
+    pub(super) requests: u64,
+    pub(super) requests_per_second: f64,
+    /// With `--rate` only.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) pace: Option<Pace>,
+    pub(super) server_cpu_us_per_request: Option<f64>,
+    pub(super) server_cpu_source: Option<CpuSource>,
+    pub(super) load_cpu_us_per_request: f64,
+    pub(super) latency_us: Latency,
+    pub(super) histogram: Vec<Bar>,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(super) struct ShownMemory {
+    pub(super) sessions: u64,
+    pub(super) server_private_bytes_before: Option<u64>,
+    pub(super) server_private_bytes_after: Option<u64>,
+    pub(super) server_bytes_per_session: Option<f64>,
+}
+
+/// How the rate was held.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(super) struct Pace {
+    pub(super) requests_per_second: u32,
+    pub(super) due: u64,
+    pub(super) sent: u64,
+    pub(super) late_for_answers: u64,
+    pub(super) late_by_load: u64,
+    pub(super) unsent: u64,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(super) struct Latency {
+    pub(super) min: f64,
+    pub(super) mean: f64,
+    pub(super) p50: f64,
+    pub(super) p90: f64,
+    pub(super) p99: f64,
     #[serde(rename = "p99.9")]
-    p99_9: f64,
-    max: f64,
+    pub(super) p99_9: f64,
+    pub(super) max: f64,
 }
 
 impl Report {
@@ -96,37 +126,42 @@ impl Report {
         elapsed: Duration,
         is_interrupted: bool,
         faults: &Faults,
-        outcome: Outcome,
+        outcome: Outcome<'_>,
     ) -> Self {
         Self {
             mode: match plan.mode {
                 Mode::Echo => "echo",
                 Mode::Connect => "connect",
                 Mode::Idle => "idle",
-            },
+            }
+            .to_owned(),
             target: plan.target.to_string(),
-            framing: plan.codec.name(),
+            framing: plan.codec.name().to_owned(),
             connections: plan.connections,
             size_bytes: plan.size,
             duration_s: elapsed.as_secs_f64(),
             is_interrupted,
             errors: ErrorSummary {
                 total: faults.total(),
-                by_kind: faults.counts().clone(),
+                by_kind: faults
+                    .counts()
+                    .iter()
+                    .map(|(kind, count)| ((*kind).to_owned(), *count))
+                    .collect(),
                 examples: faults.examples().to_vec(),
             },
             outcome: match outcome {
-                Outcome::Rates(rates) => rates.into_shown(elapsed),
-                Outcome::Memory(memory) => memory.into_shown(),
+                Outcome::Rates(rates) => Shown::Rates(rates.into_shown(elapsed, plan.rate)),
+                Outcome::Memory(memory) => Shown::Memory(memory.into_shown()),
             },
         }
     }
 
     /// Every answer came and was right, and there was one.
     pub(super) fn is_faultless(&self) -> bool {
-        let found = match self.outcome {
-            Shown::Rates { requests, .. } => requests,
-            Shown::Memory { sessions, .. } => sessions,
+        let found = match &self.outcome {
+            Shown::Rates(rates) => rates.requests,
+            Shown::Memory(memory) => memory.sessions,
         };
         self.errors.total == 0 && found > 0
     }
@@ -138,34 +173,48 @@ impl Report {
     }
 }
 
-impl Rates {
-    fn into_shown(self, elapsed: Duration) -> Shown {
+impl Rates<'_> {
+    fn into_shown(self, elapsed: Duration, rate: Option<u32>) -> ShownRates {
         // Without any answer, the time per answer is the total.
         let per_request = |spent: Duration| spent.as_secs_f64() * 1e6 / self.answers.max(1) as f64;
-        let quantile = |q: f64| self.latency.value_at_quantile(q) as f64 / 1000.0;
-        Shown::Rates {
+        ShownRates {
             requests: self.answers,
             requests_per_second: self.answers as f64 / elapsed.as_secs_f64(),
+            pace: self.paced.zip(rate).map(|(counts, rate)| Pace {
+                requests_per_second: rate,
+                due: counts.due,
+                sent: counts.sent,
+                late_for_answers: counts.late_for_answers,
+                late_by_load: counts.late_by_load,
+                unsent: counts.unsent,
+            }),
             server_cpu_us_per_request: self.server_spent.map(|time| per_request(time.spent)),
             server_cpu_source: self.server_spent.map(|time| time.source),
             load_cpu_us_per_request: per_request(self.load_spent),
-            latency_us: Latency {
-                min: self.latency.min() as f64 / 1000.0,
-                mean: self.latency.mean() / 1000.0,
-                p50: quantile(0.5),
-                p90: quantile(0.9),
-                p99: quantile(0.99),
-                p99_9: quantile(0.999),
-                max: self.latency.max() as f64 / 1000.0,
-            },
-            histogram: bars(&self.latency),
+            latency_us: Latency::of(self.latency),
+            histogram: bars(self.latency),
+        }
+    }
+}
+
+impl Latency {
+    fn of(latency: &Histogram<u64>) -> Self {
+        let quantile = |q: f64| latency.value_at_quantile(q) as f64 / 1000.0;
+        Self {
+            min: latency.min() as f64 / 1000.0,
+            mean: latency.mean() / 1000.0,
+            p50: quantile(0.5),
+            p90: quantile(0.9),
+            p99: quantile(0.99),
+            p99_9: quantile(0.999),
+            max: latency.max() as f64 / 1000.0,
         }
     }
 }
 
 impl Memory {
-    fn into_shown(self) -> Shown {
-        Shown::Memory {
+    fn into_shown(self) -> ShownMemory {
+        ShownMemory {
             sessions: self.sessions,
             server_private_bytes_before: self.bytes.map(|(before, _)| before),
             server_private_bytes_after: self.bytes.map(|(_, after)| after),
@@ -201,58 +250,87 @@ impl fmt::Display for Report {
 impl fmt::Display for Shown {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Shown::Rates {
-                requests,
-                requests_per_second,
-                server_cpu_us_per_request,
-                server_cpu_source,
-                load_cpu_us_per_request,
-                latency_us,
-                histogram,
-            } => {
-                writeln!(
-                    f,
-                    "  requests    {requests} ({requests_per_second:.0} req/s)"
-                )?;
-                match server_cpu_us_per_request {
-                    Some(spent) => writeln!(
-                        f,
-                        "  server CPU  {spent:.2} µs per request{}",
-                        match server_cpu_source {
-                            Some(CpuSource::Ticks) => ", from ticks of 10 ms",
-                            _ => "",
-                        }
-                    )?,
-                    None => writeln!(f, "  server CPU  {UNKNOWN}")?,
+            Shown::Rates(rates) => rates.fmt(f),
+            Shown::Memory(memory) => memory.fmt(f),
+        }
+    }
+}
+
+impl fmt::Display for ShownRates {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (requests, rate) = (self.requests, self.requests_per_second);
+        writeln!(f, "  requests    {requests} ({rate:.0} req/s)")?;
+        if let Some(pace) = &self.pace {
+            pace.fmt(f)?;
+        }
+        match self.server_cpu_us_per_request {
+            Some(spent) => writeln!(
+                f,
+                "  server CPU  {spent:.2} µs per request{}",
+                match self.server_cpu_source {
+                    Some(CpuSource::Ticks) => ", from ticks of 10 ms",
+                    _ => "",
                 }
-                writeln!(
-                    f,
-                    "  load CPU    {load_cpu_us_per_request:.2} µs per request"
-                )?;
-                writeln!(f, "  latency     {latency_us}\n")?;
-                draw(histogram, f)
-            }
-            Shown::Memory {
-                sessions,
-                server_private_bytes_before,
-                server_private_bytes_after,
-                server_bytes_per_session,
-            } => {
-                writeln!(f, "  sessions    {sessions}")?;
-                match (
-                    server_private_bytes_before,
-                    server_private_bytes_after,
-                    server_bytes_per_session,
-                ) {
-                    (Some(before), Some(after), Some(each)) => writeln!(
-                        f,
-                        "  memory      {} KiB before, {} KiB with them: {each:.0} bytes per session",
-                        before / 1024,
-                        after / 1024
-                    ),
-                    _ => writeln!(f, "  memory      {UNKNOWN}"),
-                }
-            }
+            )?,
+            None => writeln!(f, "  server CPU  {UNKNOWN}")?,
+        }
+        let load = self.load_cpu_us_per_request;
+        writeln!(f, "  load CPU    {load:.2} µs per request")?;
+        writeln!(f, "  latency     {}\n", self.latency_us)?;
+        draw(&self.histogram, f)
+    }
+}
+
+impl fmt::Display for Pace {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (rate, due, sent) = (self.requests_per_second, self.due, self.sent);
+        writeln!(f, "  rate        {rate} req/s: {due} due, {sent} sent")?;
+        for (count, what) in self.troubles() {
+            writeln!(f, "              {count} {what}")?;
+        }
+        Ok(())
+    }
+}
+
+impl Pace {
+    /// What did not go by the clock: how many requests, and in which way.
+    pub(super) fn troubles(&self) -> impl Iterator<Item = (u64, String)> {
+        let in_time = IN_TIME.as_millis();
+        let late = format!("sent over {in_time} ms after they were due");
+        [
+            (
+                self.late_for_answers,
+                format!("{late}, as their connections awaited answers"),
+            ),
+            (
+                self.late_by_load,
+                format!("{late}, as the load generator had no time: give it a CPU (--cpu) or a lower rate"),
+            ),
+            (
+                self.unsent,
+                "due and never sent; they count with the time that they waited".to_owned(),
+            ),
+        ]
+        .into_iter()
+        .filter(|(count, _)| *count > 0)
+    }
+}
+
+impl fmt::Display for ShownMemory {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "  sessions    {}", self.sessions)?;
+        match (
+            self.server_private_bytes_before,
+            self.server_private_bytes_after,
+            self.server_bytes_per_session,
+        ) {
+            (Some(before), Some(after), Some(each)) => writeln!(
+                f,
+                "  memory      {} KiB before, {} KiB with them: {each:.0} bytes per session",
+                before / 1024,
+                after / 1024
+            ),
+            _ => writeln!(f, "  memory      {UNKNOWN}"),
         }
     }
 }

@@ -5,7 +5,7 @@ use std::fs;
 use std::io;
 use std::time::Duration;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// The CPU time of a process tree at one moment.
 #[derive(Debug)]
@@ -24,7 +24,7 @@ pub(super) struct CpuTime {
 }
 
 /// Where a CPU time comes from.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub(super) enum CpuSource {
     /// `schedstat` of each thread, in nanoseconds.

@@ -48,6 +48,20 @@ pub(super) fn parse_duration(text: &str) -> Result<Duration, String> {
         .ok_or_else(|| format!("`{text}` is no duration, for instance 500ms or 10s"))
 }
 
+/// More than one thread sends.
+const MAX_RATE: u32 = 10_000_000;
+
+/// `5000`, `5000/s`: requests a second.
+pub(super) fn parse_rate(text: &str) -> Result<u32, String> {
+    let number = text.strip_suffix("/s").unwrap_or(text);
+    match number.parse::<u32>() {
+        Ok(rate @ 1..=MAX_RATE) if number.bytes().all(|byte| byte.is_ascii_digit()) => Ok(rate),
+        _ => Err(format!(
+            "`{text}` is no rate, for instance 5000 or 5000/s; it is 1 to {MAX_RATE} requests a second"
+        )),
+    }
+}
+
 fn split(text: &str) -> (&str, &str) {
     let end = text
         .find(|letter: char| !letter.is_ascii_digit())
@@ -74,6 +88,24 @@ mod tests {
             "99999999999999999999",
         ] {
             assert!(parse_size(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn rates_are_read() {
+        assert_eq!(parse_rate("5000"), Ok(5000));
+        assert_eq!(parse_rate("1/s"), Ok(1));
+        for wrong in [
+            "",
+            "0",
+            "/s",
+            "+5",
+            "5/m",
+            "5 /s",
+            "10000001",
+            "99999999999",
+        ] {
+            assert!(parse_rate(wrong).is_err(), "{wrong}");
         }
     }
 

@@ -11,7 +11,7 @@ use moorline_engine::command::{self, CommandError, Request, Response, Scope};
 use moorline_engine::config;
 use moorline_engine::control::{PeerChange, Switch};
 
-use crate::bench::{self, BenchArgs};
+use crate::bench::{self, BenchArgs, BenchCommand};
 
 use super::output::{print, tell};
 use super::{EngineChoice, Failure, Paths, PeerSwitch, finish, hints, look, peers, table};
@@ -78,6 +78,12 @@ pub(super) fn status(paths: &Paths, engine: EngineChoice, json: bool) -> ExitCod
 }
 
 pub(super) fn bench(paths: &Paths, args: &BenchArgs) -> ExitCode {
+    if let Some(BenchCommand::Compare(args)) = &args.other {
+        return bench::compare(args);
+    }
+    let Some(args) = &args.load else {
+        return finish(Err(Failure::usage("what to measure is not named")));
+    };
     if args.config.is_none() && args.run_dir.is_none() {
         return bench::run(args, None);
     }
