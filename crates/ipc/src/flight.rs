@@ -1,8 +1,10 @@
 //! The last records of one thread, in shared memory that outlives its process.
 
-use std::sync::atomic::{Ordering, fence};
-
 use crate::scoreboard::Scoreboard;
+use crate::sync::{Ordering, fence};
+
+#[cfg(all(test, loom))]
+mod loom_tests;
 
 /// Records that a ring has room for. The oldest one may be half overwritten, so one less is read.
 pub const FLIGHT_RECORDS: usize = 4096;
@@ -44,36 +46,76 @@ impl FlightRing {
     /// Writes a record.
     #[inline]
     pub fn write(&self, what: u32, words: [u64; 3]) {
-        let number = self.0.get(0);
-        let at = place(number);
-        // A reader that sees a word of this record sees that the one in its place is gone.
-        fence(Ordering::Release);
-        self.0.set(at, check(number) | u64::from(what));
-        for (offset, word) in words.into_iter().enumerate() {
-            self.0.set(at + 1 + offset, word);
-        }
-        self.0.publish(0, number.wrapping_add(1));
+        write::<FLIGHT_RECORDS>(&self.0, what, words);
     }
 
     /// The last records, at most this many, also while they are written.
     pub fn last(&self, most: usize) -> FlightTail {
-        let end = self.0.published(0);
-        let most = most.min(FLIGHT_RECORDS - 1) as u64;
-        let mut first = end.saturating_sub(most);
-        let mut records: Vec<RawRecord> = (first..end)
-            .map(|number| {
-                let at = place(number);
-                std::array::from_fn(|offset| self.0.get(at + offset))
-            })
-            .collect();
-        fence(Ordering::Acquire);
-        // Those whose places were written meanwhile, and the one that may be written now.
-        let written = self.0.get(0).saturating_sub(FLIGHT_RECORDS as u64 - 1);
-        let lost = written.saturating_sub(first).min(records.len() as u64);
-        records.drain(..lost as usize);
-        first += lost;
-        FlightTail { first, records }
+        last::<FLIGHT_RECORDS>(&self.0, most)
     }
+}
+
+/// The words of a ring: those of a scoreboard, or those that loom explores.
+trait FlightWords {
+    fn get(&self, index: usize) -> u64;
+    fn set(&self, index: usize, word: u64);
+    /// What was set before is seen by who sees this.
+    fn publish(&self, index: usize, word: u64);
+    fn published(&self, index: usize) -> u64;
+}
+
+impl FlightWords for Scoreboard {
+    #[inline]
+    fn get(&self, index: usize) -> u64 {
+        Scoreboard::get(self, index)
+    }
+
+    #[inline]
+    fn set(&self, index: usize, word: u64) {
+        Scoreboard::set(self, index, word);
+    }
+
+    #[inline]
+    fn publish(&self, index: usize, word: u64) {
+        Scoreboard::publish(self, index, word);
+    }
+
+    #[inline]
+    fn published(&self, index: usize) -> u64 {
+        Scoreboard::published(self, index)
+    }
+}
+
+#[inline]
+fn write<const RECORDS: usize>(ring: &impl FlightWords, what: u32, words: [u64; 3]) {
+    let number = ring.get(0);
+    let at = place::<RECORDS>(number);
+    // A reader that sees a word of this record sees that the one in its place is gone.
+    fence(Ordering::Release);
+    ring.set(at, check(number) | u64::from(what));
+    for (offset, word) in words.into_iter().enumerate() {
+        ring.set(at + 1 + offset, word);
+    }
+    ring.publish(0, number.wrapping_add(1));
+}
+
+fn last<const RECORDS: usize>(ring: &impl FlightWords, most: usize) -> FlightTail {
+    let end = ring.published(0);
+    let most = most.min(RECORDS - 1) as u64;
+    let mut first = end.saturating_sub(most);
+    let mut records: Vec<RawRecord> = (first..end)
+        .map(|number| {
+            let at = place::<RECORDS>(number);
+            std::array::from_fn(|offset| ring.get(at + offset))
+        })
+        .collect();
+    fence(Ordering::Acquire);
+    // Those whose places were written meanwhile, and the one that may be written now.
+    let written = ring.get(0).saturating_sub(RECORDS as u64 - 1);
+    let lost = written.saturating_sub(first).min(records.len() as u64);
+    records.drain(..lost as usize);
+    first += lost;
+    FlightTail { first, records }
 }
 
 /// Whether a record is the one of this number, and so all of its words are.
@@ -83,8 +125,9 @@ pub fn is_whole(record: &RawRecord, number: u64) -> bool {
     record[0] & !u64::from(u32::MAX) == check(number)
 }
 
-fn place(number: u64) -> usize {
-    FIRST + (number % FLIGHT_RECORDS as u64) as usize * WORDS
+#[inline]
+fn place<const RECORDS: usize>(number: u64) -> usize {
+    FIRST + (number % RECORDS as u64) as usize * WORDS
 }
 
 /// The upper half of a record's first word.
@@ -93,7 +136,7 @@ fn check(number: u64) -> u64 {
     number.wrapping_add(1) << u32::BITS
 }
 
-#[cfg(test)]
+#[cfg(all(test, not(loom)))]
 mod tests {
     use super::*;
     use crate::scoreboard::create_scoreboard;

@@ -9,6 +9,7 @@ use serde::de::DeserializeOwned;
 use crate::command;
 use crate::control::{FromRole, ToRole};
 use crate::control_channel::{decode, encode};
+use crate::flight::{FlightText, Recording};
 use crate::wire::{
     Answer, CloseReason, Closing, FileSpan, FromProcess, Opening, Peer, Question, SessionData,
     ToProcess, split_datagram,
@@ -52,6 +53,30 @@ pub fn record(data: &[u8]) {
     }
 }
 
+/// Any file that is read as a recording of the flight recorder: what is read stays the same, every record is told, in order, and no
+/// text of it steers a terminal.
+pub fn recording(data: &[u8]) {
+    let Ok(recording) = Recording::decode(data) else {
+        return;
+    };
+    // A head that had left out what may be left out may be too long with it.
+    if let Ok(bytes) = recording.encode() {
+        let again = Recording::decode(bytes.as_slice()).expect("what was written can be read");
+        assert_eq!(again, recording);
+    }
+    let timeline = recording.timeline();
+    let records: usize = recording.records.iter().map(Vec::len).sum();
+    assert_eq!(timeline.len(), records);
+    assert!(timeline.is_sorted_by_key(|entry| entry.at_ns));
+    let listeners = &recording.head.listeners;
+    let events = timeline.iter().filter_map(|entry| entry.event.as_ref());
+    let texts = events.map(|event| FlightText { event, listeners }.to_string());
+    let names = recording.head.threads.iter().map(|thread| thread.name());
+    for text in texts.chain(names) {
+        assert!(!text.contains(char::is_control), "{text:?}");
+    }
+}
+
 /// Encodings are compared, since there may be several of one message (and not every message can be compared).
 fn assert_message<M: Serialize + DeserializeOwned + Debug>(bytes: &[u8]) {
     let Ok(message) = decode::<M>(bytes) else {
@@ -88,5 +113,10 @@ mod tests {
     #[test]
     fn kept_inputs_break_no_invariant_of_records() {
         replay("record", record);
+    }
+
+    #[test]
+    fn kept_inputs_break_no_invariant_of_recordings() {
+        replay("recording", recording);
     }
 }

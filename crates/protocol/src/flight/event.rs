@@ -5,132 +5,113 @@ use rustix::time::{ClockId, clock_gettime};
 
 use crate::control::Role;
 
-/// What happened.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[repr(u16)]
-pub enum FlightKind {
+/// Makes the enum of the kinds, and what needs all of them: one list.
+macro_rules! flight_kinds {
+    ($($(#[$doc:meta])* $kind:ident $(= $number:literal)? => $name:literal,)*) => {
+        /// What happened.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+        #[repr(u16)]
+        pub enum FlightKind {
+            $($(#[$doc])* $kind $(= $number)?,)*
+        }
+
+        impl FlightKind {
+            /// All of them.
+            pub const ALL: &[Self] = &[$(Self::$kind,)*];
+
+            /// Its name for machines.
+            pub fn as_str(self) -> &'static str {
+                match self {
+                    $(Self::$kind => $name,)*
+                }
+            }
+        }
+    };
+}
+
+flight_kinds! {
     /// A gateway loop: a session has begun, on the listener `detail`, for the worker slot `number`.
-    Opened = 1,
+    Opened = 1 => "opened",
     /// … has ended for the reason `detail`, after `number` messages.
-    Closed,
+    Closed => "closed",
     /// … is now with another process of the worker slot `detail`, of pid `number`.
-    Moved,
+    Moved => "moved",
     /// In the last moment there were `number` messages, and processes were woken `session` times.
-    Worked,
+    Worked => "worked",
     /// … something waited `number` times for room in a process's ring.
-    RingFull,
+    RingFull => "ring_full",
     /// … the limit `detail` was reached `number` times.
-    LimitReached,
+    LimitReached => "limit_reached",
     /// The process `detail` of pid `number` has died, with `session` sessions.
-    ProcessLost,
+    ProcessLost => "process_lost",
     /// The connection of a relay to its peer was made in `number` microseconds, after `detail` attempts.
-    PeerJoined,
+    PeerJoined => "peer_joined",
     /// An attempt to connect a relay to a peer failed after `number` microseconds, with the error number `detail`, or 0.
-    PeerFailed,
+    PeerFailed => "peer_failed",
     /// The gateway's main thread: the process `detail` of pid `number` is joined.
-    Attached = 20,
+    Attached = 20 => "attached",
     /// The generation `number` is prepared; with `detail` 1 it cannot be.
-    Prepared,
+    Prepared => "prepared",
     /// What was prepared is forgotten.
-    Forgotten,
+    Forgotten => "forgotten",
     /// The processes that serve were changed; the generation `number` applies from now on, unless that is 0.
-    Activated,
+    Activated => "activated",
     /// The sessions are being closed.
-    Drains,
+    Drains => "drains",
     /// A worker or task worker: it runs, as one of the generation `number`.
-    Runs = 40,
+    Runs = 40 => "runs",
     /// Its app has started.
-    AppStarted,
+    AppStarted => "app_started",
     /// It serves.
-    Serves,
+    Serves => "serves",
     /// A session begins here; with `detail` 1 it was elsewhere before.
-    Begins,
+    Begins => "begins",
     /// A session is over, for the reason `detail`.
-    Ends,
+    Ends => "ends",
     /// A session goes to another process.
-    Leaves,
+    Leaves => "leaves",
     /// In the last moment it has handled `number` messages, and `session` hooks have failed.
-    Handled,
+    Handled => "handled",
     /// It was joined with a new gateway.
-    NewGateway,
+    NewGateway => "new_gateway",
     /// It is told to stop.
-    ToldToStop,
+    ToldToStop => "told_to_stop",
     /// A step of a connection that it made, or tried to, has ended after `number` microseconds. `detail`: the kind of the step, and
     /// how it went; `session`: an error number, and the number of the dial.
-    DialStep,
+    DialStep => "dial_step",
     /// The dial `session` has ended after `number` microseconds; `detail`: how it went.
-    Dialed,
+    Dialed => "dialed",
     /// The supervisor: the process `detail` of pid `number` was started.
-    Started = 60,
+    Started = 60 => "started",
     /// … is ready.
-    Ready,
+    Ready => "ready",
     /// … has ended, with the signal or code `session` (see [`ended_with`]).
-    Ended,
+    Ended => "ended",
     /// … has a stuck handler for the session `session`.
-    Stalled,
+    Stalled => "stalled",
     /// … does not answer.
-    Silent,
+    Silent => "silent",
     /// … answers again.
-    Answers,
+    Answers => "answers",
     /// … is being killed.
-    Killed,
+    Killed => "killed",
     /// A reload to the generation `number` has begun.
-    ReloadBegun,
+    ReloadBegun => "reload_begun",
     /// … is committed.
-    ReloadDone,
+    ReloadDone => "reload_done",
     /// … has failed.
-    ReloadFailed,
+    ReloadFailed => "reload_failed",
     /// The engine is being stopped.
-    StopAsked,
+    StopAsked => "stop_asked",
 }
 
 impl FlightKind {
-    /// All of them.
-    pub const ALL: [Self; 36] = {
-        use FlightKind::*;
-        [
-            Opened,
-            Closed,
-            Moved,
-            Worked,
-            RingFull,
-            LimitReached,
-            ProcessLost,
-            PeerJoined,
-            PeerFailed,
-            Attached,
-            Prepared,
-            Forgotten,
-            Activated,
-            Drains,
-            Runs,
-            AppStarted,
-            Serves,
-            Begins,
-            Ends,
-            Leaves,
-            Handled,
-            NewGateway,
-            ToldToStop,
-            DialStep,
-            Dialed,
-            Started,
-            Ready,
-            Ended,
-            Stalled,
-            Silent,
-            Answers,
-            Killed,
-            ReloadBegun,
-            ReloadDone,
-            ReloadFailed,
-            StopAsked,
-        ]
-    };
-
     /// The kind of this number, if there is one.
     pub fn from_u16(number: u16) -> Option<Self> {
-        Self::ALL.into_iter().find(|kind| *kind as u16 == number)
+        Self::ALL
+            .iter()
+            .copied()
+            .find(|kind| *kind as u16 == number)
     }
 }
 
@@ -241,7 +222,7 @@ mod tests {
 
     #[test]
     fn every_kind_is_found_by_its_number() {
-        for kind in FlightKind::ALL {
+        for &kind in FlightKind::ALL {
             assert_eq!(FlightKind::from_u16(kind as u16), Some(kind));
         }
         assert_eq!(FlightKind::from_u16(0), None);

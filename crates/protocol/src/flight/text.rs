@@ -9,50 +9,6 @@ use crate::wire::CloseReason;
 
 use super::event::{FlightEvent, FlightKind, role_of};
 
-impl FlightKind {
-    /// Its name for machines.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            FlightKind::Opened => "opened",
-            FlightKind::Closed => "closed",
-            FlightKind::Moved => "moved",
-            FlightKind::Worked => "worked",
-            FlightKind::RingFull => "ring_full",
-            FlightKind::LimitReached => "limit_reached",
-            FlightKind::ProcessLost => "process_lost",
-            FlightKind::PeerJoined => "peer_joined",
-            FlightKind::PeerFailed => "peer_failed",
-            FlightKind::Attached => "attached",
-            FlightKind::Prepared => "prepared",
-            FlightKind::Forgotten => "forgotten",
-            FlightKind::Activated => "activated",
-            FlightKind::Drains => "drains",
-            FlightKind::Runs => "runs",
-            FlightKind::AppStarted => "app_started",
-            FlightKind::Serves => "serves",
-            FlightKind::Begins => "begins",
-            FlightKind::Ends => "ends",
-            FlightKind::Leaves => "leaves",
-            FlightKind::Handled => "handled",
-            FlightKind::NewGateway => "new_gateway",
-            FlightKind::ToldToStop => "told_to_stop",
-            FlightKind::DialStep => "dial_step",
-            FlightKind::Dialed => "dialed",
-            FlightKind::Started => "started",
-            FlightKind::Ready => "ready",
-            FlightKind::Ended => "ended",
-            FlightKind::Stalled => "stalled",
-            FlightKind::Silent => "silent",
-            FlightKind::Answers => "answers",
-            FlightKind::Killed => "killed",
-            FlightKind::ReloadBegun => "reload_begun",
-            FlightKind::ReloadDone => "reload_done",
-            FlightKind::ReloadFailed => "reload_failed",
-            FlightKind::StopAsked => "stop_asked",
-        }
-    }
-}
-
 /// An event in words.
 #[derive(Debug, Clone, Copy)]
 pub struct FlightText<'a> {
