@@ -7,6 +7,7 @@
 //! - `chaos`: what is promised, while everything happens that may happen, in [`mod@chaos`]
 //! - `random`: a scripted gateway loop over many seeds, in [`mod@random`]
 //! - `full`: many relays in the size that is promised, in [`mod@full`]
+//! - `newcomer`: from a fresh clone to an app that is reloaded under its clients, in [`mod@newcomer`]
 //! - `bench`: the engine beside a plain echo server, in [`mod@bench`]
 //! - `autobahn`: a WebSocket echo against the test suite of others, in [`mod@autobahn`]
 //! - `fuzz` and `miri`: what nightly finds in what comes from outside, in [`nightly`]
@@ -27,6 +28,7 @@ mod hooks;
 mod ignored;
 mod log_lines;
 mod needs;
+mod newcomer;
 mod nightly;
 mod pages;
 mod random;
@@ -68,6 +70,8 @@ enum Chore {
     Chaos(chaos::ChaosArgs),
     /// Run the tests of many relays in their full size
     Full,
+    /// Walk from a fresh clone to an app of one's own that is reloaded under its clients, and time each command
+    Newcomer,
     /// Play through random orders of events in a gateway loop, and check its invariants after each turn
     Random(random::RandomArgs),
     /// Compare the engine with a plain echo server: CPU per request, latency, memory
@@ -91,6 +95,7 @@ fn main() -> ExitCode {
         Chore::Words => words::are_plain(),
         Chore::Chaos(args) => chaos::run(&args),
         Chore::Full => full::run(),
+        Chore::Newcomer => newcomer::run(),
         Chore::Random(args) => random::run(&args),
         Chore::Bench(args) => bench::run(args).map_err(|error| Failure(error.to_string())),
         Chore::Autobahn(args) => autobahn::run(&args),
