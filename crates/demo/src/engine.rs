@@ -34,7 +34,6 @@ const LINE_CHARACTERS: usize = 2000;
 pub(crate) struct Engine {
     process: Child,
     output: Output,
-    doors: Doors,
 }
 
 /// Where the engine listens.
@@ -50,8 +49,8 @@ pub(crate) struct Doors {
 type Output = Arc<Mutex<VecDeque<String>>>;
 
 impl Engine {
-    /// Starts it, and waits until it serves.
-    pub(crate) async fn start(program: &Path, site: &Arc<Site>) -> Result<Self, DemoError> {
+    /// Starts it. Dropping it ends its supervisor at once; [`stop`](Self::stop) waits until all of it has ended.
+    pub(crate) fn spawn(program: &Path, site: &Site) -> io::Result<Self> {
         let mut process = Command::new(program)
             .args(["serve", "--end-with-parent"])
             .arg(site.config())
@@ -69,9 +68,15 @@ impl Engine {
         if let Some(lines) = process.stderr.take() {
             spawn_local(keep_lines(lines, Arc::clone(&output)));
         }
+        Ok(Self { process, output })
+    }
+
+    /// Waits until it serves. It may be dropped at any time.
+    pub(crate) async fn serves(&mut self, site: &Arc<Site>) -> Result<Doors, DemoError> {
+        let output = &self.output;
         let doors = async {
             loop {
-                if let Some(doors) = doors(site, &output).await {
+                if let Some(doors) = doors(site, output).await {
                     return doors;
                 }
                 sleep(PAUSE).await;
@@ -79,23 +84,9 @@ impl Engine {
         };
         let doors = tokio::select! {
             doors = timeout(START_TIME, doors) => doors.ok(),
-            _ = process.wait() => None,
+            _ = self.process.wait() => None,
         };
-        match doors {
-            Some(doors) => Ok(Self {
-                process,
-                output,
-                doors,
-            }),
-            None => {
-                end(&mut process).await;
-                Err(DemoError::Ended(last_lines(&output)))
-            }
-        }
-    }
-
-    pub(crate) fn doors(&self) -> Doors {
-        self.doors
+        doors.ok_or_else(|| DemoError::Ended(last_lines(&self.output)))
     }
 
     /// Waits until it ends by itself, and returns its last lines.

@@ -33,7 +33,7 @@ use std::path::Path;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use engine::Engine;
 use events::Events;
@@ -64,17 +64,22 @@ async fn play(program: &Path, count: u16) -> Result<(), DemoError> {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
     let address = listener.local_addr()?;
     let site = Arc::new(Site::new(address)?);
-    let [first, second, third] = &mut interrupts;
-    let mut engine = tokio::select! {
-        started = Engine::start(program, &site) => started?,
-        _ = first.recv() => return Ok(()),
-        _ = second.recv() => return Ok(()),
-        _ = third.recv() => return Ok(()),
+    let mut engine = Engine::spawn(program, &site)?;
+    let doors = tokio::select! {
+        doors = engine.serves(&site) => doors.map(Some),
+        () = interrupted(&mut interrupts) => Ok(None),
+    };
+    let doors = match doors {
+        Ok(Some(doors)) => doors,
+        other => {
+            engine.stop().await;
+            return other.map(drop);
+        }
     };
     let events = Arc::new(Events::default());
-    let visitors = Arc::new(Visitors::start(engine.doors().visitors, count));
+    let visitors = Arc::new(Visitors::start(doors.visitors, count));
     let play = Play {
-        doors: engine.doors(),
+        doors,
         site: Arc::clone(&site),
         visitors: Arc::clone(&visitors),
         state: watch::start(&site, &events),
@@ -90,13 +95,20 @@ async fn play(program: &Path, count: u16) -> Result<(), DemoError> {
     let ended = tokio::select! {
         never = page::serve(listener, Rc::new(play)) => match never? {},
         text = engine.ended() => Err(DemoError::Ended(text)),
-        _ = first.recv() => Ok(()),
-        _ = second.recv() => Ok(()),
-        _ = third.recv() => Ok(()),
+        () = interrupted(&mut interrupts) => Ok(()),
     };
     visitors.leave();
     engine.stop().await;
     ended
+}
+
+/// Waits for one of these signals.
+async fn interrupted([first, second, third]: &mut [Signal; 3]) {
+    tokio::select! {
+        _ = first.recv() => {}
+        _ = second.recv() => {}
+        _ = third.recv() => {}
+    }
 }
 
 /// Why a demo ends.

@@ -23,16 +23,7 @@ struct Demo {
 impl Demo {
     fn start(visitors: u16) -> Self {
         let folder = tempfile::tempdir().expect("a temporary folder");
-        let mut command = Command::new("setsid");
-        command.arg(built("moorline"));
-        let mut process = command
-            .args(["demo", "--visitors", &visitors.to_string()])
-            .current_dir(folder.path())
-            .env("TMPDIR", folder.path())
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .spawn()
-            .expect("it starts");
+        let mut process = spawn(&folder, visitors);
         let mut lines = BufReader::new(process.stdout.take().expect("it is piped"));
         let (play, admin) = (address(&mut lines, "play:"), address(&mut lines, "watch:"));
         let demo = Self {
@@ -111,15 +102,30 @@ impl Drop for Demo {
             return;
         }
         assert!(read.is_ok() && ended.success(), "{ended}: {rest}");
-        let left: Vec<_> = std::fs::read_dir(self.folder.path())
-            .expect("it can be read")
-            .flatten()
-            .map(|it| it.path())
-            .collect();
-        assert_eq!(left, Vec::<PathBuf>::new(), "files are left");
+        assert_eq!(files(&self.folder), Vec::<PathBuf>::new());
         let processes = processes_of_session(self.process.id() as i32);
         assert!(processes.is_empty(), "{processes:?}");
     }
+}
+
+/// The command, in a session of its own.
+fn spawn(folder: &TempDir, visitors: u16) -> Child {
+    let mut command = Command::new("setsid");
+    command.arg(built("moorline"));
+    command
+        .args(["demo", "--visitors", &visitors.to_string()])
+        .current_dir(folder.path())
+        .env("TMPDIR", folder.path())
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("it starts")
+}
+
+/// What it has made.
+fn files(folder: &TempDir) -> Vec<PathBuf> {
+    let found = std::fs::read_dir(folder.path()).expect("it can be read");
+    found.flatten().map(|it| it.path()).collect()
 }
 
 fn address(lines: &mut impl BufRead, word: &str) -> SocketAddr {
@@ -195,6 +201,26 @@ fn whatever_is_pressed_no_visitor_is_disconnected_and_no_message_is_lost() {
         demo.counted("on_their_way") == 0
     });
     demo.is_whole();
+}
+
+#[test]
+fn an_interrupt_while_it_starts_leaves_nothing() {
+    let processes = |of: &Child| processes_of_session(of.id() as i32).len();
+    // Its folder, the supervisor, the gateway, and all but the visitors.
+    for started in [1, 2, 3, 6] {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let mut process = spawn(&folder, 1);
+        eventually("it has begun to start", || {
+            !files(&folder).is_empty() && processes(&process) >= started
+        });
+        kill(process.id() as i32, Signal::SIGINT);
+        let output = process.stdout.take().expect("it is piped");
+        let said = std::io::read_to_string(output).expect("text");
+        let ended = process.wait().expect("it can be waited for");
+        assert!(ended.success(), "{started}: {ended}: {said}");
+        assert_eq!(files(&folder), Vec::<PathBuf>::new(), "{started}");
+        assert_eq!(processes(&process), 0, "{started}");
+    }
 }
 
 #[test]
