@@ -71,8 +71,8 @@ struct Way {
     stream: Stream,
     // Each is taken before a question is asked, by the one who wants its answer: an asker that has left waits no more.
     last: Arc<Mutex<Option<(Instant, Seen)>>>,
-    /// One list of sessions at a time.
-    listing: Arc<Mutex<()>>,
+    /// One list of sessions at a time: when the last one has ended.
+    listing: Arc<Mutex<Option<Instant>>>,
     recorded: Arc<Mutex<Option<Recorded>>>,
 }
 
@@ -116,12 +116,15 @@ impl Engine {
         looking.await.unwrap_or(Err(NoAnswer))
     }
 
-    /// The sessions that are asked for. Dropping the future leaves the question to its end: there is one list at a time.
+    /// The sessions that are asked for. Dropping the future leaves the question to its end: there is one list at a time, and four a
+    /// second at most.
     pub(crate) async fn sessions(&self, query: SessionQuery) -> Result<SessionsSeen, NoAnswer> {
         let way = Rc::clone(&self.0);
-        let one = Arc::clone(&way.listing).lock_owned().await;
+        let mut last = Arc::clone(&way.listing).lock_owned().await;
         let listing = spawn_local(async move {
-            let _one = one;
+            if let Some(at) = *last {
+                sleep(FRESH.saturating_sub(at.elapsed())).await;
+            }
             let mut seen = SessionsSeen::new(&query);
             let filter = query.filter.clone();
             let most = MOST_LISTED;
@@ -138,7 +141,9 @@ impl Engine {
                 }
                 Ok(())
             };
-            match timeout(LIST_TIME, list).await {
+            let listed = timeout(LIST_TIME, list).await;
+            *last = Some(Instant::now());
+            match listed {
                 // What has come by then is shown.
                 Ok(Ok(())) | Err(_) => Ok(seen.end()),
                 Ok(Err(none)) => Err(none),

@@ -1,6 +1,7 @@
 //! `[admin]`: what someone with the token can change, and nobody else.
 
 use std::net::SocketAddr;
+use std::time::{Duration, Instant};
 
 use moorline_tests::{Browser, Client, Engine, LENGTH_LISTENER, Site, Wire, eventually};
 use nix::sys::signal::Signal;
@@ -94,6 +95,20 @@ fn sessions_are_found_sorted_and_closed() {
         gone.starts_with("HTTP/1.1 409 ") && gone.contains("no session"),
         "{gone}"
     );
+}
+
+#[test]
+fn sessions_are_listed_four_times_a_second_at_most() {
+    let engine = changeable();
+    let admin = address(&engine);
+    let begun = Instant::now();
+    std::thread::scope(|scope| {
+        for _ in 0..2 {
+            scope.spawn(|| (0..3).for_each(|_| drop(sessions(admin, "rows=1"))));
+        }
+    });
+    let took = begun.elapsed();
+    assert!(took >= Duration::from_millis(5 * 250), "{took:?}");
 }
 
 #[test]
