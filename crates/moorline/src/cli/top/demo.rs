@@ -56,8 +56,10 @@ impl Demo {
             },
             "workers": workers.collect::<Vec<_>>(),
             "listeners": [
-                { "name": "chat", "address": "tcp://0.0.0.0:9501", "kind": "websocket", "state": "accepting" },
-                { "name": "db", "address": "tcp://127.0.0.1:3306", "kind": "relay", "state": "accepting" },
+                { "name": "chat", "address": "tcp://0.0.0.0:9501", "kind": "websocket", "state": "accepting",
+                    "sessions": 1188 + 4 * wave, "received": 80 * self.messages, "sent": 900 * self.messages },
+                { "name": "db", "address": "tcp://127.0.0.1:3306", "kind": "relay", "state": "accepting",
+                    "sessions": 12, "received": self.relayed / 3, "sent": self.relayed },
             ],
             "reloads": { "done": 6, "failed": 0, "last": { "result": "done", "ago_s": 3600 + self.looks, "generation": 7 } },
         })

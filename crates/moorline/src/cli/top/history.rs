@@ -3,6 +3,8 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
+use serde_json::Value;
+
 use super::sample::{Sample, number};
 
 /// Looks that are kept: five minutes.
@@ -17,13 +19,24 @@ pub(super) enum Line {
     RelayedBytes,
 }
 
-/// The lines, and how much each process has handled since the look before.
+/// The lines, and how much each process has handled and each listener has moved since the look before.
 #[derive(Debug, Default)]
 pub(super) struct History {
     lines: BTreeMap<Line, VecDeque<u64>>,
     /// By process.
     handled: BTreeMap<u64, u64>,
+    listeners: BTreeMap<ListenerKey, Bytes>,
     last: Option<Counters>,
+}
+
+/// The name and the address of a listener: a reload may change its place.
+type ListenerKey = [String; 2];
+
+/// What the clients of a listener have sent, and what they were sent.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Bytes {
+    pub(super) received: u64,
+    pub(super) sent: u64,
 }
 
 /// Counters at one look.
@@ -33,6 +46,7 @@ struct Counters {
     engine: (u64, u64),
     values: [(Line, u64); 3],
     handled: BTreeMap<u64, u64>,
+    listeners: BTreeMap<ListenerKey, Bytes>,
 }
 
 impl Counters {
@@ -48,8 +62,22 @@ impl Counters {
                 (Line::RelayedBytes, relayed),
             ],
             handled: processes(sample),
+            listeners: listeners(sample),
         }
     }
+}
+
+fn listeners(sample: &Sample) -> BTreeMap<ListenerKey, Bytes> {
+    let rows = sample.rows("/listeners").map(|row| {
+        let received = number(row, "/received");
+        let sent = number(row, "/sent");
+        (listener_key(row), Bytes { received, sent })
+    });
+    rows.collect()
+}
+
+fn listener_key(row: &Value) -> ListenerKey {
+    ["name", "address"].map(|key| row[key].as_str().unwrap_or_default().to_owned())
 }
 
 fn processes(sample: &Sample) -> BTreeMap<u64, u64> {
@@ -77,6 +105,15 @@ impl History {
                 (*pid, each_second(*value, was))
             });
             self.handled = handled.collect();
+            let listeners = now.listeners.iter().map(|(key, now_is)| {
+                let was = before.listeners.get(key).copied().unwrap_or_default();
+                let bytes = Bytes {
+                    received: each_second(now_is.received, was.received),
+                    sent: each_second(now_is.sent, was.sent),
+                };
+                (key.clone(), bytes)
+            });
+            self.listeners = listeners.collect();
         } else {
             *self = Self::default();
         }
@@ -113,6 +150,12 @@ impl History {
     pub(super) fn handled(&self, pid: u64) -> u64 {
         self.handled.get(&pid).copied().unwrap_or(0)
     }
+
+    /// What the listener of this row moves each second.
+    pub(super) fn moved(&self, row: &Value) -> Bytes {
+        let moved = self.listeners.get(&listener_key(row));
+        moved.copied().unwrap_or_default()
+    }
 }
 
 #[cfg(test)]
@@ -125,6 +168,7 @@ mod tests {
             "supervisor": { "pid": pid },
             "gateway": { "messages": messages, "sessions": 3 },
             "workers": [{ "pid": 9, "handled": handled }],
+            "listeners": [{ "name": "door", "address": "tcp://[::]:1", "received": 10 * messages, "sent": 20 * messages }],
         });
         Sample::new(status, Vec::new(), Vec::new())
     }
@@ -138,6 +182,13 @@ mod tests {
         history.add(&sample(1, 1600, 30), at(2));
         assert_eq!(history.latest(Line::Messages), Some(300));
         assert_eq!(history.handled(9), 10);
+        let door = json!({ "name": "door", "address": "tcp://[::]:1" });
+        let moved = Bytes {
+            received: 3000,
+            sent: 6000,
+        };
+        assert_eq!(history.moved(&door), moved);
+        assert_eq!(history.moved(&json!({ "name": "door" })), Bytes::default());
         assert_eq!(history.last(Line::Sessions, 9), [3, 3]);
         // The engine was started again.
         history.add(&sample(2, 5, 0), at(3));

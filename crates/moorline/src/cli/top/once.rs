@@ -62,7 +62,7 @@ fn head(sample: &Sample) -> String {
     text
 }
 
-/// The figures of the overview, and the processes.
+/// The figures of the overview, the processes, and the listeners.
 fn picture(sample: &Sample, history: &History) -> String {
     let screen = Screen::default();
     let picture = Picture {
@@ -77,10 +77,12 @@ fn picture(sample: &Sample, history: &History) -> String {
         text += &format!("{name:<11} {value}\n");
     }
     text += &table::summary(&sample.status);
-    text.push('\n');
-    for (line, _) in picture.table(Pane::Workers, sample, usize::MAX) {
-        text += &line;
+    for pane in [Pane::Workers, Pane::Listeners] {
         text.push('\n');
+        for (line, _) in picture.table(pane, sample, usize::MAX) {
+            text += &line;
+            text.push('\n');
+        }
     }
     text
 }

@@ -4,7 +4,7 @@ use moorline_engine::admin::text::{duration, plain, size};
 use moorline_engine::control::{SessionRow, UpstreamSeen};
 use serde_json::Value;
 
-use super::history::History;
+use super::history::{Bytes, History};
 use super::sample::{Sample, number};
 
 /// What is shown at once. Its number, from 1, is its key.
@@ -60,7 +60,9 @@ impl Pane {
                 "process", "pid", "state", "gen", "sessions", "busy", "handled", "a second",
                 "memory",
             ],
-            Self::Listeners => &["listener", "address", "kind", "state"],
+            Self::Listeners => &[
+                "listener", "address", "kind", "state", "sessions", "in/s", "out/s",
+            ],
             Self::Sessions => &[
                 "queued", "client", "label", "worker", "age", "idle", "received", "sent",
                 "listener",
@@ -84,7 +86,10 @@ impl Pane {
         match self {
             Self::Overview | Self::Wrong => Vec::new(),
             Self::Workers => workers(sample, history),
-            Self::Listeners => sample.rows("/listeners").map(listener).collect(),
+            Self::Listeners => {
+                let rows = sample.rows("/listeners");
+                rows.map(|row| listener(row, history)).collect()
+            }
             Self::Sessions => {
                 let mut rows: Vec<_> = sample.sessions.iter().collect();
                 // The slowest readers first.
@@ -194,12 +199,17 @@ fn workers(sample: &Sample, history: &History) -> Vec<TableRow> {
     workers.chain(tasks).collect()
 }
 
-fn listener(row: &Value) -> TableRow {
+fn listener(row: &Value, history: &History) -> TableRow {
+    let Bytes { received, sent } = history.moved(row);
+    let mut cells: Vec<_> = ["name", "address", "kind", "state"]
+        .map(|key| field(row, key))
+        .into();
+    cells.push(count(number(row, "/sessions")));
+    cells.extend([received, sent].map(|bytes| measure(size(bytes), bytes)));
+    let state = row.get("state").and_then(Value::as_str);
     TableRow {
-        cells: ["name", "address", "kind", "state"]
-            .map(|key| field(row, key))
-            .into(),
-        is_bad: false,
+        cells,
+        is_bad: matches!(state, Some("paused" | "stopped")),
     }
 }
 
