@@ -1,9 +1,10 @@
 //! Mistakes of the first day: each message says what to do. `docs/guide/mistakes.md` lists them.
 
 use std::fs::{self, Permissions};
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{PermissionsExt, chown};
+use std::process::Command;
 
-use moorline_tests::{Client, Finish, LENGTH_LISTENER, Site, Wire};
+use moorline_tests::{Client, Finish, LENGTH_LISTENER, Site, Wire, require_root, run_dir};
 
 /// A mistake, and what the command says: the words of the page.
 fn said(config: &str, words: &[&str]) {
@@ -41,6 +42,14 @@ fn mistakes_in_the_first_configuration_have_a_hint() {
     said(
         &listen("address = \"http://127.0.0.1:0\""),
         &["serves nothing", "websocket = \"/ws\""],
+    );
+    said(
+        &listen("address = \"tcp://127.0.0.1:0\"\nadress = \"x\""),
+        &["unknown key", "did you mean"],
+    );
+    said(
+        &listen("address = \"tcp://127.0.0.1:0\"\nidle_timeout = 10s"),
+        &["text without quotes", "\"10s\""],
     );
     said(
         &listen("address = \"https://127.0.0.1:0\"\nwebsocket = \"/\""),
@@ -101,6 +110,26 @@ fn commands_for_an_engine_that_does_not_run_say_how_to_reach_one() {
             "--run-dir",
         ]);
     }
+}
+
+#[test]
+fn a_command_about_the_engine_of_another_user_says_whose_it_is() {
+    require_root("becoming another user");
+    let site = Site::new("echo", LENGTH_LISTENER);
+    let _engine = site.start();
+    let nobody = nix::unistd::User::from_name("nobody")
+        .expect("users can be looked up")
+        .expect("every Debian has it");
+    let folder = site.path("");
+    chown(folder, Some(nobody.uid.as_raw()), None).expect("root may give it away");
+    let mut command = Command::new("setpriv");
+    command.args(["--reuid", "nobody", "--regid", "nogroup", "--clear-groups"]);
+    command.arg(site.path("app")).args(["status", "--run-dir"]);
+    let finished = command.arg(run_dir(&site)).finish();
+    finished.expect_refusal(&[
+        "belongs to another user",
+        "hint: run the command as the user",
+    ]);
 }
 
 #[test]

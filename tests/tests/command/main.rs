@@ -1,5 +1,6 @@
 //! The command line: commands, `dial`, `bench`, and what the engine logs.
 
+mod acts;
 mod bench;
 mod bench_rates;
 mod bench_reports;
@@ -10,4 +11,5 @@ mod doctor;
 mod first;
 mod log;
 mod manual;
+mod mistakes;
 mod top;
