@@ -53,6 +53,7 @@ pub enum FindingKind {
     GatewayStandsStill,
     WorkersAreMissing,
     DescriptorsAreShort,
+    ListenerAcceptsNothing,
     RelaysFindNoPeer,
     CertificateEnds,
     DiskIsFull,
@@ -68,6 +69,33 @@ pub enum FindingKind {
     PeerIsDown,
     NameIsNotResolved,
     LosesLogLines,
+}
+
+impl FindingKind {
+    /// All of them.
+    #[cfg(test)]
+    const ALL: [Self; 20] = [
+        Self::HasNoGateway,
+        Self::GatewayStandsStill,
+        Self::WorkersAreMissing,
+        Self::DescriptorsAreShort,
+        Self::ListenerAcceptsNothing,
+        Self::RelaysFindNoPeer,
+        Self::CertificateEnds,
+        Self::DiskIsFull,
+        Self::WorkersCrash,
+        Self::ReloadFailed,
+        Self::HandlersAreStuck,
+        Self::HandlersFail,
+        Self::MessagesWait,
+        Self::MemoryIsNearItsLimit,
+        Self::MemoryGrows,
+        Self::ReadersAreSlow,
+        Self::ConnectionsAreRefused,
+        Self::PeerIsDown,
+        Self::NameIsNotResolved,
+        Self::LosesLogLines,
+    ];
 }
 
 /// As in JSON.
@@ -95,6 +123,7 @@ pub fn findings(status: &Value, upstreams: &[UpstreamSeen]) -> Vec<Finding> {
         machine::certificates,
         machine::disks,
         machine::log_lines,
+        connections::not_accepting,
         connections::slow_readers,
         connections::refused,
     ] {

@@ -12,7 +12,7 @@
 //! - `sessions`: a table of sessions
 //! - `findings`: what is wrong; `text`: how people read it
 //! - `metrics`: answers as text for Prometheus; `exposition`: that format
-//! - `table`: every metric
+//! - `table`: every metric; `source`: where `status` has its values
 
 #![forbid(unsafe_code)]
 
@@ -23,6 +23,7 @@ mod exposition;
 mod findings;
 mod metrics;
 mod sessions;
+mod source;
 mod stream;
 mod table;
 pub mod text;

@@ -3,12 +3,13 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
-use moorline_proxy::{PeerSeen, State};
+use moorline_proxy::{PeerSeen, State, UpstreamSeen};
 use serde_json::Value;
 
 use crate::engine::Seen;
 use crate::exposition::{Exposition, Format};
-use crate::table::{METRICS, Metric, OfPeer, Source};
+use crate::source::{Metric, OfPeer, Source};
+use crate::table::METRICS;
 
 /// All metrics at one moment.
 pub(crate) fn text(seen: &Seen, format: Format) -> String {
@@ -67,6 +68,20 @@ fn samples(metric: &Metric, seen: &Seen) -> Samples {
         }
         Source::Version => vec![(vec![env!("CARGO_PKG_VERSION").to_owned()], 1.0)],
         Source::Peers(what) => peers(seen, *what),
+        Source::Pairs(path, labels, key) => least(at(status, path), |row| {
+            let values = labels.map(|label| row[label].as_str().unwrap_or_default().to_owned());
+            Some((values.into(), number(&row[*key])?))
+        }),
+        Source::Choices(path, label, key, choices) => least(at(status, path), |row| {
+            let text = row[*key].as_str()?;
+            let (_, number) = choices.iter().find(|(choice, _)| *choice == text)?;
+            Some((vec![row[*label].as_str()?.to_owned()], *number))
+        }),
+        Source::Unresolved => {
+            let upstreams = seen.upstreams.list.iter();
+            let sample = |it: &UpstreamSeen| (vec![it.name.clone()], it.unresolved.len() as f64);
+            upstreams.map(sample).collect()
+        }
         Source::Omitted => one(Some(seen.upstreams.omitted as f64)),
         Source::Buckets(_) => Vec::new(),
     }
@@ -74,6 +89,17 @@ fn samples(metric: &Metric, seen: &Seen) -> Samples {
 
 fn one(number: Option<f64>) -> Samples {
     number.map(|it| (Vec::new(), it)).into_iter().collect()
+}
+
+/// A sample of each row; of rows with the same labels, which would be one series twice, the one with the least number.
+fn least(rows: &Value, sample: impl Fn(&Value) -> Option<(Vec<String>, f64)>) -> Samples {
+    let mut samples = BTreeMap::new();
+    let rows = rows.as_array().into_iter().flatten();
+    for (labels, number) in rows.filter_map(sample) {
+        let least = samples.entry(labels).or_insert(number);
+        *least = least.min(number);
+    }
+    samples.into_iter().collect()
 }
 
 /// What is at a path; `null` if there is nothing.

@@ -1,78 +1,11 @@
 //! Every metric, and where `status` has it.
 
-use crate::exposition::MetricKind::{self, Counter, Gauge, Histogram};
-
-/// A metric.
-#[derive(Debug)]
-pub(crate) struct Metric {
-    pub(crate) name: &'static str,
-    pub(crate) kind: MetricKind,
-    pub(crate) help: &'static str,
-    /// The names of its labels.
-    pub(crate) labels: &'static [&'static str],
-    pub(crate) from: Source,
-}
-
-/// Where its values are. A path leads through the tables of `status`.
-#[derive(Debug)]
-pub(crate) enum Source {
-    /// A number. Without one there is no sample.
-    Number(&'static [&'static str]),
-    /// A number of milliseconds.
-    Milliseconds(&'static [&'static str]),
-    /// Whether there is something else than `null` or `false`.
-    Presence(&'static [&'static str]),
-    /// A table: each key is the label's value.
-    Table(&'static [&'static str]),
-    /// Some numbers, each with the label's value.
-    Choice(&'static [(&'static str, &'static [&'static str])]),
-    /// A list of tables: the label's value is at the first key, and the number at the second. Those of one label are added.
-    Rows(&'static [&'static str], &'static str, &'static str),
-    /// As [`Rows`](Self::Rows), in milliseconds.
-    MillisecondsOfRows(&'static [&'static str], &'static str, &'static str),
-    /// How many tables of a list have each of these texts at this key.
-    Count(
-        &'static [&'static str],
-        &'static str,
-        &'static [&'static str],
-    ),
-    /// How many log2 buckets of microseconds there are, and their sum.
-    Buckets(&'static [&'static str]),
-    /// The version.
-    Version,
-    /// Peers of upstreams.
-    Peers(OfPeer),
-    /// How many peers are left out.
-    Omitted,
-}
-
-/// What is measured of a peer.
-#[derive(Debug, Clone, Copy)]
-pub(crate) enum OfPeer {
-    IsUp,
-    Open,
-    Connections,
-    Failures,
-    ConnectTime,
-}
-
-const fn metric(
-    name: &'static str,
-    kind: MetricKind,
-    labels: &'static [&'static str],
-    from: Source,
-    help: &'static str,
-) -> Metric {
-    Metric {
-        name,
-        kind,
-        help,
-        labels,
-        from,
-    }
-}
+use crate::exposition::MetricKind::{Counter, Gauge, Histogram};
+use crate::source::{Metric, OfPeer, Source, metric};
 
 const STATES: &[&str] = &["ready", "starting", "draining", "not answering", "waiting"];
+
+const ACCEPTING: &[(&str, f64)] = &[("accepting", 1.0), ("paused", 0.0), ("stopped", 0.0)];
 
 /// All of them, in the order of the text.
 pub(crate) const METRICS: &[Metric] = &[
@@ -154,6 +87,13 @@ pub(crate) const METRICS: &[Metric] = &[
         "Sessions that have ended.",
     ),
     metric(
+        "moorline_sessions_full",
+        Gauge,
+        &[],
+        Source::Number(&["gateway", "full"]),
+        "Sessions with more queued than high_watermark, the least number in the last five seconds: their clients read slowly.",
+    ),
+    metric(
         "moorline_sessions_closing",
         Gauge,
         &[],
@@ -229,6 +169,13 @@ pub(crate) const METRICS: &[Metric] = &[
         &["listener"],
         Source::Rows(&["listeners"], "name", "sessions"),
         "Sessions and relays of a listener.",
+    ),
+    metric(
+        "moorline_listener_accepting",
+        Gauge,
+        &["listener"],
+        Source::Choices(&["listeners"], "name", "state", ACCEPTING),
+        "0 while those that connect to a listener wait: there are no descriptors, or it was told so.",
     ),
     metric(
         "moorline_listener_accepted_total",
@@ -351,6 +298,13 @@ pub(crate) const METRICS: &[Metric] = &[
         "The average time to connect.",
     ),
     metric(
+        "moorline_upstream_names_unresolved",
+        Gauge,
+        &["upstream"],
+        Source::Unresolved,
+        "Names of peers that the last look-up did not find.",
+    ),
+    metric(
         "moorline_upstream_peers_omitted",
         Gauge,
         &[],
@@ -377,6 +331,76 @@ pub(crate) const METRICS: &[Metric] = &[
         &[],
         Source::Number(&["gateway", "memory_limit"]),
         "memory_limit, if there is one.",
+    ),
+    metric(
+        "moorline_gateway_descriptors",
+        Gauge,
+        &[],
+        Source::Number(&["gateway", "descriptors", "open"]),
+        "Descriptors that the gateway has open.",
+    ),
+    metric(
+        "moorline_gateway_descriptors_limit",
+        Gauge,
+        &[],
+        Source::Number(&["gateway", "descriptors", "limit"]),
+        "How many of them may be connections and what the gateway itself needs; the rest of ulimit -n is kept for new processes.",
+    ),
+    metric(
+        "moorline_gateway_memory_bytes",
+        Gauge,
+        &[],
+        Source::Number(&["gateway", "memory_bytes"]),
+        "Memory of the gateway that it shares with no file.",
+    ),
+    metric(
+        "moorline_gateway_memory_growth_bytes",
+        Gauge,
+        &[],
+        Source::Number(&["gateway", "memory_growth"]),
+        "By how much that grows each second, if it has grown for ten seconds or ten minutes.",
+    ),
+    metric(
+        "moorline_worker_memory_bytes",
+        Gauge,
+        &["slot"],
+        Source::Rows(&["workers"], "slot", "memory_bytes"),
+        "Memory of a worker that it shares with no file.",
+    ),
+    metric(
+        "moorline_worker_memory_growth_bytes",
+        Gauge,
+        &["slot"],
+        Source::Rows(&["workers"], "slot", "memory_growth"),
+        "By how much that grows each second, if it has grown for ten seconds or ten minutes.",
+    ),
+    metric(
+        "moorline_task_memory_growth_bytes",
+        Gauge,
+        &["slot"],
+        Source::Rows(&["tasks"], "slot", "memory_growth"),
+        "The same of a task worker.",
+    ),
+    metric(
+        "moorline_disk_free_bytes",
+        Gauge,
+        &["what", "path"],
+        Source::Pairs(&["disks"], ["what", "path"], "free"),
+        "Room on the disk of the run folder, of the log, and of each access log.",
+    ),
+    metric(
+        "moorline_disk_size_bytes",
+        Gauge,
+        &["what", "path"],
+        Source::Pairs(&["disks"], ["what", "path"], "size"),
+        "The size of that disk.",
+    ),
+    metric(
+        "moorline_certificate_end_time_seconds",
+        Gauge,
+        &["listener", "certificate"],
+        Source::Pairs(&["certificates"], ["listener", "certificate"], "ends_at"),
+        "When a certificate of a listener ends, in Unix time.",
     ),
     metric(
         "moorline_workers",

@@ -18,10 +18,11 @@ pub mod role;
 
 pub use moorline_admin as admin;
 pub use moorline_config as config;
+pub use moorline_process::machine::memory_available;
 pub use moorline_process::open_files::{Descriptors, TooFew};
 pub use moorline_process::relay_pipes::RelayPipes;
 pub use moorline_process::rights::may_use_other_addresses;
-pub use moorline_protocol::{command, control, flight, wire};
+pub use moorline_protocol::{command, control, flight, session_id, wire};
 pub use moorline_supervisor as supervisor;
 pub use moorline_worker::app;
 /// An engine in a test's own process: see `moorline::testing`.

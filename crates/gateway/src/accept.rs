@@ -15,7 +15,8 @@ use crate::commands::{Command, Report};
 use crate::cx::{Cx, unix_ms};
 use crate::ending::{Onward, act};
 use crate::entry::{
-    EntryRefusal, EntryRefused, is_allowed, log_refusal, note_denied, note_tickets, take_tickets,
+    EntryRefusal, EntryRefused, is_allowed, log_refusal, note_denied, note_tickets, report_refused,
+    take_tickets,
 };
 use crate::event_loop::Loop;
 use crate::event_loop::acceptor::Acceptor;
@@ -134,6 +135,7 @@ impl Loop {
                     // The rest is kept for new processes: without their descriptors the gateway could not serve on.
                     let is_last = connection.as_raw_fd() as u64 >= descriptors;
                     gate.spend(listener);
+                    tools.cx.note_paused(listener, false);
                     self.assign(connection, listener, peer);
                     if is_last {
                         self.acceptor.gate.shut();
@@ -143,6 +145,7 @@ impl Loop {
                 }
                 Err(Errno::AGAIN) => {
                     gate.has_emptied(listener);
+                    tools.cx.note_paused(listener, false);
                     if let Some(paused_ms) = gate.resume(now) {
                         tracing::info!(paused_ms, "accepting again");
                     }
@@ -171,6 +174,7 @@ impl Loop {
             );
             cx.count_limit(Limit::Descriptors);
         }
+        cx.note_paused(listener, true);
         let again = now + ACCEPT_PAUSE.as_millis() as u64;
         agenda.timers.accept_again(again, listener);
     }
@@ -260,6 +264,7 @@ impl Loop {
         }
         cx.count_closed(CloseReason::Limit);
         cx.count_limit(limit);
+        report_refused((listener, &peer, limit), refusals, cx);
         let is_told = settings.is_http() && settings.tls.is_none() && !cx.is_stopping();
         if is_told && cx.shared.admissions[listener.index()].turn_away() {
             let arrival = Arrival {

@@ -16,6 +16,7 @@ use crate::change::Setup;
 use crate::exchange;
 use crate::file::PassedFile;
 use crate::ids::ListenerId;
+use crate::refusal_log::KeptOut;
 use crate::shared::admission::Counted;
 use crate::transfer::Asker;
 use crate::upstreams::{PeerKey, SharedUpstream};
@@ -174,6 +175,8 @@ pub(crate) enum Report {
     Empty,
     /// Whether there is the session that was to close.
     Closed { question: u64, is_there: bool },
+    /// This stands for most of the connections that limits keep out.
+    Refused(KeptOut),
     /// Some sessions of the loop of this number, and the place in its table to continue from.
     Sessions {
         index: u8,

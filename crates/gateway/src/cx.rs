@@ -114,8 +114,18 @@ impl Cx {
         }
     }
 
+    /// Whether connections wait at a listener that there is no descriptor or memory for.
+    pub(crate) fn note_paused(&self, listener: ListenerId, is_paused: bool) {
+        if let Some(place) = ListenerCounter::Paused.of(listener.0)
+            && self.counters.get(place) != u64::from(is_paused)
+        {
+            self.counters.set(place, is_paused.into());
+        }
+    }
+
     /// The listener at this place is another one from now on, and begins at 0. Sessions of the old one are gone.
     pub(crate) fn begin_counting(&self, listener: ListenerId) {
+        self.note_paused(listener, false);
         for counter in ListenerCounter::ALL {
             if counter != ListenerCounter::Sessions
                 && let Some(place) = counter.of(listener.0)

@@ -5,6 +5,7 @@
 //! session so that a reset does not destroy what the peer has not read yet (`Lingering`).
 
 use hyper::StatusCode;
+use moorline_net::watermark::Level;
 use rustix::io::Errno;
 use rustix::net::{RecvFlags, Shutdown};
 
@@ -17,7 +18,7 @@ use crate::memory::{Class, TLS_BYTES};
 use crate::output::flush::drop_output;
 use crate::output::reply::refuse;
 use crate::output::sealing::close_sealed;
-use crate::output::watermarks::tell_other_senders;
+use crate::output::watermarks::{set_level, tell_other_senders};
 use crate::output::write::farewell;
 use crate::placement::place;
 use crate::processes::pending_close::PendingClose;
@@ -89,7 +90,7 @@ fn break_off(session: &mut Session, error: Errno, groups: &mut Groups, tools: &m
     session.transport.link.break_off();
     session.input.readable = true;
     session.app.is_paused = false;
-    session.output.level = Default::default();
+    set_level(session, Level::Drained, tools);
     tell_other_senders(session, ToProcess::Drained, tools);
     drop_output(session, tools);
     watch_half_closed(session, tools);
@@ -200,6 +201,9 @@ pub(crate) fn finish(
     }
     let has_begun = session.has_begun();
     give_up_asking(session, tools);
+    if session.output.level.is_full() {
+        tools.cx.counters.sub(LoopCounter::Full as usize, 1);
+    }
     session.phase = Phase::Ended(reason);
     let held = session.received();
     let kept = session.input.kept.as_ref();

@@ -5,10 +5,12 @@ use std::os::fd::OwnedFd;
 
 use moorline_net::tls::TlsRecords;
 
+use crate::commands::Report;
 use crate::connection_facts::ConnectionFacts;
 use crate::cx::{Cx, unix_ms};
 use crate::ids::ListenerId;
 use crate::notes::Notes;
+use crate::refusal_log::{KeptOut, RefusalLog};
 use crate::session::Session;
 use crate::shared::limits::{LimitStatus, LimitTicket};
 use crate::tools::Tools;
@@ -38,6 +40,26 @@ pub(crate) fn note_denied(newcomer: &Newcomer<'_>, tools: &mut Tools) {
     }
     cx.count_closed(CloseReason::Handshake);
     cx.count_limit(Limit::Access);
+}
+
+/// The supervisor learns once a second where most of the connections come from that limits keep out.
+pub(crate) fn report_refused(
+    (listener, client, limit): (ListenerId, &Peer, Limit),
+    refusals: &mut RefusalLog,
+    cx: &Cx,
+) {
+    let Peer::Ip(address) = client else {
+        return;
+    };
+    let address = address.ip();
+    let refused = KeptOut {
+        listener,
+        limit,
+        address,
+    };
+    if let Some(most) = refusals.note(refused, cx.clock.ms) {
+        cx.report(Report::Refused(most));
+    }
 }
 
 /// A connection whose client is known, and nothing else of it.
@@ -152,6 +174,8 @@ pub(crate) fn take_tickets(
         }
         log_refusal(newcomer, EntryRefusal::LIMITED, cx);
         cx.count_limit(Limit::Keys);
+        let refused = (newcomer.listener, newcomer.client, Limit::Keys);
+        report_refused(refused, refusals, cx);
         cx.count_closed(CloseReason::Limit);
         return Err(EntryRefused);
     }

@@ -14,6 +14,7 @@ use crate::processes::pending_close::PendingClose;
 use crate::processes::process::Standing;
 use crate::session::{Phase, Session};
 use crate::transfer::{Asker, Transfer};
+use moorline_protocol::control::LoopCounter;
 use moorline_protocol::wire::{CloseReason, ToProcess};
 
 /// Sessions that a running debug build checks in each turn, on average: it must stay usable with thousands of them.
@@ -147,6 +148,10 @@ impl Loop {
                 }
             }
         }
+        let full = self.sessions.iter();
+        let full = full.filter(|it| it.output.level.is_full() && !it.has_ended());
+        let counted = self.tools.cx.counters.get(LoopCounter::Full as usize);
+        assert_eq!(counted, full.count() as u64, "sessions that are full");
         assert!(
             self.exchanges.are_looked_after(),
             "a request is with no process, and waits for none"

@@ -249,7 +249,7 @@ impl Gateway {
         beat.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             tokio::select! {
-                _ = beat.tick() => self.board.add(LoopCounter::Beats as usize, 1),
+                _ = beat.tick() => self.beat(),
                 _ = look.tick(), if !self.retired.is_empty() => self.look_at_retired().await,
                 message = self.control.recv::<ToRole>() => match message {
                     Ok(Some((message, descriptors))) => self.obey(message, descriptors).await,
@@ -266,6 +266,16 @@ impl Gateway {
                 Some(report) = self.reports.recv() => self.pass_on(report).await,
             }
         }
+    }
+
+    /// Gives a sign of life, and counts descriptors.
+    fn beat(&self) {
+        let board = &self.board;
+        board.add(LoopCounter::Beats as usize, 1);
+        let open = open_files::open_now(rustix::stdio::stdin());
+        board.set(LoopCounter::Descriptors as usize, open);
+        let most = self.shared.descriptors();
+        board.set(LoopCounter::DescriptorsMost as usize, most);
     }
 
     /// Tells the supervisor. If it is gone, the next read of the channel shows it.

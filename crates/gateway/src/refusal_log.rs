@@ -1,8 +1,11 @@
 //! The log of refused connections: a flood of them must not flood the log.
 
+use std::net::IpAddr;
+
 use rustc_hash::FxHashMap;
 
 use crate::ids::ListenerId;
+use moorline_protocol::control::Limit;
 
 /// How often refused connections of one listener are logged, in milliseconds.
 const TELL_EVERY_MS: u64 = 1000;
@@ -11,7 +14,27 @@ const TELL_EVERY_MS: u64 = 1000;
 #[derive(Debug, Default)]
 pub(crate) struct RefusalLog {
     listeners: FxHashMap<ListenerId, Refusals>,
+    crowd: Crowd,
 }
+
+/// Where most refused connections come from: by a vote that needs no table of addresses (Boyer and Moore).
+#[derive(Debug, Default)]
+struct Crowd {
+    candidate: Option<KeptOut>,
+    votes: u32,
+    told_at: Option<u64>,
+}
+
+/// A connection that a limit keeps out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct KeptOut {
+    pub(crate) listener: ListenerId,
+    pub(crate) limit: Limit,
+    pub(crate) address: IpAddr,
+}
+
+/// A crowd that is gone is outvoted by this many others.
+const MOST_VOTES: u32 = 1000;
 
 #[derive(Debug)]
 struct Refusals {
@@ -21,6 +44,24 @@ struct Refusals {
 }
 
 impl RefusalLog {
+    /// A limit has kept a connection out. Once a second this returns the one that stands for most of them.
+    pub(crate) fn note(&mut self, refused: KeptOut, now: u64) -> Option<KeptOut> {
+        let crowd = &mut self.crowd;
+        if crowd.candidate == Some(refused) {
+            crowd.votes = (crowd.votes + 1).min(MOST_VOTES);
+        } else if crowd.votes == 0 {
+            (crowd.candidate, crowd.votes) = (Some(refused), 1);
+        } else {
+            crowd.votes -= 1;
+        }
+        let is_due = crowd.told_at.is_none_or(|at| now >= at + TELL_EVERY_MS);
+        if !is_due || crowd.votes == 0 {
+            return None;
+        }
+        crowd.told_at = Some(now);
+        crowd.candidate
+    }
+
     /// The listener has refused a connection. Returns how many were not logged since the last line, or `None` if this
     /// one is not logged either.
     pub(crate) fn tells(&mut self, listener: ListenerId, now: u64) -> Option<u64> {
@@ -43,6 +84,27 @@ impl RefusalLog {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_address_of_most_refusals_is_told_once_a_second() {
+        let from = |last: u8| KeptOut {
+            listener: ListenerId(0),
+            limit: Limit::SessionsPerAddress,
+            address: [10, 0, 0, last].into(),
+        };
+        let mut log = RefusalLog::default();
+        assert_eq!(log.note(from(1), 5), Some(from(1)));
+        for at in 0..900_u64 {
+            // Two of three are of one address.
+            let last = if at % 3 == 0 {
+                (at % 200) as u8 + 10
+            } else {
+                2
+            };
+            assert_eq!(log.note(from(last), 6 + at), None);
+        }
+        assert_eq!(log.note(from(9), 1005), Some(from(2)));
+    }
 
     #[test]
     fn a_flood_of_refusals_is_told_once_a_second_with_their_number() {

@@ -5,6 +5,7 @@
 //! - [`open_files`]: how many files it may have open, and needs
 //! - [`relay_pipes`]: how much of pipes its relays may have
 //! - [`signals`], [`orphan`]: what ends it and what does not
+//! - [`machine`]: what is left of memory
 //! - [`affinity`]: on which CPU it stays
 //! - [`credentials`]: certificates and keys on their way from supervisor to gateway
 //! - [`disk_file`]: which files may be sent
@@ -18,6 +19,7 @@ pub mod affinity;
 pub mod credentials;
 pub mod disk_file;
 pub mod log;
+pub mod machine;
 pub mod open_files;
 pub mod orphan;
 pub mod relay_pipes;

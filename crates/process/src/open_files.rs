@@ -46,6 +46,16 @@ pub fn lowest_free(any: impl AsFd) -> u64 {
     copy.map_or(u64::MAX, |copy| copy.as_raw_fd() as u64)
 }
 
+/// How many descriptors this process has open now, or the lowest number that is free where the system does not count them (before
+/// Linux 6.2).
+pub fn open_now(any: impl AsFd) -> u64 {
+    let counted = std::fs::metadata("/proc/self/fd").map_or(0, |folder| folder.len());
+    match counted {
+        0 => lowest_free(any),
+        counted => counted,
+    }
+}
+
 /// How many files this process may have open now.
 pub fn allowed() -> u64 {
     getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX)

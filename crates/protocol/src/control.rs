@@ -287,6 +287,15 @@ pub enum FromRole {
     },
     /// From a gateway: how many sessions wait for each silent process.
     Waiting(Vec<(ProcessId, u64)>),
+    /// From a gateway, at most once a second for each loop: a connection that stands for most of those that a limit keeps out.
+    Refused {
+        /// The limit, as `status` names it.
+        limit: String,
+        /// The listener's name.
+        listener: String,
+        /// Where it came from.
+        address: String,
+    },
     /// From a worker or task worker: one of its handlers is stuck.
     Stalled(StallReport),
     /// From a gateway: the retired listeners at these places have no connection left.

@@ -369,6 +369,11 @@ fn gateway_input(incarnation: u32, message: FromRole) -> Option<Input> {
         FromRole::Activated => Event::Activated(incarnation),
         FromRole::DrainEnded { number } => return Some(Input::DrainEnded(incarnation, number)),
         FromRole::Waiting(counts) => return Some(Input::Waiting(incarnation, counts)),
+        FromRole::Refused {
+            limit,
+            listener,
+            address,
+        } => return Some(Input::Refused(incarnation, [limit, listener, address])),
         FromRole::Vacant(places) => return Some(Input::Vacant(incarnation, places)),
         FromRole::Sessions {
             question,

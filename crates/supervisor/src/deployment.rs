@@ -19,6 +19,7 @@ use moorline_process::open_files::Descriptors;
 use moorline_protocol::control::ToRole;
 use moorline_protocol::control_channel::encode;
 
+use super::certificates::{self, CertificateEnd};
 use super::listeners::{Listeners, Opened};
 use super::plan::Shape;
 use super::systemd::Given;
@@ -32,6 +33,8 @@ pub(super) struct Deployment {
     pub(super) warnings: Vec<String>,
     /// The listeners' certificates when it was opened.
     pub(super) credentials: SealedCredentials,
+    /// When they end.
+    pub(super) certificates: Vec<CertificateEnd>,
     /// The sockets and folders for the gateway.
     pub(super) listeners: Listeners,
     /// The log file, although its folder may have changed since.
@@ -115,6 +118,7 @@ impl Deployment {
             .map_err(|error| error.to_string())?;
         Ok(Self {
             executable,
+            certificates: certificates::ends(&config),
             config,
             warnings,
             credentials,

@@ -39,6 +39,8 @@ pub(crate) enum Input {
     PeerSet(u32, u64, Result<usize, String>),
     /// The gateway of this incarnation: the retired listeners at these places have no connection left.
     Vacant(u32, Vec<u16>),
+    /// The gateway of this incarnation: most connections that this limit keeps out come to this listener from this address.
+    Refused(u32, [String; 3]),
     /// A worker or task worker has found one of its handlers stuck.
     Stalled(ProcessId, StallReport),
     /// The gateway of this incarnation: all sessions of this drain are closed.

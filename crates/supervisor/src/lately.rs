@@ -1,14 +1,17 @@
 //! What has happened lately, from counters that only rise: their present value does not say when they rose.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
+use moorline_protocol::control::Limit;
 use serde_json::{Map, Value, json};
 
 /// What has happened no more for this long is over. A person who looks at once still sees it.
 const OVER_AFTER: Duration = Duration::from_secs(60);
 /// The time over which the waits of messages are looked at.
 const WAITS: Duration = Duration::from_secs(10);
+/// Looks, one a second, after which sessions that are full are those of slow readers: others are so for a moment.
+const FULL_LOOKS: usize = 5;
 /// The part of the messages that waits no longer than what is told.
 const PART: f64 = 0.99;
 
@@ -17,6 +20,10 @@ const PART: f64 = 0.99;
 pub(super) struct Lately {
     counters: BTreeMap<String, Rise>,
     waits: Waits,
+    /// The last numbers of sessions that are full.
+    full: VecDeque<u64>,
+    /// By limit: the listener, the address that most refused connections have come from, and when the last one came.
+    refused: BTreeMap<&'static str, (String, String, Duration)>,
 }
 
 /// A counter, and its present or last time of rising.
@@ -69,6 +76,46 @@ impl Lately {
             buckets,
             at: now,
         };
+    }
+
+    /// The number of sessions that are full now.
+    pub(super) fn see_full(&mut self, sessions: u64) {
+        if self.full.len() == FULL_LOOKS {
+            self.full.pop_front();
+        }
+        self.full.push_back(sessions);
+    }
+
+    /// The least number of sessions that were full in the last seconds.
+    pub(super) fn full(&self) -> u64 {
+        let least = self.full.iter().min();
+        least
+            .copied()
+            .filter(|_| self.full.len() == FULL_LOOKS)
+            .unwrap_or(0)
+    }
+
+    /// Most connections that a limit keeps out come from one address. What no limit is called is ignored.
+    pub(super) fn refused(&mut self, [limit, listener, address]: [String; 3], now: Duration) {
+        let known = Limit::ALL.iter().map(|limit| limit.as_str());
+        if let Some(limit) = known.into_iter().find(|known| *known == limit) {
+            self.refused.insert(limit, (listener, address, now));
+        }
+    }
+
+    /// The addresses of connections that were kept out within the last minute.
+    pub(super) fn refused_status(&self, now: Duration) -> Vec<Value> {
+        let rows = self.refused.iter();
+        let fresh = rows.filter(|(_, (.., at))| now.saturating_sub(*at) <= OVER_AFTER);
+        let row = |(limit, (listener, address, at)): (&&str, &(String, String, Duration))| {
+            json!({
+                "limit": limit,
+                "listener": listener,
+                "address": address,
+                "ago_s": now.saturating_sub(*at).as_secs(),
+            })
+        };
+        fresh.map(row).collect()
     }
 
     /// What has happened within the last minute: how often, since when, and how long ago the last time.
@@ -133,6 +180,17 @@ mod tests {
         see(&mut lately, 1, 201);
         let expected = json!({ "exits": { "count": 1, "since_s": 2, "ago_s": 2 } });
         assert_eq!(lately.status(at(202)), expected);
+    }
+
+    #[test]
+    fn sessions_that_are_full_for_a_moment_are_no_slow_readers() {
+        let mut lately = Lately::default();
+        let mut see = |sessions| {
+            lately.see_full(sessions);
+            lately.full()
+        };
+        assert_eq!([7, 7, 7, 7, 3].map(&mut see), [0, 0, 0, 0, 3]);
+        assert_eq!([0, 9, 9, 9, 9, 9].map(&mut see), [0, 0, 0, 0, 0, 9]);
     }
 
     #[test]

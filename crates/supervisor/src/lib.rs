@@ -9,19 +9,23 @@
 //! - `run_dir`, `listeners`: the lock, the control socket, the listening sockets
 //! - `flight`: the files that the last events go into after a crash
 //! - `hooks`, `systemd`: commands and messages at start and stop
+//! - `certificates`, `disks`, `memory`: figures of the machine that may become short
 //! - `status`, `lately`, `stalls`, `output`: counters, those that rose lately, stuck handlers, the workers' log lines
 
 #![forbid(unsafe_code)]
 
 mod admin_stream;
+pub mod certificates;
 mod child;
 mod control_socket;
 mod deployment;
+pub mod disks;
 mod flight;
 mod hooks;
 mod input;
 mod lately;
 mod listeners;
+mod memory;
 mod output;
 mod plan;
 mod run_dir;
@@ -102,6 +106,7 @@ pub fn serve_from(loaded: Loaded, load: Load) -> Result<(), ServeError> {
         .map_err(ServeError::Runtime)?;
     let deployment = Deployment {
         executable,
+        certificates: certificates::ends(&loaded.config),
         config: loaded.config,
         warnings: loaded.warnings,
         credentials,

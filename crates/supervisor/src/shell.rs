@@ -27,10 +27,12 @@ use self::answers::Listing;
 use self::children::{GatewayHandle, HelperHandle, ProcessHandle};
 use super::control_socket::{self, Answers};
 use super::deployment::{ConfigSource, Deployment, ExecutablePath};
+use super::disks::Disks;
 use super::flight::FlightRecorder;
 use super::hooks::Moment;
 use super::input::Input;
 use super::lately::Lately;
+use super::memory::ProcessMemory;
 use super::output::Outputs;
 use super::plan::{Action, Caller, Event, LOOK, Plan, Reply};
 use super::run_dir::RunDir;
@@ -61,6 +63,8 @@ pub(super) struct Shell {
     helpers: BTreeMap<u32, HelperHandle>,
     tally: Tally,
     lately: Lately,
+    memory: ProcessMemory,
+    disks: Disks,
     /// How often signs of life were read.
     looks: u32,
     /// The latest ones, oldest first.
@@ -111,6 +115,8 @@ impl Shell {
             helpers: BTreeMap::new(),
             tally: Tally::default(),
             lately: Lately::default(),
+            memory: ProcessMemory::default(),
+            disks: Disks::default(),
             looks: 0,
             stalls: VecDeque::new(),
             callers: HashMap::new(),
@@ -222,6 +228,7 @@ impl Shell {
             // Of a gateway that has ended.
             Input::SessionClosed(..) | Input::PeerSet(..) => {}
             Input::Vacant(incarnation, places) => self.are_vacant(incarnation, places),
+            Input::Refused(incarnation, refused) => self.refused(incarnation, refused),
             Input::DrainEnded(incarnation, number) => {
                 let count = self.left().map_or(0, |left| left.of);
                 self.tell(Event::DrainEnded {

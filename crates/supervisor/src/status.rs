@@ -7,12 +7,12 @@ use serde_json::{Map, Value, json};
 
 use moorline_protocol::control::{
     COUNTED_LISTENERS, LOOP_ROW, Limit, ListenerCounter, LoopCounter, MemoryClass, PROCESS_ROW,
-    ProcessCounter,
+    ProcessCounter, main_row,
 };
 use moorline_protocol::wire::CloseReason;
 
 /// Counters of a present amount. A dead process has none.
-const LOOP_GAUGES: [LoopCounter; 9] = [
+const LOOP_GAUGES: [LoopCounter; 10] = [
     LoopCounter::Sessions,
     LoopCounter::BufferedBytes,
     LoopCounter::Throttled,
@@ -20,6 +20,7 @@ const LOOP_GAUGES: [LoopCounter; 9] = [
     LoopCounter::Beats,
     LoopCounter::Closing,
     LoopCounter::ClosingOf,
+    LoopCounter::Full,
     LoopCounter::Requests,
     LoopCounter::Relays,
 ];
@@ -189,6 +190,28 @@ impl Counts<'_> {
         counts.collect()
     }
 
+    /// Whether connections wait at the listener at this place because descriptors or memory have run out.
+    pub(super) fn is_paused(&self, place: u16) -> bool {
+        let paused = ListenerCounter::Paused.of(place).zip(self.gateway);
+        paused.is_some_and(|(counter, (board, loops))| sum(board, loops, counter) > 0)
+    }
+
+    /// Sessions that have more queued than `high_watermark` now.
+    pub(super) fn full(&self) -> u64 {
+        self.loops(LoopCounter::Full as usize)
+    }
+
+    /// The descriptors that the gateway has open, and may have.
+    pub(super) fn descriptors(&self) -> Value {
+        self.gateway.map_or(Value::Null, |(board, loops)| {
+            let row = main_row(usize::from(loops));
+            json!({
+                "open": board.get(row + LoopCounter::Descriptors as usize),
+                "limit": board.get(row + LoopCounter::DescriptorsMost as usize),
+            })
+        })
+    }
+
     pub(super) fn lost(&self) -> Value {
         json!({
             "closed_by_crash": self.loops(LoopCounter::ClosedByCrash as usize),
@@ -310,6 +333,15 @@ fn closed(reason: CloseReason) -> usize {
 
 fn sum(board: &Scoreboard, loops: u16, counter: usize) -> u64 {
     rows(loops).map(|row| board.get(row + counter)).sum()
+}
+
+/// Sessions and relayed connections that a gateway has now.
+pub(super) fn connections(board: &Scoreboard, loops: u16) -> u64 {
+    let counters = [LoopCounter::Sessions, LoopCounter::Relays];
+    counters
+        .iter()
+        .map(|it| sum(board, loops, *it as usize))
+        .sum()
 }
 
 /// How many sessions a stop or a drain has not closed yet, and how many they were.

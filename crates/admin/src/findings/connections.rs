@@ -1,4 +1,4 @@
-//! Clients: those that read slowly, and those that are refused.
+//! Clients: those that are not accepted, those that read slowly, and those that are refused.
 
 use serde_json::Value;
 
@@ -12,6 +12,34 @@ const MUCH_QUEUED: u64 = 64 << 20;
 const REFUSING: [&str; 3] = ["max_sessions", "max_sessions_per_address", "limits"];
 /// Limits beyond which accepting waits.
 const WAITING: [&str; 2] = ["accept_rate", "max_handshakes"];
+
+/// Listeners whose clients wait in the kernel's queue.
+pub(super) fn not_accepting(status: &Value) -> Vec<Finding> {
+    let found = rows(status, "/listeners").filter_map(|row| {
+        let name = text(row, "/name");
+        let (urgency, why, remedy) = match row["state"].as_str()? {
+            "paused" => (
+                Urgency::Page,
+                "there is no descriptor or memory for those that connect".to_owned(),
+                "Raise the limit (LimitNOFILE= in the unit, `ulimit -n`), or lower `max_sessions`."
+                    .to_owned(),
+            ),
+            "stopped" => (
+                Urgency::Ticket,
+                "it was told so. Those that connect wait".to_owned(),
+                format!("Have it accept again: `moorline accept {name}`, or the page's button."),
+            ),
+            _ => return None,
+        };
+        Some(Finding {
+            urgency,
+            kind: FindingKind::ListenerAcceptsNothing,
+            what: format!("Listener {name} accepts nothing: {why}."),
+            remedy,
+        })
+    });
+    found.collect()
+}
 
 pub(super) fn slow_readers(status: &Value) -> Vec<Finding> {
     let queued = number(status, "/gateway/held/queued");

@@ -89,7 +89,7 @@ pub(super) fn descriptors(status: &Value) -> Vec<Finding> {
             Urgency::Page,
             format!("Accepting has paused for lack of descriptors: {times}"),
         ),
-        None if limit > 0 && open >= limit / 100 * NEAR => {
+        None if limit > 0 && open.saturating_mul(100) >= limit.saturating_mul(NEAR) => {
             (Urgency::Ticket, "Descriptors are nearly used up".to_owned())
         }
         None => return Vec::new(),
@@ -108,7 +108,7 @@ pub(super) fn descriptors(status: &Value) -> Vec<Finding> {
 }
 
 pub(super) fn certificates(status: &Value) -> Vec<Finding> {
-    let now = number(status, "/supervisor/started_at") + number(status, "/supervisor/uptime_s");
+    let now = number(status, "/supervisor/now");
     let found = rows(status, "/certificates").filter_map(|row| {
         let ends = row["ends_at"].as_u64()?;
         let left = ends.saturating_sub(now);

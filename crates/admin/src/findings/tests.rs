@@ -118,7 +118,7 @@ fn each_problem_of_processes_has_a_sentence_and_the_worst_is_first() {
 fn a_machine_that_becomes_short_of_something_is_told() {
     use FindingKind::*;
     let status = json!({
-        "supervisor": { "started_at": 1_000_000, "uptime_s": 0 },
+        "supervisor": { "now": 1_000_000 },
         "machine": { "memory_available": 100 << 20 },
         "gateway": { "pid": 7, "buffered_bytes": 19 << 20, "memory_limit": 20 << 20, "throttled": 2,
             "held": { "queued": 18 << 20, "tls": 1 << 20 }, "descriptors": { "open": 950, "limit": 1000 } },
@@ -203,6 +203,38 @@ fn clients_that_read_slowly_or_are_refused_are_told_with_their_address() {
 }
 
 #[test]
+fn a_listener_that_accepts_nothing_is_told_with_the_reason() {
+    let listener = |state: &str| json!({ "name": "door", "state": state });
+    let status =
+        json!({ "listeners": (["accepting", "retired", "stopped", "paused"].map(listener)) });
+    let expected = [
+        (
+            Urgency::Page,
+            FindingKind::ListenerAcceptsNothing,
+            "Listener door accepts nothing: there is no descriptor or memory for those that connect.",
+        ),
+        (
+            Urgency::Ticket,
+            FindingKind::ListenerAcceptsNothing,
+            "Listener door accepts nothing: it was told so. Those that connect wait.",
+        ),
+    ];
+    assert_eq!(
+        found(&status),
+        expected.map(|(a, b, c)| (a, b, c.to_owned()))
+    );
+}
+
+#[test]
+fn a_small_limit_of_descriptors_is_near_only_when_it_is() {
+    for (open, limit, is_found) in [(10, 64, false), (57, 64, false), (58, 64, true)] {
+        let status =
+            json!({ "gateway": { "pid": 7, "descriptors": { "open": open, "limit": limit } } });
+        assert_eq!(!found(&status).is_empty(), is_found, "{open} of {limit}");
+    }
+}
+
+#[test]
 fn a_peer_that_fails_is_told_with_its_failure_and_pages_if_no_other_is_left() {
     let one = upstream(vec![
         peer("10.0.0.1:1", State::Out),
@@ -232,6 +264,17 @@ fn a_peer_that_fails_is_told_with_its_failure_and_pages_if_no_other_is_left() {
         findings(&Value::Null, &[dead])[0].what,
         "The name db.example of upstream db is not resolved: no such name."
     );
+}
+
+#[test]
+fn each_kind_has_an_alert_of_its_name() {
+    let alerts = include_str!("../../../../contrib/prometheus/alerts.yml");
+    for kind in FindingKind::ALL {
+        assert!(
+            alerts.contains(&format!("- alert: Moorline{kind:?}\n")),
+            "{kind}"
+        );
+    }
 }
 
 #[test]

@@ -3,8 +3,9 @@
 use crate::commands::{Command, Report};
 use crate::ids::ListenerId;
 use crate::main_thread::Gateway;
+use crate::refusal_log::KeptOut;
 use crate::relay::loop_of;
-use moorline_protocol::control::{FromRole, ListPlace};
+use moorline_protocol::control::{FromRole, ListPlace, ProcessId};
 use moorline_protocol::session_id::SessionId;
 
 impl Gateway {
@@ -30,11 +31,7 @@ impl Gateway {
                     self.say(&FromRole::Released { process }).await;
                 }
             }
-            Report::Garbage(process, reason) => {
-                let name = self.name(process);
-                tracing::error!("{name} wrote garbage into its ring: {reason}");
-                self.say(&FromRole::Garbage { process, reason }).await;
-            }
+            Report::Garbage(process, reason) => self.found_garbage(process, reason).await,
             Report::Sessions {
                 index,
                 question,
@@ -58,6 +55,7 @@ impl Gateway {
                 let counts = self.waiting.answered(usize::from(index), counts);
                 self.say(&FromRole::Waiting(counts)).await;
             }
+            Report::Refused(refused) => self.say(&self.refused(refused)).await,
             Report::Drained(number) => self.drained(number).await,
             Report::Empty => {
                 self.empty += 1;
@@ -74,6 +72,22 @@ impl Gateway {
         while self.activated.iter().all(|obeyed| *obeyed > self.confirmed) {
             self.confirmed += 1;
             self.say(&FromRole::Activated).await;
+        }
+    }
+
+    async fn found_garbage(&mut self, process: ProcessId, reason: String) {
+        let name = self.name(process);
+        tracing::error!("{name} wrote garbage into its ring: {reason}");
+        self.say(&FromRole::Garbage { process, reason }).await;
+    }
+
+    /// What the supervisor learns of connections that limits keep out.
+    fn refused(&self, refused: KeptOut) -> FromRole {
+        let listener = self.config.listeners.get(refused.listener.index());
+        FromRole::Refused {
+            limit: refused.limit.as_str().to_owned(),
+            listener: listener.map_or(String::new(), |it| it.name.clone()),
+            address: refused.address.to_string(),
         }
     }
 

@@ -11,7 +11,7 @@ use rustix::net::SendFlags;
 use crate::file::Copied;
 use crate::memory::Class;
 use crate::output::sealing::{Unsealed, seal_queued};
-use crate::output::watermarks::{most_queued, tell_other_senders};
+use crate::output::watermarks::{most_queued, set_level, tell_other_senders};
 use crate::session::queue::{Outbound, Piece};
 use crate::session::{End, Session};
 use crate::tools::Tools;
@@ -109,12 +109,12 @@ fn note_drained(session: &mut Session, tools: &mut Tools) {
     // Else those over their share would hear that they may go on whenever a little has gone.
     let most = most_queued(tools);
     let low = tools.cx.listener(session.listener).low_watermark.min(most);
-    let output = &mut session.output;
+    let output = &session.output;
     let queued = output.queued();
     let is_empty = output.queue.as_ref().is_none_or(|queue| queue.is_empty());
     if is_empty || (output.level.is_full() && queued <= low) {
         if queued <= low {
-            output.level = Level::Drained;
+            set_level(session, Level::Drained, tools);
         }
         tools.agenda.schedule(session);
         tell_other_senders(session, ToProcess::Drained, tools);

@@ -10,6 +10,7 @@ use crate::session::table::Table;
 use crate::session::{End, Session};
 use crate::timeouts::watch_output;
 use crate::tools::Tools;
+use moorline_protocol::control::LoopCounter;
 use moorline_protocol::session_id::SessionId;
 use moorline_protocol::wire::{CloseReason, ToProcess};
 
@@ -44,7 +45,7 @@ pub(crate) fn weigh(session: &mut Session, sender: Sender, tools: &mut Tools) ->
     }
     let high = listener.high_watermark.min(most);
     if !session.output.level.is_full() && queued > high {
-        session.output.level = Level::Full;
+        set_level(session, Level::Full, tools);
         tell_watermark(session, tools);
     }
     watch_output(session, tools);
@@ -79,13 +80,29 @@ pub(crate) fn weigh_anew(session: &mut Session, tools: &mut Tools) {
     let listener = tools.cx.listener(session.listener);
     let (high, low) = (listener.high_watermark, listener.low_watermark);
     let before = session.output.level;
-    session.output.level = before.after(session.output.queued(), high, low);
+    set_level(
+        session,
+        before.after(session.output.queued(), high, low),
+        tools,
+    );
     if session.output.level != before {
         tell_watermark(session, tools);
         if !session.output.level.is_full() {
             tell_other_senders(session, ToProcess::Drained, tools);
         }
     }
+}
+
+/// The only place where a session becomes full, or is so no more: those that are full are counted.
+pub(crate) fn set_level(session: &mut Session, level: Level, tools: &Tools) {
+    let counters = &tools.cx.counters;
+    match (session.output.level, level) {
+        _ if session.has_ended() => {}
+        (Level::Drained, Level::Full) => counters.add(LoopCounter::Full as usize, 1),
+        (Level::Full, Level::Drained) => counters.sub(LoopCounter::Full as usize, 1),
+        _ => {}
+    }
+    session.output.level = level;
 }
 
 /// Tells the session's process when the queue has passed a watermark. False: there is no room for it.

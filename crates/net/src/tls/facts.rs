@@ -56,6 +56,11 @@ impl<'a> CertificateFacts<'a> {
         self.read.times()[1].to_string()
     }
 
+    /// The same in seconds since the Unix epoch; 0 before that.
+    pub fn end_time(&self) -> u64 {
+        u64::try_from(self.read.times()[1].seconds()).unwrap_or(0)
+    }
+
     /// The whole days that it still holds; 0 once it has expired.
     pub fn days(&self) -> u64 {
         let now = UnixTime::now().as_secs();

@@ -42,6 +42,12 @@ pub enum LoopCounter {
     Closing,
     /// How many there were at its beginning.
     ClosingOf,
+    /// Sessions now with more queued than `high_watermark`.
+    Full,
+    /// Of the main thread: descriptors that the gateway has open.
+    Descriptors,
+    /// Of the main thread: how many it may have for itself and for connections.
+    DescriptorsMost,
     /// Bytes held of each [`MemoryClass`] now: this place + the class's number.
     Held = 40,
     /// Plain requests to the app in progress now.
@@ -207,10 +213,12 @@ pub enum ListenerCounter {
     Received,
     /// Bytes that were sent to clients.
     Sent,
+    /// Whether connections wait that the loop has no descriptor or memory for: 1, or 0.
+    Paused,
 }
 
 impl ListenerCounter {
-    /// All of them.
+    /// All that have a name of their own in `status`.
     pub const ALL: [Self; 6] = [
         Self::Sessions,
         Self::Accepted,
@@ -229,6 +237,7 @@ impl ListenerCounter {
             Self::Messages => "messages",
             Self::Received => "received",
             Self::Sent => "sent",
+            Self::Paused => "paused",
         }
     }
 
@@ -251,7 +260,7 @@ const OTHERS: usize = 128;
 pub const LOOP_ROW: usize = OTHERS + COUNTED_LISTENERS * LISTENER_ROW;
 
 /// Counters in the scoreboard of a gateway with this many loops: a row for each, and one for its main thread, which has
-/// only [`LoopCounter::Beats`]; then the ring of the flight recorder for each of them.
+/// only [`LoopCounter::Beats`] and descriptors; then the ring of the flight recorder for each of them.
 pub const fn gateway_board(loops: usize) -> usize {
     gateway_flight(loops, loops + 1)
 }

@@ -1,13 +1,13 @@
 //! Requests over the control socket, and their answers.
 
-use std::time::{Duration, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde_json::{Map, Value, json};
 use tokio::task::spawn_local;
 use tokio::time::Instant;
 
 use crate::control_socket::Answers;
-use moorline_process::log;
+use moorline_process::{log, machine};
 use moorline_protocol::command::{Request, Response, SessionFilter, THERE_ARE_MORE};
 use moorline_protocol::control::{
     ListPlace, ProcessCounter, ProcessId, Role, SessionRow, StallReport, ToRole, UpstreamPlace,
@@ -268,14 +268,18 @@ impl Shell {
         let counts = self.counts();
         let now = self.started.elapsed();
         let last_reload = self.tally.last_reload.as_ref();
-        let started_at = self.started_at.duration_since(UNIX_EPOCH);
-        let started_at = started_at.map_or(0, |since| since.as_secs());
+        let [generation, _] = self.plan.generations();
+        let certificates = self.deployments.get(&generation);
+        let certificates = certificates.map(|deployment| &deployment.certificates);
+        let started_at = unix_seconds(self.started_at);
         json!({
             "supervisor": {
                 "pid": std::process::id(),
                 "started_at": started_at,
                 "uptime_s": now.as_secs(),
+                "now": unix_seconds(SystemTime::now()),
                 "stopping": self.plan.is_stopping(),
+                "memory_bytes": self.memory.bytes(std::process::id()),
             },
             "gateway": self.gateway_status(&counts),
             "workers": self.rows(|role| matches!(role, Role::Worker(_))),
@@ -293,6 +297,10 @@ impl Shell {
             "handled": counts.handled(),
             "waited": counts.waited(self.lately.wait_bound()),
             "lately": self.lately.status(now),
+            "refused": self.lately.refused_status(now),
+            "certificates": certificates,
+            "disks": self.disks.status(),
+            "machine": { "memory_available": machine::memory_available() },
             "lost": counts.lost(),
             "discarded": counts.discarded(),
             "errors": counts.errors(),
@@ -321,6 +329,16 @@ impl Shell {
                 self.plan.still_main().map(milliseconds).into(),
             ),
             ("memory_limit", limit.into()),
+            ("full", self.lately.full().into()),
+            ("descriptors", counts.descriptors()),
+            (
+                "memory_bytes",
+                gateway.and_then(|it| self.memory.bytes(it.pid)).into(),
+            ),
+            (
+                "memory_growth",
+                gateway.map(|it| self.memory.growth(it.pid)).into(),
+            ),
         ] {
             status.insert(key.to_owned(), value);
         }
@@ -360,6 +378,8 @@ impl Shell {
                 "leader": self.plan.leader() == Some(*id),
                 "in_progress": claimed(&process.board, ProcessCounter::InProgress as usize),
                 "sessions": claimed(&process.board, ProcessCounter::Sessions as usize),
+                "memory_bytes": self.memory.bytes(process.pid),
+                "memory_growth": self.memory.growth(process.pid),
                 "silent_ms": silent.map(milliseconds),
                 "waiting": process.waiting,
             })
@@ -380,6 +400,11 @@ impl Shell {
         rows.sort_by_key(|row| row["slot"].as_u64());
         rows
     }
+}
+
+fn unix_seconds(time: SystemTime) -> u64 {
+    let since = time.duration_since(UNIX_EPOCH);
+    since.map_or(0, |since| since.as_secs())
 }
 
 fn slot(role: Role) -> u16 {

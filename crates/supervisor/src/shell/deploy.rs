@@ -364,6 +364,7 @@ impl Shell {
                 let state = match listener.is_retired {
                     true => "retired",
                     false if self.stopped_listeners.contains(&listener.name) => "stopped",
+                    false if counts.is_paused(place) => "paused",
                     false => "accepting",
                 };
                 for (key, text) in [

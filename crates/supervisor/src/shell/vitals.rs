@@ -1,6 +1,7 @@
 //! Reads signs of life from the scoreboards, and carries out what the plan decides about them.
 
 use std::fs;
+use std::time::Duration;
 
 use tracing::{info, warn};
 
@@ -10,6 +11,7 @@ use moorline_protocol::control::{
 };
 
 use super::super::plan::{Event, GatewaySigns, LOOK, Sign, Signs, role_name, seconds};
+use super::super::status::{claimed, connections};
 use super::Shell;
 
 /// What has risen lately is looked at once a second.
@@ -51,8 +53,27 @@ impl Shell {
             let now = self.started.elapsed();
             let counts = self.counts();
             let (troubles, waits) = (counts.troubles(log::dropped()), counts.waits());
+            let full = counts.full();
+            self.lately.see_full(full);
             self.lately.see(troubles, now);
             self.lately.see_waits(waits, now);
+            self.look_at_machine(now);
+        }
+    }
+
+    /// Looks at the memory of all processes, and at the disks.
+    fn look_at_machine(&mut self, now: Duration) {
+        let gateway = self.gateway.iter();
+        let gateway = gateway.map(|it| (it.pid, connections(&it.board, it.loops)));
+        let processes = self.processes.values();
+        let sessions = ProcessCounter::Sessions as usize;
+        let processes = processes.map(|it| (it.pid, claimed(&it.board, sessions)));
+        let own = std::iter::once((std::process::id(), 0));
+        let looked_at = own.chain(gateway).chain(processes).collect();
+        self.memory.look(&looked_at, now);
+        let [generation, _] = self.plan.generations();
+        if let Some(deployment) = self.deployments.get(&generation) {
+            self.disks.look(&deployment.config, now);
         }
     }
 
@@ -69,6 +90,13 @@ impl Shell {
             if let Some(process) = self.processes.get_mut(&process) {
                 process.waiting = Some(sessions);
             }
+        }
+    }
+
+    /// Most connections that a limit keeps out come from one address.
+    pub(super) fn refused(&mut self, incarnation: u32, refused: [String; 3]) {
+        if self.is_present(incarnation) {
+            self.lately.refused(refused, self.started.elapsed());
         }
     }
 
