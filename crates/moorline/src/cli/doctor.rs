@@ -3,14 +3,14 @@
 mod machine;
 
 use std::process::ExitCode;
+use std::time::{SystemTime, UNIX_EPOCH};
 
+use moorline_engine::admin::{self, Urgency};
 use moorline_engine::config::{Config, Destination, Listener};
+use moorline_engine::supervisor::{self, certificates::CertificateEnd};
 use moorline_engine::{Descriptors, RelayPipes, may_use_other_addresses};
 use moorline_net::Address;
-use moorline_net::tls::rustls::pki_types::CertificateDer;
-use moorline_net::tls::rustls::pki_types::pem::PemObject;
-use moorline_net::tls::server::ServerCertificate;
-use moorline_net::tls::{CertificateFacts, Pem};
+use serde_json::{Value, json};
 
 use super::output::tell;
 use machine::Machine;
@@ -22,10 +22,6 @@ const TLS_BYTES: u64 = 4096;
 const KERNEL_BYTES: u64 = 5120;
 /// Connections that a listening socket may keep until they are accepted.
 const BACKLOG: u64 = 4096;
-/// A certificate with fewer days is renewed now.
-const SOON: u64 = 14;
-/// A disk with less room is nearly full.
-const LEAST_ROOM: u64 = 256 << 20;
 /// What the engine is tested with.
 const OLDEST_KERNEL: (u64, u64) = (5, 10);
 
@@ -79,8 +75,7 @@ pub(super) fn doctor(config: &Config, warnings: &[String]) -> ExitCode {
     findings.push(backlog(&machine));
     findings.extend(tracked(config, &machine));
     findings.extend(ports(config, &machine));
-    findings.extend(pipes(config));
-    findings.extend(rights(config));
+    findings.extend(relaying(config));
     findings.extend(certificates(config));
     findings.extend(disks(config));
     let configured = warnings.iter().map(|warning| Finding {
@@ -261,6 +256,21 @@ fn ports(config: &Config, machine: &Machine) -> Option<Finding> {
     })
 }
 
+/// What relays need of the kernel, as `check` tells it, too.
+pub(super) fn tell_relaying(config: &Config) {
+    for Finding { found, hint, .. } in relaying(config) {
+        match hint {
+            Some(hint) => tell(format_args!("warning: {found}: {hint}")),
+            None => tell(found),
+        }
+    }
+}
+
+/// What relays need of the kernel.
+fn relaying(config: &Config) -> impl Iterator<Item = Finding> {
+    pipes(config).into_iter().chain(rights(config))
+}
+
 fn pipes(config: &Config) -> Option<Finding> {
     let pipes = RelayPipes::of(config)?;
     Some(match pipes.fit() {
@@ -280,84 +290,60 @@ fn rights(config: &Config) -> Option<Finding> {
     Some(match may_use_other_addresses() {
         true => Finding::fine("rights", found),
         false => {
-            let hint = "the gateway needs CAP_NET_ADMIN or CAP_NET_RAW".to_owned();
+            let hint = "the gateway needs CAP_NET_ADMIN or CAP_NET_RAW, and this user has neither"
+                .to_owned();
             Finding::of(Severity::Wrong, "rights", found, hint)
         }
     })
 }
 
 fn certificates(config: &Config) -> Vec<Finding> {
-    let listeners = config.listeners.iter();
-    let options = listeners.filter_map(|it| Some((&it.name, it.tls.as_ref()?)));
-    options
-        .flat_map(|(name, options)| {
-            let certificates = options.certificates.iter();
-            certificates.map(move |it| certificate(name, it))
-        })
-        .collect()
-}
-
-fn certificate(listener: &str, shown: &ServerCertificate) -> Finding {
-    const WHAT: &str = "certificate";
-    let (place, read) = match &shown.certificate {
-        Pem::File(path) => (
-            path.display().to_string(),
-            CertificateDer::from_pem_file(path),
-        ),
-        Pem::Text { pem } => (
-            "in the configuration".to_owned(),
-            CertificateDer::from_pem_slice(pem.as_bytes()),
-        ),
-        _ => return Finding::fine(WHAT, format!("that of listener {listener:?} is not known")),
-    };
-    let Ok(der) = read else {
-        let found = format!("{place} of listener {listener:?} cannot be read");
-        let hint = "`check` says why".to_owned();
-        return Finding::of(Severity::Wrong, WHAT, found, hint);
-    };
-    let Some(facts) = CertificateFacts::read(&der) else {
-        let found = format!("{place} of listener {listener:?} is malformed");
-        let hint = "`openssl x509 -text -in FILE` shows a right one".to_owned();
-        return Finding::of(Severity::Wrong, WHAT, found, hint);
-    };
-    let found = format!(
-        "{place} of listener {listener:?} ends in {} days ({})",
-        facts.days(),
-        facts.end()
-    );
-    let renew = || "renew it, then `reload`: a reload reads it again".to_owned();
-    match facts.days() {
-        0 => Finding::of(Severity::Wrong, WHAT, found, renew()),
-        1..SOON => Finding::of(Severity::Warning, WHAT, found, renew()),
-        _ => Finding::fine(WHAT, found),
-    }
+    let ends = supervisor::certificates::ends(config);
+    let found = ends.into_iter().map(|it| {
+        let days = it.ends_at.saturating_sub(now()) / 86_400;
+        let CertificateEnd {
+            listener,
+            certificate,
+            ..
+        } = &it;
+        let fine = format!("{certificate} of listener {listener} ends in {days} days");
+        by_rules("certificate", json!({ "certificates": [it] }), fine)
+    });
+    found.collect()
 }
 
 fn disks(config: &Config) -> Vec<Finding> {
-    let log = config.engine.log.file.as_deref();
-    let places = [
-        Some(("run_dir", config.engine.run_dir.as_path())),
-        log.map(|it| ("log", it)),
-    ];
-    places
-        .into_iter()
-        .flatten()
-        .filter_map(|(what, path)| {
-            let room = machine::room(path)?;
-            let found = format!(
-                "{what} has {} of room ({})",
-                mebibytes(room),
-                path.display()
-            );
-            Some(match room < LEAST_ROOM {
-                true => {
-                    let hint = "make room: a log that cannot be written loses lines".to_owned();
-                    Finding::of(Severity::Warning, "disk", found, hint)
-                }
-                false => Finding::fine("disk", found),
-            })
-        })
-        .collect()
+    let rooms = supervisor::disks::rooms(config);
+    let found = rooms.into_iter().map(|it| {
+        let fine = format!(
+            "{} has {} of {} left ({})",
+            it.what,
+            mebibytes(it.free),
+            mebibytes(it.size),
+            it.path.display()
+        );
+        by_rules("disk", json!({ "disks": [it] }), fine)
+    });
+    found.collect()
+}
+
+/// What `status` would say of an engine with this state: the rules are there. `fine`: what is told if that is nothing.
+fn by_rules(what: &'static str, mut state: Value, fine: String) -> Finding {
+    state["supervisor"] = json!({ "now": now() });
+    let found = admin::findings(&state, &[]).into_iter().next();
+    found.map_or(Finding::fine(what, fine), |it| {
+        let severity = match it.urgency {
+            Urgency::Page => Severity::Wrong,
+            Urgency::Ticket => Severity::Warning,
+        };
+        Finding::of(severity, what, it.what, it.remedy)
+    })
+}
+
+/// In seconds since the Unix epoch.
+fn now() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH);
+    since.map_or(0, |since| since.as_secs())
 }
 
 fn mebibytes(bytes: u64) -> String {

@@ -3,9 +3,9 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use moorline_engine::Descriptors;
 use moorline_engine::config::{self, Config, Loaded};
 use moorline_engine::supervisor;
-use moorline_engine::{Descriptors, RelayPipes, may_use_other_addresses};
 use rustix::process::{Signal, set_parent_process_death_signal};
 
 use super::doctor;
@@ -43,20 +43,7 @@ pub(super) fn check(paths: &Paths, config: Option<PathBuf>) -> ExitCode {
         if descriptors.left() == 0 {
             tell("warning: no connection is accepted with so few: raise the hard limit");
         }
-        if let Some(pipes) = RelayPipes::of(&loaded.config) {
-            tell(pipes);
-            if !pipes.fit() {
-                tell("warning: relays beyond that copy: raise fs.pipe-user-pages-soft, or lower `gateway_loops`");
-            }
-        }
-        if let Some(upstream) = loaded.config.transparent_upstream()
-            && !may_use_other_addresses()
-        {
-            tell(format_args!(
-                "warning: `bind` of upstream {:?} is transparent: the gateway needs CAP_NET_ADMIN or CAP_NET_RAW, and this user has neither",
-                upstream.name
-            ));
-        }
+        doctor::tell_relaying(&loaded.config);
         tell(format_args!("{}: ok", loaded.path.display()));
         Ok(())
     }))

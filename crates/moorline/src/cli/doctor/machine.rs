@@ -1,7 +1,8 @@
 //! What the kernel says of this machine.
 
 use std::fs;
-use std::path::Path;
+
+use moorline_engine::memory_available;
 
 /// What the kernel says of this machine. `None`: it does not say.
 #[derive(Debug)]
@@ -24,7 +25,7 @@ impl Machine {
         let system = rustix::system::uname();
         Self {
             release: system.release().to_string_lossy().into_owned(),
-            available: available(),
+            available: memory_available(),
             most_files: number("/proc/sys/fs/nr_open"),
             longest_backlog: number("/proc/sys/net/core/somaxconn"),
             most_tracked: number("/proc/sys/net/netfilter/nf_conntrack_max"),
@@ -40,29 +41,8 @@ impl Machine {
     }
 }
 
-/// The bytes that may still be written where this file or folder is, or will be.
-pub(super) fn room(path: &Path) -> Option<u64> {
-    let found = path
-        .ancestors()
-        .find_map(|it| rustix::fs::statvfs(it).ok())?;
-    Some(found.f_bavail.saturating_mul(found.f_frsize))
-}
-
 fn number(path: &str) -> Option<u64> {
     fs::read_to_string(path).ok()?.trim().parse().ok()
-}
-
-/// What the machine and the control group leave.
-fn available() -> Option<u64> {
-    let text = fs::read_to_string("/proc/meminfo").ok()?;
-    let line = text
-        .lines()
-        .find_map(|it| it.strip_prefix("MemAvailable:"))?;
-    let kibibytes: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
-    let machine = kibibytes * 1024;
-    let group = number("/sys/fs/cgroup/memory.max")
-        .map(|most| most.saturating_sub(number("/sys/fs/cgroup/memory.current").unwrap_or(0)));
-    Some(group.map_or(machine, |group| group.min(machine)))
 }
 
 fn own_ports() -> Option<u64> {
