@@ -29,6 +29,7 @@ use std::time::Duration;
 use clap::error::{ContextKind, ContextValue};
 use clap::{Args, Parser, Subcommand};
 use moorline_engine::config::ConfigErrors;
+use moorline_engine::session_id::SessionId;
 use moorline_net::unit;
 
 /// What this program can serve.
@@ -92,6 +93,25 @@ enum Command {
         /// Only the sessions of this listener.
         #[arg(long, value_name = "NAME")]
         listener: Option<String>,
+        #[command(flatten)]
+        engine: EngineChoice,
+    },
+    /// Close sessions of the running engine: each when no message of it is in progress.
+    Close {
+        /// Their ids, as `sessions` shows them.
+        #[arg(required = true, value_name = "SESSION")]
+        ids: Vec<SessionId>,
+        #[command(flatten)]
+        engine: EngineOption,
+    },
+    /// Have a listener of the running engine accept connections again, or none until it is told to: then clients wait.
+    Accept {
+        /// Its name.
+        #[arg(value_name = "LISTENER")]
+        listener: String,
+        /// It accepts none. This lasts over reloads, until the engine ends.
+        #[arg(long)]
+        none: bool,
         #[command(flatten)]
         engine: EngineChoice,
     },
@@ -196,6 +216,23 @@ pub(crate) struct EngineChoice {
     run_dir: Option<PathBuf>,
 }
 
+/// Which running engine is meant, where the other arguments have no end.
+#[derive(Debug, Clone, Args)]
+struct EngineOption {
+    /// The configuration that it was started with.
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Its run folder, instead of a configuration.
+    #[arg(long, value_name = "DIR", conflicts_with = "config")]
+    run_dir: Option<PathBuf>,
+}
+
+impl From<EngineOption> for EngineChoice {
+    fn from(EngineOption { config, run_dir }: EngineOption) -> Self {
+        Self { config, run_dir }
+    }
+}
+
 /// Parses the arguments and does what they say.
 pub(crate) fn run(default_config: Option<PathBuf>, served: Served) -> ExitCode {
     let cli = match Cli::try_parse() {
@@ -227,24 +264,21 @@ pub(crate) fn run(default_config: Option<PathBuf>, served: Served) -> ExitCode {
             listener,
             engine,
         }) => control::drain(&paths, engine, over, listener),
+        Some(Command::Close { ids, engine }) => control::close(&paths, engine.into(), &ids),
+        Some(Command::Accept {
+            listener,
+            none,
+            engine,
+        }) => control::accept(&paths, engine, listener, !none),
         Some(Command::Status { json, engine }) => control::status(&paths, engine, json),
         #[cfg(feature = "top")]
         Some(Command::Top(args)) => top::run(&paths, args),
         Some(Command::Sessions { json, engine }) => control::sessions(&paths, engine, json),
         Some(Command::Upstreams {
-            change: None,
+            change,
             json,
             engine,
-        }) => control::upstreams(&paths, engine, json),
-        Some(Command::Upstreams {
-            change:
-                Some(UpstreamsCommand::Set {
-                    peer,
-                    change,
-                    engine,
-                }),
-            ..
-        }) => control::set_peer(&paths, engine, &peer, &change),
+        }) => upstreams(&paths, change, json, engine),
         Some(Command::Flight(args)) => flight::flight(&paths, args),
         Some(Command::Import(args)) => import::import(&args),
         #[cfg(feature = "lua")]
@@ -257,6 +291,22 @@ pub(crate) fn run(default_config: Option<PathBuf>, served: Served) -> ExitCode {
         Some(Command::Completions { shell }) => manual::completions(shell),
         #[cfg(feature = "manual")]
         Some(Command::Man { folder }) => manual::man(&folder),
+    }
+}
+
+fn upstreams(
+    paths: &Paths,
+    change: Option<UpstreamsCommand>,
+    json: bool,
+    engine: EngineChoice,
+) -> ExitCode {
+    match change {
+        None => control::upstreams(paths, engine, json),
+        Some(UpstreamsCommand::Set {
+            peer,
+            change,
+            engine,
+        }) => control::set_peer(paths, engine, &peer, &change),
     }
 }
 

@@ -10,6 +10,7 @@ use std::time::Duration;
 use moorline_engine::command::{self, CommandError, Request, Response, Scope};
 use moorline_engine::config;
 use moorline_engine::control::{PeerChange, Switch};
+use moorline_engine::session_id::SessionId;
 
 use crate::bench::{self, BenchArgs, BenchCommand};
 
@@ -64,6 +65,48 @@ pub(super) fn drain(
         })
         .map_err(hints::unanswered)
     }))
+}
+
+/// Closes all of them that are there, and fails if one is not.
+pub(super) fn close(paths: &Paths, engine: EngineChoice, ids: &[SessionId]) -> ExitCode {
+    finish(run_dir(paths, engine).and_then(|run_dir| {
+        let mut refused = Vec::new();
+        for &id in ids {
+            let close = Request::CloseSession { id };
+            let told = |answer| {
+                if let Response::Done(text) = answer {
+                    tell(format_args!("{id}: {text}"));
+                }
+            };
+            match command::ask(&run_dir, close, told) {
+                Ok(()) => {}
+                Err(CommandError::Refused(reason)) => refused.push(format!("{id}: {reason}")),
+                Err(error) => return Err(hints::unanswered(error)),
+            }
+        }
+        match refused.is_empty() {
+            true => Ok(()),
+            false => Err(Failure::failed(refused.join("\n       "))),
+        }
+    }))
+}
+
+pub(super) fn accept(
+    paths: &Paths,
+    engine: EngineChoice,
+    listener: String,
+    accepts: bool,
+) -> ExitCode {
+    finish(run_dir(paths, engine).and_then(|run_dir| {
+        let accept = Request::Accept { listener, accepts };
+        command::ask(&run_dir, accept, tell_done).map_err(hints::unanswered)
+    }))
+}
+
+fn tell_done(answer: Response) {
+    if let Response::Done(text) = answer {
+        tell(text);
+    }
 }
 
 pub(super) fn status(paths: &Paths, engine: EngineChoice, json: bool) -> ExitCode {
