@@ -10,6 +10,7 @@ mod broadcast;
 mod comparison;
 mod echo;
 mod idle;
+mod program;
 mod proxy;
 mod report;
 mod server;
@@ -86,6 +87,8 @@ enum Part {
     Proxy,
     /// Services that call each other, in Rust and in Lua, and an echo over TCP in Lua.
     Services,
+    /// The size of programs.
+    Program,
 }
 
 /// What most comparisons are measured in.
@@ -124,6 +127,7 @@ pub(crate) fn run(args: BenchArgs) -> Result {
                 Vec::new()
             }
             Part::Services => services::measure(&root, &release, &args)?,
+            Part::Program => program::measure(&root, &release)?,
         });
     }
     let commit = commit(&root)?;

@@ -6,12 +6,20 @@ mod demo;
 mod doctor;
 mod flight;
 mod hints;
+#[cfg(feature = "import")]
 mod import;
 mod look;
 #[cfg(feature = "manual")]
 mod manual;
 mod output;
-#[cfg(all(test, feature = "lua", feature = "manual", feature = "top"))]
+#[cfg(all(
+    test,
+    feature = "import",
+    feature = "lua",
+    feature = "manual",
+    feature = "tools",
+    feature = "top"
+))]
 mod pages;
 mod peers;
 #[cfg(feature = "lua")]
@@ -144,13 +152,16 @@ enum Command {
         engine: EngineChoice,
     },
     Flight(flight::FlightArgs),
+    #[cfg(feature = "import")]
     Import(import::ImportArgs),
     #[cfg(feature = "lua")]
     Run(run::RunArgs),
     #[cfg(feature = "demo")]
     Demo(demo::DemoArgs),
+    #[cfg(feature = "tools")]
     Dial(crate::dial::DialArgs),
     /// Generate load for a server, check every answer, and show what it cost.
+    #[cfg(feature = "tools")]
     Bench(crate::bench::BenchArgs),
     /// Print what a shell needs to complete this command.
     #[cfg(feature = "manual")]
@@ -251,46 +262,55 @@ pub(crate) fn run(default_config: Option<PathBuf>, served: Served) -> ExitCode {
             );
             ExitCode::from(USAGE)
         }
-        Some(Command::Serve {
+        Some(command) => perform(command, &paths),
+    }
+}
+
+fn perform(command: Command, paths: &Paths) -> ExitCode {
+    match command {
+        Command::Serve {
             config,
             end_with_parent,
-        }) => serve::serve(&paths, config, end_with_parent),
-        Some(Command::Check { config }) => serve::check(&paths, config),
-        Some(Command::Doctor { config }) => serve::doctor(&paths, config),
-        Some(Command::Reload { tasks, engine }) => control::reload(&paths, engine, tasks),
-        Some(Command::Stop { engine }) => control::stop(&paths, engine),
-        Some(Command::Drain {
+        } => serve::serve(paths, config, end_with_parent),
+        Command::Check { config } => serve::check(paths, config),
+        Command::Doctor { config } => serve::doctor(paths, config),
+        Command::Reload { tasks, engine } => control::reload(paths, engine, tasks),
+        Command::Stop { engine } => control::stop(paths, engine),
+        Command::Drain {
             over,
             listener,
             engine,
-        }) => control::drain(&paths, engine, over, listener),
-        Some(Command::Close { ids, engine }) => control::close(&paths, engine.into(), &ids),
-        Some(Command::Accept {
+        } => control::drain(paths, engine, over, listener),
+        Command::Close { ids, engine } => control::close(paths, engine.into(), &ids),
+        Command::Accept {
             listener,
             none,
             engine,
-        }) => control::accept(&paths, engine, listener, !none),
-        Some(Command::Status { json, engine }) => control::status(&paths, engine, json),
+        } => control::accept(paths, engine, listener, !none),
+        Command::Status { json, engine } => control::status(paths, engine, json),
         #[cfg(feature = "top")]
-        Some(Command::Top(args)) => top::run(&paths, args),
-        Some(Command::Sessions { json, engine }) => control::sessions(&paths, engine, json),
-        Some(Command::Upstreams {
+        Command::Top(args) => top::run(paths, args),
+        Command::Sessions { json, engine } => control::sessions(paths, engine, json),
+        Command::Upstreams {
             change,
             json,
             engine,
-        }) => upstreams(&paths, change, json, engine),
-        Some(Command::Flight(args)) => flight::flight(&paths, args),
-        Some(Command::Import(args)) => import::import(&args),
+        } => upstreams(paths, change, json, engine),
+        Command::Flight(args) => flight::flight(paths, args),
+        #[cfg(feature = "import")]
+        Command::Import(args) => import::import(&args),
         #[cfg(feature = "lua")]
-        Some(Command::Run(args)) => run::run(args),
+        Command::Run(args) => run::run(args),
         #[cfg(feature = "demo")]
-        Some(Command::Demo(args)) => demo::run(&paths, &args),
-        Some(Command::Dial(args)) => crate::dial::run(&args),
-        Some(Command::Bench(args)) => control::bench(&paths, &args),
+        Command::Demo(args) => demo::run(paths, &args),
+        #[cfg(feature = "tools")]
+        Command::Dial(args) => crate::dial::run(&args),
+        #[cfg(feature = "tools")]
+        Command::Bench(args) => control::bench(paths, &args),
         #[cfg(feature = "manual")]
-        Some(Command::Completions { shell }) => manual::completions(shell),
+        Command::Completions { shell } => manual::completions(shell),
         #[cfg(feature = "manual")]
-        Some(Command::Man { folder }) => manual::man(&folder),
+        Command::Man { folder } => manual::man(&folder),
     }
 }
 

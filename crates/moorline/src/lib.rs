@@ -42,9 +42,12 @@
 
 #![forbid(unsafe_code)]
 
+#[cfg(feature = "tools")]
 mod bench;
 mod cli;
+#[cfg(feature = "tools")]
 mod dial;
+#[cfg(feature = "tools")]
 mod framing;
 #[cfg(feature = "testing")]
 pub mod testing;

@@ -220,10 +220,12 @@ fn a_client_that_floods_with_pings_does_not_hold_the_others_up() {
         let pings = [0x89, 0x80, 0, 0, 0, 0].repeat(10_000);
         while flood.write_all(&pings).is_ok() {}
     });
-    // They are served while it goes on.
-    for _ in 0..5 {
-        drop(opened(server.ports[0]));
-    }
+    // They are served while it goes on, all at the same time: each waits for its turn some ten times.
+    thread::scope(|scope| {
+        for _ in 0..5 {
+            scope.spawn(|| opened(server.ports[0]));
+        }
+    });
     assert!(!writer.is_finished(), "{}", server.said());
     ending.shutdown(Shutdown::Both).expect("it is shut down");
     writer.join().expect("it ends");

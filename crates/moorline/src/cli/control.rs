@@ -12,6 +12,7 @@ use moorline_engine::config;
 use moorline_engine::control::{PeerChange, Switch};
 use moorline_engine::session_id::SessionId;
 
+#[cfg(feature = "tools")]
 use crate::bench::{self, BenchArgs, BenchCommand};
 
 use super::output::{print, tell};
@@ -120,6 +121,7 @@ pub(super) fn status(paths: &Paths, engine: EngineChoice, json: bool) -> ExitCod
     }))
 }
 
+#[cfg(feature = "tools")]
 pub(super) fn bench(paths: &Paths, args: &BenchArgs) -> ExitCode {
     if let Some(BenchCommand::Compare(args)) = &args.other {
         return bench::compare(args);

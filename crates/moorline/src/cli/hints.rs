@@ -43,6 +43,7 @@ pub(super) fn meant(word: &str) -> Option<&'static str> {
         "test" | "configtest" | "validate" => "check",
         "ps" | "info" | "state" => "status",
         "list" | "ls" | "clients" | "connections" => "sessions",
+        #[cfg(feature = "tools")]
         "connect" | "telnet" | "nc" => "dial",
         _ => return None,
     })

@@ -17,8 +17,8 @@ const HEAD: &str = "\
 This page lists every command with its arguments, as `--help` does. A test compares it with the program, and `cargo xtask docs`
 writes it. [Commands](../guide/commands.md) tells what they do, and the signals.
 
-Every app in Rust has these commands, except `run`, `demo`, `top`, `completions` and `man`, which need the features `lua`, `demo`, `top` and
-`manual`. CONFIG is a TOML file, or a folder with `moorline.toml`; without it, the `moorline.toml` in this folder. The exit code is 0 for
+Every app in Rust has these commands, except `run`, `demo`, `top`, `import`, `bench`, `dial`, `completions` and `man`, which need the features
+`lua`, `demo`, `top`, `import`, `tools` and `manual`. CONFIG is a TOML file, or a folder with `moorline.toml`; without it, the `moorline.toml` in this folder. The exit code is 0 for
 success, 1 if the command failed, and 2 if its arguments or the configuration are wrong.
 ";
 
