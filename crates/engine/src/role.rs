@@ -96,7 +96,8 @@ fn run<A: App>(start: impl AsyncFnOnce(Context, A::Settings) -> app::Result<A>) 
             incarnation,
             config,
             last_serial,
-        } => begun.gateway(incarnation, *config, last_serial),
+            follows,
+        } => begun.gateway((incarnation, follows), *config, last_serial),
         ToRole::StartProcess {
             process,
             role,
@@ -115,7 +116,12 @@ struct Begun {
 }
 
 impl Begun {
-    fn gateway(mut self, incarnation: u32, config: Config, last_serial: u64) -> io::Result<()> {
+    fn gateway(
+        mut self,
+        (incarnation, follows): (u32, bool),
+        config: Config,
+        last_serial: u64,
+    ) -> io::Result<()> {
         let chroot = config.engine.chroot.as_deref();
         let kept = match config.transparent_upstream() {
             Some(_) => Kept::OtherAddresses,
@@ -126,9 +132,9 @@ impl Begun {
             .and_then(|()| rights::hide_memory())
             .and_then(|()| self.supervisor.follow(config.workers.max_wait))
             .and_then(|()| set_up_log(&self.control, &config, "gateway"))
-            .and_then(|flush| Ok((flush, self.fds.gateway(&config)?)));
+            .and_then(|flush| Ok((flush, self.fds.gateway(&config, follows)?)));
         let (flush, parts) = prepared.map_err(|error| report(error, &self.control))?;
-        let (scoreboard, listeners, credentials) = parts;
+        let (scoreboard, listeners, credentials, follows) = parts;
         name_thread("gateway");
         let result = moorline_gateway::run(GatewayStart {
             control: self.control,
@@ -138,6 +144,7 @@ impl Begun {
             scoreboard,
             listeners,
             credentials,
+            follows,
         });
         drop(flush);
         result

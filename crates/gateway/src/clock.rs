@@ -27,6 +27,25 @@ impl Clock {
         }
     }
 
+    /// The clock of another process that has begun at this time, in nanoseconds of `CLOCK_MONOTONIC`.
+    pub(crate) fn resume(started_ns: u64) -> Option<Self> {
+        let ns = monotonic_ns();
+        let passed = Duration::from_nanos(ns.checked_sub(started_ns)?);
+        Some(Self {
+            started: Instant::now().checked_sub(passed)?,
+            started_ns,
+            #[cfg(test)]
+            is_scripted: false,
+            ms: passed.as_millis() as u64,
+            ns,
+        })
+    }
+
+    /// When it has begun, in nanoseconds of `CLOCK_MONOTONIC`.
+    pub(crate) fn started_ns(&self) -> u64 {
+        self.started_ns
+    }
+
     /// The time is this until the test sets another.
     #[cfg(test)]
     pub(crate) fn set(&mut self, ms: u64) {
@@ -43,6 +62,11 @@ impl Clock {
     /// The same, read now.
     pub(crate) fn shared_now() -> u64 {
         monotonic_ns() / 1_000_000
+    }
+
+    /// The time of all processes, in nanoseconds of `CLOCK_MONOTONIC`.
+    pub(crate) fn shared_now_ns() -> u64 {
+        monotonic_ns()
     }
 
     /// Nanoseconds of `CLOCK_MONOTONIC`, read now.

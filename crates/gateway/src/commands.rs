@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, Sender};
 use std::time::Duration;
 
-use moorline_ipc::{Chime, Doorbell, Region};
+use moorline_ipc::{Chime, Doorbell, Marks, Region};
 use moorline_net::tls::server::ServerTls;
 use moorline_protocol::control::{Limit, ProcessId, Role, SessionRow};
 use moorline_protocol::wire::Peer;
@@ -16,8 +16,10 @@ use crate::change::Setup;
 use crate::exchange;
 use crate::file::PassedFile;
 use crate::ids::ListenerId;
+use crate::obstacles::Obstacles;
 use crate::refusal_log::KeptOut;
 use crate::shared::admission::Counted;
+use crate::stream::Stream;
 use crate::transfer::Asker;
 use crate::upstreams::{PeerKey, SharedUpstream};
 
@@ -142,6 +144,15 @@ pub(crate) enum Command {
     },
     /// These listeners, and no others, accept nothing.
     StopAccepting(Vec<ListenerId>),
+    /// Stand still. Answered with `Report::Stands`.
+    Stand,
+    /// While it stands still: let what is under way to other loops and to members of groups arrive. Answered with
+    /// `Report::Settled`.
+    Settle,
+    /// While it stands still: send what it has through this. Answered with `Report::HandedOver`.
+    HandOver(Arc<Stream>),
+    /// Go on.
+    GoOn,
     /// List sessions from this place of the table on.
     List {
         question: u64,
@@ -171,6 +182,16 @@ pub(crate) enum Report {
     Waiting(u8, Vec<(ProcessId, u64)>),
     /// No session of this drain is left.
     Drained(u64),
+    /// The loop stands still.
+    Stands,
+    /// Whether nothing is under way in a loop that stands still, and what keeps it from going to another process.
+    Settled(bool, Obstacles),
+    /// The loop has sent what it has.
+    HandedOver(Result<(), String>),
+    /// The loop has taken what one of another process had: this many sessions, and what each process notes for it.
+    TakenUp(u8, Result<TakenUp, String>),
+    /// The loop goes on.
+    GoesOn,
     /// No session is left after `Stop`.
     Empty,
     /// Whether there is the session that was to close.
@@ -184,6 +205,13 @@ pub(crate) enum Report {
         rows: Vec<SessionRow>,
         next: Option<u32>,
     },
+}
+
+/// What a loop has taken from one of another process.
+#[derive(Debug)]
+pub(crate) struct TakenUp {
+    pub(crate) sessions: u64,
+    pub(crate) marks: Vec<(ProcessId, Marks)>,
 }
 
 /// A process that a loop should serve.

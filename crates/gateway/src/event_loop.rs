@@ -80,6 +80,8 @@ pub(crate) struct Loop {
     pub(crate) census: Option<Census>,
     /// The timers that run now; empty between turns.
     pub(crate) due: Vec<Alarm>,
+    /// It stands still, and another gateway may go on with what it has.
+    pub(crate) stands: bool,
     pub(crate) gathering: Gathering,
     pub(crate) activity: Activity,
     /// Turns since a debug build last checked the invariants.
@@ -134,6 +136,7 @@ impl Loop {
             drain: None,
             census: None,
             due: Vec::new(),
+            stands: false,
             gathering: Gathering::default(),
             activity: Activity::default(),
             unchecked_turns: 0,

@@ -5,9 +5,11 @@
 //! other sessions do not wait. A member that is sent something else meanwhile first gets the earlier broadcasts, so one
 //! worker's messages keep their order.
 
+mod kept;
 mod message;
 mod resumption;
 
+use serde::{Deserialize, Serialize};
 use std::collections::VecDeque;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -33,6 +35,7 @@ use moorline_protocol::control::{LoopCounter, ProcessId};
 use moorline_protocol::session_id::SessionId;
 use moorline_protocol::wire::{LARGEST_BROADCAST, LONGEST_NAME, MOST_LEFT_OUT, TEXT, ToProcess};
 
+pub(crate) use kept::KeptGroups;
 use message::{Message, Origin};
 pub(crate) use resumption::split_join;
 
@@ -64,10 +67,11 @@ pub(crate) struct Groups {
     pub(crate) histories_due: u64,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Serialize, Deserialize)]
 struct Group {
     name: Box<[u8]>,
     /// A member keeps its place as long as it stays.
+    #[serde(with = "crate::kept::slab")]
     members: Slab<Member>,
 }
 
@@ -78,7 +82,7 @@ impl Group {
     }
 }
 
-#[derive(Debug)]
+#[derive(Debug, Serialize, Deserialize)]
 struct Member {
     name: SessionRef,
     /// The broadcasts up to this number were sent to it, or are older than it.

@@ -118,6 +118,11 @@ impl Histories {
         self.by_group.is_empty()
     }
 
+    /// How many groups keep events.
+    pub(crate) fn len(&self) -> usize {
+        self.by_group.len()
+    }
+
     /// A group keeps its last `most` events from now on; with 0 none.
     ///
     /// # Errors

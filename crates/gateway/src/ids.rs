@@ -1,32 +1,33 @@
 //! The names of a listener, a slot, a process and a session within one loop.
 
 use moorline_protocol::wire::UNKNOWN_PLACE;
+use serde::{Deserialize, Serialize};
 
 /// A listener, by its place in the configuration. It keeps that place over reloads.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub(crate) struct ListenerId(pub(crate) u16);
 
 /// The most worker slots there can be; the configuration is checked against it.
 pub(crate) const MAX_SLOTS: usize = 512;
 
 /// A worker slot.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub(crate) struct SlotId(pub(crate) u16);
 
 /// A process, by its place in its loop's list. The place is reused; the process's id is not.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub(crate) struct ProcessKey(pub(crate) u16);
 
 /// A session, by its place in its loop's table. The place is reused; the session's id is not.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub(crate) struct SessionKey(pub(crate) u32);
 
 /// A relay, by its place in its loop's table. The place is reused.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub(crate) struct RelayKey(pub(crate) u32);
 
 /// A relay on a list that it may not outlive: its place, and the serial that says whether it still has it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub(crate) struct RelayRef {
     pub(crate) key: RelayKey,
     pub(crate) serial: u64,
@@ -62,7 +63,7 @@ impl Side {
 }
 
 /// A session on a list that it may not outlive: its place, and the id that says whether it still has it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub(crate) struct SessionRef {
     pub(crate) key: SessionKey,
     pub(crate) id: u64,

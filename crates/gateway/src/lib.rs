@@ -19,6 +19,7 @@
 //! - `relays`: relayed connections: how they begin, go on and end
 //! - `udp_relays`: the same of datagrams
 //! - `relief`: what a loop does when memory runs out
+//! - `upgrade`: a loop on its way to another process, which goes on with it
 //! - `turnover`: activate, configure, remove a process, drain: what a reload, a crash and a stop do
 //! - `event_loop`: all that a loop owns
 //! - `udp_relay`: one relayed client of datagrams
@@ -82,6 +83,9 @@
 //! - `burst`: how many are taken from one socket at once
 //! - `clock`: the time
 //! - `ids`: the names of a listener, a slot, a process, a session
+//! - `stream`: what one gateway sends to the next
+//! - `obstacles`: what cannot go to another process
+//! - `kept`: how parts of a loop's state look on their way to another process
 
 #![forbid(unsafe_code)]
 
@@ -117,10 +121,12 @@ mod http;
 mod ids;
 mod input;
 mod invariants;
+mod kept;
 mod main_loop;
 mod main_thread;
 mod memory;
 mod notes;
+mod obstacles;
 mod output;
 mod own_address;
 mod pace;
@@ -144,6 +150,7 @@ mod session_request;
 mod shared;
 mod sockets;
 mod start;
+mod stream;
 mod suspects;
 mod tcp;
 #[cfg(test)]
@@ -158,6 +165,7 @@ mod transfer;
 mod turnover;
 mod udp_relay;
 mod udp_relays;
+mod upgrade;
 mod upstreams;
 mod wheel;
 

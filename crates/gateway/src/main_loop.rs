@@ -41,6 +41,7 @@ use crate::session::table::Table;
 use crate::session::{End, Phase, Session};
 use crate::timeouts::watch_half_closed;
 use crate::tools::Tools;
+use crate::upgrade::take_up::Inheritance;
 
 /// Sessions that change process in one turn.
 const MOVES_PER_TURN: usize = 256;
@@ -61,12 +62,31 @@ pub(crate) enum Next {
 
 impl Loop {
     /// Runs until the process ends.
-    pub(crate) fn run(parts: Parts, commands: Receiver<Command>) -> io::Result<()> {
-        let mut this = Self::new(parts)?;
+    pub(crate) fn run(
+        parts: Parts,
+        commands: Receiver<Command>,
+        inherited: Option<Inheritance>,
+    ) -> io::Result<()> {
+        let mut this = match inherited {
+            Some(inherited) => match Self::take_up_and_report(parts, inherited) {
+                Some(this) => this,
+                // The main thread knows, and ends the process.
+                None => loop {
+                    std::thread::park();
+                },
+            },
+            None => Self::new(parts)?,
+        };
         loop {
+            if this.stands {
+                this.stand(&commands);
+            }
             this.tools.cx.clock.tick();
             this.tools.cx.count(LoopCounter::Beats, 1);
             this.obey_all(&commands);
+            if this.stands {
+                continue;
+            }
             let next = this.turn();
             this.check_invariants_sometimes();
             this.wait(next)?;

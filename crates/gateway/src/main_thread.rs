@@ -1,18 +1,24 @@
 //! The main thread: it speaks with the supervisor, and passes its orders to the event loops.
 
+mod estate;
 pub(crate) mod file_channel;
+pub(crate) mod file_gate;
+mod hand_over;
 mod joining;
 pub(crate) mod panics;
 mod peers;
 mod reports;
 mod resolvers;
 pub(crate) mod setup;
+mod standstill;
 pub(crate) mod stopping;
+mod take_over;
 mod trusted_hosts;
 mod upkeep;
 pub(crate) mod waiting;
 
 use std::io;
+use std::os::fd::OwnedFd;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::mpsc::Receiver;
@@ -31,7 +37,7 @@ use moorline_process::credentials::Credentials;
 use moorline_process::open_files;
 use moorline_process::signals::{leave_term_to_supervisor, leave_to_supervisor};
 use moorline_protocol::control::{
-    BEAT, FromRole, LOOP_ROW, LoopCounter, ProcessId, ToRole, gateway_flight, main_row,
+    BEAT, FromRole, LOOP_ROW, LoopCounter, ProcessId, Role, ToRole, gateway_flight, main_row,
 };
 use moorline_protocol::control_channel::{ControlChannel, Descriptors};
 use moorline_protocol::flight::{FlightKind, FlightLog};
@@ -42,6 +48,9 @@ use crate::commands::{Command, Inbox, Report};
 use crate::event_loop::{Loop, Parts};
 use crate::http::Site;
 use crate::ids::ListenerId;
+use crate::main_thread::estate::Heirloom;
+use crate::main_thread::file_gate::FileGate;
+use crate::main_thread::standstill::Standstill;
 use crate::main_thread::trusted_hosts::TrustedHosts;
 use crate::main_thread::upkeep::look_after_upstreams;
 use crate::main_thread::waiting::Waiting;
@@ -49,6 +58,7 @@ use crate::own_address::warn_of_missing_right;
 use crate::shared::Shared;
 use crate::sockets::share_out;
 use crate::start::GatewayStart;
+use crate::upgrade::take_up::Inheritance;
 
 /// How often removed listeners are checked for remaining connections. Nothing waits for it.
 const LOOK_AT_RETIRED: Duration = Duration::from_millis(500);
@@ -68,7 +78,7 @@ pub fn run(start: GatewayStart) -> io::Result<()> {
         leave_term_to_supervisor()?;
         let trusted_hosts = Rc::new(TrustedHosts::default());
         trusted_hosts.prepare(&start.config).await;
-        let gateway = Gateway::start(start, trusted_hosts)?;
+        let gateway = Gateway::start(start, trusted_hosts).await?;
         let shared = gateway.shared.clone();
         let ended = gateway.serve().await;
         shared.access_logs.finish();
@@ -100,6 +110,12 @@ pub(crate) struct Gateway {
     pub(crate) retired: Vec<u16>,
     /// The processes that are joined with this gateway.
     pub(crate) joined: FxHashMap<ProcessId, Joined>,
+    /// The files that processes pass go through here.
+    pub(crate) file_gate: FileGate,
+    /// Another gateway goes on with everything, and this one is to end.
+    pub(crate) has_left: bool,
+    /// Everything stands still: this gateway hands everything over, or has taken it from another.
+    pub(crate) stands: Option<Standstill>,
     /// Proxies that are trusted by their names.
     trusted_hosts: Rc<TrustedHosts>,
     /// The names of the processes in logs.
@@ -132,6 +148,11 @@ pub(crate) struct Gateway {
 
 /// A process as the main thread sees it.
 pub(crate) struct Joined {
+    role: Role,
+    pid: u32,
+    doorbell: Arc<Doorbell>,
+    /// The channel for its files.
+    files: OwnedFd,
     /// The notes that it leaves for the case of its death, one for each loop.
     pub(crate) marks: Vec<Marks>,
     /// Dropped at its death, which ends the task that takes its files.
@@ -139,7 +160,7 @@ pub(crate) struct Joined {
 }
 
 impl Gateway {
-    fn start(start: GatewayStart, trusted_hosts: Rc<TrustedHosts>) -> io::Result<Self> {
+    async fn start(start: GatewayStart, trusted_hosts: Rc<TrustedHosts>) -> io::Result<Self> {
         let control = ControlChannel::new(start.control)?;
         let (mut config, mut credentials) = (start.config, start.credentials);
         config.maps = credentials.take_maps();
@@ -159,6 +180,13 @@ impl Gateway {
         }
         let sockets = share_out(&config, sockets, count);
         let last_serial = last_serial(start.last_serial);
+        let heirloom = match start.follows {
+            Some(channel) => Some(gateway.receive(channel).await?),
+            None => None,
+        };
+        let (inherited, estate) = heirloom.map(Heirloom::split).unzip();
+        let inherited = inherited.into_iter().flatten().map(Some);
+        let mut inherited = inherited.chain(std::iter::repeat_with(|| None));
         let threads = outlets.into_iter().zip(sockets);
         for (index, ((commands, doorbell), sockets)) in threads.enumerate() {
             let parts = Parts {
@@ -174,7 +202,7 @@ impl Gateway {
                 reports: gateway.reporter.clone(),
                 tls: gateway.tls.clone(),
             };
-            spawn_loop(parts, commands)?;
+            spawn_loop(parts, commands, inherited.next().flatten())?;
         }
         tracing::debug!(
             incarnation = start.incarnation,
@@ -183,6 +211,9 @@ impl Gateway {
         );
         gateway.change_sites(&config, folders);
         gateway.watch_retired(&config);
+        if let Some(estate) = estate {
+            gateway.take_over(estate).await?;
+        }
         Ok(gateway)
     }
 
@@ -215,6 +246,9 @@ impl Gateway {
             change: None,
             retired: Vec::new(),
             joined: FxHashMap::default(),
+            file_gate: FileGate::default(),
+            has_left: false,
+            stands: None,
             trusted_hosts: Rc::default(),
             names: FxHashMap::default(),
             attaching: FxHashMap::default(),
@@ -247,12 +281,13 @@ impl Gateway {
         look.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut beat = tokio::time::interval(BEAT);
         beat.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        loop {
+        while !self.has_left {
             tokio::select! {
-                _ = beat.tick() => self.beat(),
+                _ = beat.tick(), if !self.waits_to_go_on() => self.beat(),
                 _ = look.tick(), if !self.retired.is_empty() => self.look_at_retired().await,
                 message = self.control.recv::<ToRole>() => match message {
                     Ok(Some((message, descriptors))) => self.obey(message, descriptors).await,
+                    Ok(None) if self.stands.is_some() => return self.end_in_standstill(),
                     Ok(None) => return self.drain_alone().await,
                     // This packet is lost, which the supervisor notices if it waits for an answer. The next one is whole.
                     Err(error) if error.kind() == io::ErrorKind::InvalidData => {
@@ -260,12 +295,16 @@ impl Gateway {
                     }
                     Err(error) => {
                         tracing::error!(%error, "the control channel is broken");
+                        if self.stands.is_some() {
+                            return self.end_in_standstill();
+                        }
                         return self.drain_alone().await;
                     }
                 },
                 Some(report) = self.reports.recv() => self.pass_on(report).await,
             }
         }
+        Ok(())
     }
 
     /// Gives a sign of life, and counts descriptors.
@@ -287,6 +326,7 @@ impl Gateway {
 
     /// Executes an order of the supervisor. A failure is an answer, and never ends the gateway.
     async fn obey(&mut self, message: ToRole, descriptors: Descriptors) {
+        let time = Duration::from_millis;
         match message {
             ToRole::Attach { process, role, pid } => {
                 self.join(process, role, pid, descriptors).await;
@@ -314,18 +354,14 @@ impl Gateway {
             ToRole::Stop {
                 over_ms,
                 max_wait_ms,
-            } => {
-                let [over, max_wait] = [over_ms, max_wait_ms].map(Duration::from_millis);
-                self.stop(over, max_wait);
-            }
+            } => self.stop(time(over_ms), time(max_wait_ms)),
             ToRole::Drain {
                 number,
                 places,
                 over_ms,
                 max_wait_ms,
             } => {
-                let [over, max_wait] = [over_ms, max_wait_ms].map(Duration::from_millis);
-                self.begin_drain(number, places, (over, max_wait));
+                self.begin_drain(number, places, (time(over_ms), time(max_wait_ms)));
             }
             ToRole::Silent { processes } => self.ask_who_waits(processes.into()),
             ToRole::ListSessions { question, from } => self.list(question, from).await,
@@ -334,6 +370,9 @@ impl Gateway {
             ToRole::ListUpstreams { .. } | ToRole::SetPeer { .. } => {
                 self.asked_of_upstreams(message).await;
             }
+            ToRole::HandOver => self.hand_over(descriptors).await,
+            ToRole::GoOn => self.go_on().await,
+            ToRole::Leave => self.leave().await,
             ToRole::ReopenLog => self.reopen_logs(descriptors),
             ToRole::StartGateway { .. }
             | ToRole::StartProcess { .. }
@@ -445,7 +484,11 @@ fn inboxes(count: usize) -> io::Result<(Arc<[Inbox]>, Vec<Outlet>)> {
 }
 
 /// Starts the thread of a loop.
-fn spawn_loop(parts: Parts, commands: Receiver<Command>) -> io::Result<()> {
+fn spawn_loop(
+    parts: Parts,
+    commands: Receiver<Command>,
+    inherited: Option<Inheritance>,
+) -> io::Result<()> {
     let index = parts.index;
     let thread = std::thread::Builder::new().name(format!("loop {index}"));
     thread.spawn(move || {
@@ -454,7 +497,7 @@ fn spawn_loop(parts: Parts, commands: Receiver<Command>) -> io::Result<()> {
             u16::from(parts.index),
         );
         // A gateway without one of its loops would let its sessions hang: it ends, and the supervisor starts a new one.
-        if let Err(error) = Loop::run(parts, commands) {
+        if let Err(error) = Loop::run(parts, commands, inherited) {
             tracing::error!(event_loop = index, %error, "event loop failed");
         }
         moorline_process::log::flush();

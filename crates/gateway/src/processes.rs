@@ -1,6 +1,7 @@
 //! The processes that a loop serves, their slots, and the lists of those with work to do.
 
 pub(crate) mod dispatch;
+mod kept;
 pub(crate) mod ledger;
 pub(crate) mod pending_close;
 pub(crate) mod process;

@@ -13,6 +13,7 @@ pub(crate) mod stay;
 pub(crate) mod table;
 pub(crate) mod window;
 
+use serde::{Deserialize, Serialize};
 use std::num::NonZeroU32;
 use std::os::fd::OwnedFd;
 
@@ -22,6 +23,7 @@ use moorline_net::watermark::Level;
 use moorline_net::{Decoder, Framing};
 
 use crate::ids::{ListenerId, SessionKey, SessionRef};
+use crate::kept;
 use crate::notes::Notes;
 use crate::session::app::{App, AppState};
 use crate::session::compression::Compression;
@@ -35,7 +37,7 @@ use moorline_protocol::control::Limit;
 use moorline_protocol::wire::{CloseReason, Peer, SessionData};
 
 /// One accepted connection.
-#[derive(Debug)]
+#[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Session {
     pub(crate) id: u64,
     /// Its place in the table.
@@ -55,12 +57,13 @@ pub(crate) struct Session {
     pub(crate) meters: Meters,
     /// The loop's lists that it is on.
     /// What a connection notes before and beside what it says.
+    #[serde(skip)]
     pub(crate) notes: Option<Box<Notes>>,
     pub(crate) listed: Listed,
 }
 
 /// How a session is spoken to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum Kind {
     /// By its listener's framing.
     Framed,
@@ -78,7 +81,7 @@ impl Kind {
 }
 
 /// How far a session's life has got.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum Phase {
     /// A proxy must say first whose connection it is; no process knows of it yet.
     Announced,
@@ -133,27 +136,31 @@ pub(crate) enum End {
 }
 
 /// The connection that the bytes pass through.
-#[derive(Debug)]
+#[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Transport {
+    #[serde(skip)]
     pub(crate) socket: Option<OwnedFd>,
     /// Its TLS state, if it is encrypted.
+    #[serde(skip)]
     pub(crate) tls: Option<Box<TlsRecords>>,
     pub(crate) link: Link,
     pub(crate) watched: Interest,
 }
 
 /// Bytes from the peer.
-#[derive(Debug)]
+#[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Input {
     /// The socket may have something to read.
     pub(crate) readable: bool,
     /// Bytes received and not yet cut.
+    #[serde(with = "kept::bytes")]
     pub(crate) tail: Vec<u8>,
     pub(crate) cut: Cut,
     /// How long the tail must be before it can be cut further, if that is known: the peer's word, within its framing's limit.
     pub(crate) expected: usize,
     /// The length of the last message, if the next may be read straight into the ring; else 0.
     pub(crate) direct: u32,
+    #[serde(with = "kept::decoder")]
     pub(crate) decoder: Decoder,
     pub(crate) window: Window,
     pub(crate) kept: Option<Box<Inbound>>,
@@ -165,7 +172,7 @@ pub(crate) struct Input {
 
 /// Whether the peer has said that it closes the WebSocket. Nothing more is read then, and the answer follows those to its
 /// messages.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum Farewell {
     /// It has not.
     None,
@@ -186,7 +193,7 @@ impl Farewell {
 }
 
 /// One measurement of how fast an unfinished message comes.
-#[derive(Debug)]
+#[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Measurement {
     /// When it began, in the loop's milliseconds.
     pub(crate) since: u64,
@@ -199,7 +206,7 @@ pub(crate) struct Measurement {
 }
 
 /// How far the tail was cut.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum Cut {
     /// Whole messages may still be in it.
     Pending,
@@ -208,7 +215,7 @@ pub(crate) enum Cut {
 }
 
 /// Bytes for the peer that the socket did not take.
-#[derive(Debug)]
+#[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Output {
     pub(crate) queue: Option<Box<Outbound>>,
     /// Where the queue is between its watermarks.
@@ -220,14 +227,14 @@ pub(crate) struct Output {
 }
 
 /// Whether a session's own timer is set.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum Timer {
     Set,
     Unset,
 }
 
 /// The meters of the session. Times are in the loop's milliseconds unless said otherwise.
-#[derive(Debug)]
+#[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Meters {
     /// Milliseconds since the Unix epoch.
     pub(crate) connected_at: u64,
@@ -245,7 +252,7 @@ pub(crate) struct Meters {
 }
 
 /// A question for a sign of life.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Asked {
     /// The lower half of the time in the loop's milliseconds; 1 for 0.
     at: NonZeroU32,
@@ -266,7 +273,7 @@ impl Asked {
 }
 
 /// The loop's lists that a session is on, each at most once.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Serialize, Deserialize)]
 pub(crate) struct Listed {
     /// Those to be serviced in the next turn.
     pub(crate) scheduled: bool,
@@ -421,6 +428,22 @@ impl Session {
     }
 }
 
+impl Meters {
+    /// Whether these, which have come from another process, are times that one can count with.
+    pub(crate) fn are_sound(&self) -> bool {
+        const FAR_AWAY: u64 = 1 << 53;
+        let half_closed = self.half_closed_at.unwrap_or(0);
+        [
+            self.connected_at,
+            self.received_at,
+            self.sent_at,
+            half_closed,
+        ]
+        .iter()
+        .all(|time| *time < FAR_AWAY)
+    }
+}
+
 impl Transport {
     /// Bytes of records of TLS that are not whole.
     pub(crate) fn unopened(&self) -> usize {
@@ -429,6 +452,14 @@ impl Transport {
 }
 
 impl Input {
+    /// Whether these counts, which have come from another process, fit together.
+    pub(crate) fn is_sound(&self) -> bool {
+        let scanned = self.decoder.scanned();
+        self.kept.as_ref().is_none_or(|kept| kept.is_sound())
+            && self.window.is_sound()
+            && scanned.is_some_and(|scanned| scanned <= self.tail.len())
+    }
+
     /// Whether messages wait here for their process.
     pub(crate) fn waits(&self) -> bool {
         self.kept.as_ref().is_some_and(|kept| kept.next().is_some())

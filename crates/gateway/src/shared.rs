@@ -150,6 +150,16 @@ impl Shared {
         self.last_request.fetch_add(1, Ordering::Relaxed) + 1
     }
 
+    /// The number of the last plain request.
+    pub(crate) fn last_request(&self) -> u64 {
+        self.last_request.load(Ordering::Relaxed)
+    }
+
+    /// The next plain request gets a higher number than this.
+    pub(crate) fn resume_requests(&self, last: u64) {
+        self.last_request.store(last, Ordering::Relaxed);
+    }
+
     /// Keeps this many descriptors free of connections and files from now on.
     pub(crate) fn keep_free(&self, reserve: u64) {
         self.reserve.store(reserve, Ordering::Relaxed);

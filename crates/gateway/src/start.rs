@@ -23,6 +23,8 @@ pub struct GatewayStart {
     pub listeners: Vec<ListenerStart>,
     /// The credentials of each listener.
     pub credentials: Credentials,
+    /// The channel to the gateway from which it takes everything, if it follows one.
+    pub follows: Option<Channel>,
 }
 
 /// Everything that a gateway needs for one listener.

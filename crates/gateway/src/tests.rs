@@ -21,6 +21,7 @@ mod relays;
 mod script;
 mod storm;
 mod udp_relays;
+mod upgrade;
 mod waits;
 mod web;
 mod without_workers;

@@ -46,6 +46,11 @@ impl Throttle {
         &self.held_back
     }
 
+    /// These sessions are not read: another process has held them back.
+    pub(crate) fn take_up(&mut self, held_back: Vec<SessionRef>) {
+        self.held_back = held_back.into();
+    }
+
     /// Throttles a session if it has more than its share. False: it may be read.
     pub(crate) fn hold_back(&mut self, session: &mut Session, memory: &Memory, cx: &Cx) -> bool {
         let is_over = memory.is_over(memory.held());

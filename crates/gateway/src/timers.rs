@@ -1,5 +1,6 @@
 //! Actions at some time.
 
+use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
 use std::ops::Bound;
 
@@ -25,7 +26,7 @@ pub(crate) struct Timers {
 }
 
 /// Something whose time comes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub(crate) enum Alarm {
     /// Has this session been idle for too long?
     Idle(SessionRef),
@@ -76,6 +77,12 @@ impl Timers {
     /// Removes an action that was set for that time.
     pub(crate) fn cancel(&mut self, at: u64, alarm: Alarm) {
         self.queue.remove(&(at, alarm));
+    }
+
+    /// Those of sessions.
+    pub(crate) fn of_sessions(&self) -> Vec<(u64, Alarm)> {
+        let all = self.queue.iter().copied();
+        all.filter(|(_, alarm)| alarm.session().is_some()).collect()
     }
 
     /// How many there are.
@@ -134,7 +141,7 @@ impl Timers {
 
 impl Alarm {
     /// The session that it is for.
-    fn session(self) -> Option<SessionRef> {
+    pub(crate) fn session(self) -> Option<SessionRef> {
         match self {
             Alarm::Idle(name)
             | Alarm::Flush(name)

@@ -2,13 +2,14 @@
 
 use bytes::Bytes;
 use moorline_ipc::Header;
+use serde::{Deserialize, Serialize};
 
 use crate::ids::{ProcessKey, SlotId};
 use moorline_protocol::control::ProcessId;
 use moorline_protocol::wire::ToProcess;
 
 /// A post, a task or a result on its way to a process.
-#[derive(Debug)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct Transfer {
     pub(crate) header: Header,
     pub(crate) bytes: Bytes,
@@ -42,7 +43,7 @@ impl Transfer {
 }
 
 /// A post that is not done.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
 pub(crate) struct Post {
     /// Its sender.
     pub(crate) sender: Asker,
@@ -53,7 +54,7 @@ pub(crate) struct Post {
 
 /// A process that waits for an answer: its place, its id (because the place may have another process by then), and its
 /// number for the request.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Asker {
     pub(crate) at: ProcessKey,
     pub(crate) process: ProcessId,

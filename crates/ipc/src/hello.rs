@@ -7,7 +7,7 @@ const MAGIC: [u8; 8] = *b"MOORLINE";
 /// Rises when the layout of a region, a record or a scoreboard changes.
 pub(crate) const RING_VERSION: u32 = 4;
 /// Rises when the messages on the control channels change.
-const CONTROL_VERSION: u32 = 3;
+const CONTROL_VERSION: u32 = 4;
 
 /// The hello that both sides of a channel send before anything else: a magic, the version of the rings
 /// and the version of the control messages (both little-endian).

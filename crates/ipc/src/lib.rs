@@ -40,7 +40,8 @@ pub use hello::{Hello, HelloError};
 #[cfg(not(loom))]
 pub use region::{MAX_RING, MIN_RING, Marks, Region, Side, create_region};
 pub use ring::{
-    Consumer, Corrupt, Header, LastRecord, NoRoom, Producer, Record, Reserved, SleepFence,
+    Consumer, Corrupt, Header, KeptConsumer, KeptProducer, LastRecord, NoRoom, Producer, Record,
+    Reserved, SleepFence,
 };
 pub use scoreboard::{Scoreboard, create_scoreboard};
 pub use sys::{StackSampler, capture_stack, inherited, poll_traced, take_variable};

@@ -19,7 +19,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::hello::RING_VERSION;
-use crate::ring::{Consumer, Control, Memory, Producer};
+use crate::ring::{Consumer, Control, KeptConsumer, KeptProducer, Memory, Producer};
 use crate::sys::{Mapping, check_sealed, create_sealed};
 
 /// The smallest data area of one ring in bytes; a smaller one would cut common messages into fragments.
@@ -88,6 +88,8 @@ pub struct Region {
     pub consumer: Consumer,
     /// What the two tell each other beside the records.
     pub marks: Marks,
+    /// The region itself, for a process that goes on in the place of this one.
+    pub descriptor: OwnedFd,
 }
 
 impl Region {
@@ -96,40 +98,70 @@ impl Region {
     /// # Errors
     /// `InvalidData` when it is not a region of this version, whole and sealed; else out of memory.
     pub fn map(fd: OwnedFd, side: Side) -> io::Result<Self> {
-        let ring = check(&fd)?;
-        let mapping = Arc::new(Mapping::new(&fd, HEADER_SIZE + 2 * ring)?);
-        let start = mapping.start();
-        let memory = |control: usize, data: usize| {
-            // SAFETY: all of the control block and of the data lies in the mapping, which is as long as it was
-            // asked for and kept by the Arc. It begins at a page and both offsets keep the alignment
-            // (`Memory::new` checks). All-zero, as a new region is, is a valid control block, and so is anything
-            // else. The two rings are apart, and only their Memory reaches them.
-            unsafe {
-                Memory::new(
-                    start.add(control).cast(),
-                    start.add(data),
-                    ring,
-                    mapping.clone(),
-                )
-            }
-        };
-        let to_process = memory(offset_of!(Page, to_process), HEADER_SIZE);
-        let to_gateway = memory(offset_of!(Page, to_gateway), HEADER_SIZE + ring);
-        let (outgoing, incoming) = match side {
-            Side::Gateway => (to_process, to_gateway),
-            Side::Process => (to_gateway, to_process),
-        };
+        let (outgoing, incoming, marks) = memories(&fd, side)?;
         let producer = match side {
             Side::Gateway => Producer::new(outgoing).remembering(),
             Side::Process => Producer::new(outgoing),
         };
-        let consumer = Consumer::new(incoming);
+        Ok(Self {
+            producer,
+            consumer: Consumer::new(incoming),
+            marks,
+            descriptor: fd,
+        })
+    }
+
+    /// Maps a region for the gateway's side in the place of a gateway that has written and taken this much. That one does
+    /// neither any more.
+    ///
+    /// # Errors
+    /// As for [`map`](Self::map); `InvalidData` also when that cannot be.
+    pub fn resume(fd: OwnedFd, producer: KeptProducer, consumer: KeptConsumer) -> io::Result<Self> {
+        let (outgoing, incoming, marks) = memories(&fd, Side::Gateway)?;
+        let producer = Producer::resume(outgoing, producer);
+        let consumer = Consumer::resume(incoming, consumer);
+        let (Some(producer), Some(consumer)) = (producer, consumer) else {
+            return Err(refuse("no ring has such positions".to_owned()));
+        };
         Ok(Self {
             producer,
             consumer,
-            marks: Marks(mapping),
+            marks,
+            descriptor: fd,
         })
     }
+}
+
+/// The rings from this side and to it, and the marks.
+fn memories(fd: &OwnedFd, side: Side) -> io::Result<(Memory, Memory, Marks)> {
+    let ring = check(fd)?;
+    let mapping = Arc::new(Mapping::new(fd, HEADER_SIZE + 2 * ring)?);
+    let start = mapping.start();
+    let memory = |control: usize, data: usize| {
+        // SAFETY: all of the control block and of the data lies in the mapping, which is as long as it was
+        // asked for and kept by the Arc. It begins at a page and both offsets keep the alignment
+        // (`Memory::new` checks). All-zero, as a new region is, is a valid control block, and so is anything
+        // else. The two rings are apart, and only their Memory reaches them.
+        unsafe {
+            Memory::new(
+                start.add(control).cast(),
+                start.add(data),
+                ring,
+                mapping.clone(),
+            )
+        }
+    };
+    let to_process = memory(offset_of!(Page, to_process), HEADER_SIZE);
+    let to_gateway = memory(offset_of!(Page, to_gateway), HEADER_SIZE + ring);
+    let (outgoing, incoming) = match side {
+        Side::Gateway => (to_process, to_gateway),
+        Side::Process => (to_gateway, to_process),
+    };
+    Ok((outgoing, incoming, Marks(mapping)))
+}
+
+fn refuse(why: String) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, why)
 }
 
 /// What the page of a region begins with.
@@ -143,7 +175,6 @@ fn head(ring: usize) -> [u8; 24] {
 
 /// The size of each ring of what must be a region.
 fn check(fd: &OwnedFd) -> io::Result<usize> {
-    let refuse = |why: String| io::Error::new(io::ErrorKind::InvalidData, why);
     let size = check_sealed(fd)?;
     // The size is sealed and the page is not, so it is the size that counts.
     let ring = size.saturating_sub(HEADER_SIZE) / 2;

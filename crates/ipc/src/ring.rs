@@ -21,6 +21,7 @@
 mod consumer;
 #[cfg(all(any(test, fuzzing), not(loom)))]
 pub(crate) mod invariants;
+mod kept;
 #[cfg(all(test, loom))]
 mod loom_tests;
 mod memory;
@@ -31,7 +32,10 @@ mod tests;
 
 use std::fmt;
 
+use serde::{Deserialize, Serialize};
+
 pub use consumer::{Consumer, Record, SleepFence};
+pub use kept::{KeptConsumer, KeptProducer};
 #[cfg(not(loom))]
 pub(crate) use memory::Control;
 pub(crate) use memory::Memory;
@@ -40,7 +44,7 @@ pub use producer::{LastRecord, NoRoom, Producer};
 pub use reserved::Reserved;
 
 /// What stands before the payload of a record. The ring carries it and reads nothing into it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Header {
     /// What the record is.
     pub kind: u8,

@@ -88,6 +88,11 @@ enum Command {
         #[command(flatten)]
         engine: EngineChoice,
     },
+    /// Replace the gateway by the executable that is at its path now: connections stay, and workers go on.
+    Upgrade {
+        #[command(flatten)]
+        engine: EngineChoice,
+    },
     /// Drain the running engine and end it; returns when it has ended.
     Stop {
         #[command(flatten)]
@@ -274,6 +279,7 @@ fn perform(command: Command, paths: &Paths) -> ExitCode {
         } => serve::serve(paths, config, end_with_parent),
         Command::Check { config } => serve::check(paths, config),
         Command::Doctor { config } => serve::doctor(paths, config),
+        Command::Upgrade { engine } => control::upgrade(paths, engine),
         Command::Reload { tasks, engine } => control::reload(paths, engine, tasks),
         Command::Stop { engine } => control::stop(paths, engine),
         Command::Drain {

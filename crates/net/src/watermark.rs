@@ -1,5 +1,7 @@
 //! Where a queue is between its watermarks: a decision without a queue, for any owner of one.
 
+use serde::{Deserialize, Serialize};
+
 /// Where a queue is: full over the high watermark, until it is at or under the low one.
 ///
 /// ```
@@ -10,7 +12,7 @@
 /// assert_eq!(Level::Full.after(500, 800, 200), Level::Full);
 /// assert_eq!(Level::Full.after(200, 800, 200), Level::Drained);
 /// ```
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub enum Level {
     /// It takes more.
     #[default]

@@ -184,9 +184,10 @@ fn gateway_itself(config: &Config) -> u64 {
     FIXED + 3 * loops(config) + 2 * sockets(config)
 }
 
-/// What the gateway has open for each process: its doorbell, its channel for files, its chime for each loop.
+/// What the gateway has open for each process: its doorbell, its channel for files twice, its chime and its region for each
+/// loop.
 fn per_process(config: &Config) -> u64 {
-    loops(config) + 2
+    2 * loops(config) + 3
 }
 
 fn loops(config: &Config) -> u64 {
@@ -222,21 +223,21 @@ mod tests {
     fn a_reload_keeps_room_for_the_old_processes_and_the_new() {
         let (small, large) = (shaped(4, 10), shaped(4, 100));
         let itself = 64 + 3 * 4 + 2 * 2;
-        assert_eq!(reserve(&small, &small), itself + 20 * 6);
+        assert_eq!(reserve(&small, &small), itself + 20 * 11);
         // A growing configuration: the need after the reload is the largest.
-        assert_eq!(reserve(&small, &large), itself + 200 * 6);
-        assert_eq!(reserve(&large, &small), itself + 110 * 6);
+        assert_eq!(reserve(&small, &large), itself + 200 * 11);
+        assert_eq!(reserve(&large, &small), itself + 110 * 11);
     }
 
     #[test]
     fn a_configuration_without_enough_descriptors_is_refused_with_the_numbers() {
         let config = shaped(64, 64);
         let needs = Descriptors::within(65_536, &config).check().unwrap();
-        assert_eq!(needs.gateway_starts, 64 + 192 + 4 + 64 * 66);
-        assert_eq!(needs.left(), 65_536 - (64 + 192 + 4 + 128 * 66));
+        assert_eq!(needs.gateway_starts, 64 + 192 + 4 + 64 * 131);
+        assert_eq!(needs.left(), 65_536 - (64 + 192 + 4 + 128 * 131));
         let refused = Descriptors::within(1024, &config).check().unwrap_err();
         let text = refused.to_string();
-        let start = "the configuration needs 4484 open files, and 1024 are allowed\n  hint: ";
+        let start = "the configuration needs 8644 open files, and 1024 are allowed\n  hint: ";
         assert!(text.starts_with(start), "{text}");
     }
 }

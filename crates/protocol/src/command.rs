@@ -39,6 +39,8 @@ pub enum Request {
         #[serde(default)]
         config: Option<PathBuf>,
     },
+    /// Replace the gateway by one of the executable at the path, under its connections.
+    Upgrade,
     /// Drain and end; asked a second time, end now.
     Stop,
     /// Close the present sessions, spread over a time, and keep serving.

@@ -48,7 +48,8 @@ pub fn process_name(role: Role, pid: u32) -> String {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub enum ToRole {
     /// The first message to a gateway. Descriptors: the scoreboard, then for each listener that is not retired, in order,
-    /// its socket and the folders of its files; then the sealed credentials.
+    /// its socket and the folders of its files; then the sealed credentials; last, if it follows another gateway, the channel
+    /// to that one.
     StartGateway {
         /// Which gateway this is, from 1.
         incarnation: u32,
@@ -56,7 +57,17 @@ pub enum ToRole {
         config: Box<Config>,
         /// No serial of a session may be at or below this one.
         last_serial: u64,
+        /// It takes everything from the present gateway: it answers with `Waits`, then with `Ready`, and stands still until
+        /// `GoOn`.
+        follows: bool,
     },
+    /// To a gateway: stand still, and hand everything over to the gateway at the other end of this channel. Answered with
+    /// `HandedOver`. Then comes `GoOn` or `Leave`, and nothing else before.
+    HandOver,
+    /// To a gateway that stands still: go on.
+    GoOn,
+    /// To a gateway that has handed everything over: another one goes on with it. End, and close nothing before.
+    Leave,
     /// The first message to a worker or task worker. Descriptors: the scoreboard, its chime, then for each gateway loop
     /// in order the doorbell by which it wakes the loop, and the region; last the channel for files.
     StartProcess {
@@ -277,6 +288,20 @@ pub enum FromRole {
         question: u64,
         /// How many peers were meant, or why none was.
         result: Result<usize, String>,
+    },
+    /// From a gateway that follows another: it can take everything now.
+    Waits,
+    /// From a gateway: the answer to `HandOver`.
+    HandedOver {
+        /// Why it cannot hand everything over: it goes on.
+        failure: Option<String>,
+    },
+    /// From a gateway that has followed another: it goes on.
+    GoesOn {
+        /// The sessions that it has taken.
+        sessions: u64,
+        /// For how long no session was read, in microseconds.
+        pause_us: u64,
     },
     /// From a gateway: every session is closed after `Stop`.
     Drained,

@@ -49,6 +49,22 @@ impl ControlChannel {
             .await
     }
 
+    /// Waits until there is a message, or the other side is gone.
+    pub async fn readable(&self) -> io::Result<()> {
+        self.io
+            .readable()
+            .await
+            .map(|mut ready| ready.retain_ready())
+    }
+
+    /// Another handle to this end, for a process that goes on with it.
+    ///
+    /// # Errors
+    /// Out of descriptors.
+    pub fn descriptor(&self) -> io::Result<OwnedFd> {
+        self.io.get_ref().channel()?.as_fd().try_clone_to_owned()
+    }
+
     /// [`recv`](Self::recv) without decoding.
     pub async fn recv_packet(&self) -> io::Result<Option<Packet>> {
         self.io

@@ -1,5 +1,6 @@
 //! A child's control channel, its output and its end. One task for each turns messages into inputs of the shell.
 
+use std::cell::RefCell;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::time::{Duration, Instant};
@@ -41,10 +42,17 @@ const SECOND: Duration = Duration::from_secs(1);
 const LINE_BYTES: u64 = 8 * 1024;
 
 /// Sends messages to a role. Dropping it closes the channel after the last message.
-pub(super) struct Outbox(mpsc::Sender<Letter>);
+pub(super) struct Outbox {
+    letters: mpsc::Sender<Letter>,
+    /// Those that wait while the role is not to be told anything.
+    held: RefCell<Option<Held>>,
+}
+
+/// Messages that a role was not told, oldest first.
+pub(super) type Held = Vec<Letter>;
 
 /// A message on its way to a role.
-struct Letter {
+pub(super) struct Letter {
     bytes: Vec<u8>,
     fds: Vec<OwnedFd>,
     stake: Stake,
@@ -64,7 +72,7 @@ enum Stake {
 impl Outbox {
     /// Messages that wait until the role reads them.
     pub(super) fn unread(&self) -> usize {
-        self.0.max_capacity() - self.0.capacity()
+        self.letters.max_capacity() - self.letters.capacity()
     }
 
     /// Hands a message over without waiting.
@@ -75,15 +83,42 @@ impl Outbox {
             _ => Stake::Role,
         };
         let bytes = encode(message)?;
-        self.0
-            .try_send(Letter { bytes, fds, stake })
-            .map_err(|error| match error {
-                mpsc::error::TrySendError::Full(_) => {
-                    io::Error::other("does not read its control channel")
-                }
-                mpsc::error::TrySendError::Closed(_) => io::ErrorKind::BrokenPipe.into(),
-            })
+        let letter = Letter { bytes, fds, stake };
+        match &mut *self.held.borrow_mut() {
+            Some(held) if held.len() >= UNREAD => Err(unread()),
+            Some(held) => {
+                held.push(letter);
+                Ok(())
+            }
+            None => self.post(letter),
+        }
     }
+
+    fn post(&self, letter: Letter) -> io::Result<()> {
+        self.letters.try_send(letter).map_err(|error| match error {
+            mpsc::error::TrySendError::Full(_) => unread(),
+            mpsc::error::TrySendError::Closed(_) => io::ErrorKind::BrokenPipe.into(),
+        })
+    }
+
+    /// Keeps further messages, until they are [taken](Self::take_held).
+    pub(super) fn hold(&self) {
+        self.held.borrow_mut().get_or_insert_default();
+    }
+
+    /// Takes the messages that were kept. Further ones are sent again.
+    pub(super) fn take_held(&self) -> Held {
+        self.held.take().unwrap_or_default()
+    }
+
+    /// Sends what was kept for this role, or for the one before it.
+    pub(super) fn send_held(&self, held: Held) -> io::Result<()> {
+        held.into_iter().try_for_each(|letter| self.post(letter))
+    }
+}
+
+fn unread() -> io::Error {
+    io::Error::other("does not read its control channel")
 }
 
 /// Listens to a role.
@@ -102,7 +137,10 @@ pub(super) fn attend_role(
         vec![conversation],
         inputs.clone(),
     ));
-    Ok(Outbox(outbox))
+    Ok(Outbox {
+        letters: outbox,
+        held: RefCell::default(),
+    })
 }
 
 /// Listens to a helper, whose lines are logged.
@@ -405,9 +443,26 @@ fn gateway_input(incarnation: u32, message: FromRole) -> Option<Input> {
         FromRole::PeerSet { question, result } => {
             return Some(Input::PeerSet(incarnation, question, result));
         }
-        _ => return None,
+        message => upgrade_event(incarnation, message)?,
     };
     Some(Input::Event(event))
+}
+
+/// The same for what a gateway says about an upgrade.
+fn upgrade_event(incarnation: u32, message: FromRole) -> Option<Event> {
+    Some(match message {
+        FromRole::Waits => Event::Waits(incarnation),
+        FromRole::HandedOver { failure } => Event::HandedOver {
+            incarnation,
+            failure,
+        },
+        FromRole::GoesOn { sessions, pause_us } => Event::GoesOn {
+            incarnation,
+            sessions,
+            pause: Duration::from_micros(pause_us),
+        },
+        _ => return None,
+    })
 }
 
 async fn await_end(

@@ -172,8 +172,8 @@ fn usable_credentials(config: &Config) -> Result<Credentials, TlsError> {
 
 /// A role gets a configuration in one message.
 fn check_messages(config: &Config, listeners: &Listeners) -> Result<(), String> {
-    /// The scoreboard, the credentials.
-    const OTHERS: usize = 2;
+    /// The scoreboard, the credentials, the channel to the gateway before it.
+    const OTHERS: usize = 3;
     /// More bytes than a `StartGateway` or `StartProcess` has beside the configuration, and more than another reload can make
     /// `[tasks]` longer.
     const BESIDE: usize = 64;
@@ -234,7 +234,8 @@ impl ExecutablePath {
         &self.0
     }
 
-    fn open(&self) -> io::Result<OwnedFd> {
+    /// What is there now.
+    pub(super) fn open(&self) -> io::Result<OwnedFd> {
         if !fs::metadata(&self.0)?.is_file() {
             return Err(io::Error::new(
                 io::ErrorKind::InvalidInput,

@@ -5,7 +5,7 @@
 //!
 //! `event.rs` and `action.rs` are its two ends. `process.rs` and `slots.rs` hold workers and task workers, `join.rs` joins
 //! them with the gateway; `gateway.rs` and `helpers.rs` hold the other children; `reload.rs`, `closing.rs` and `stop.rs` do
-//! what commands ask for, and `app_reloads.rs` what apps do; `deferred.rs` holds back the actions that wait for the gateway to
+//! what commands ask for, `upgrade.rs` follows one gateway with another, and `app_reloads.rs` what apps do; `deferred.rs` holds back the actions that wait for the gateway to
 //! switch.
 
 mod action;
@@ -26,6 +26,7 @@ mod slots;
 mod stop;
 #[cfg(test)]
 mod tests;
+mod upgrade;
 mod vital;
 mod vitals;
 
@@ -44,8 +45,9 @@ use process::Process;
 use reload::{Queued, Reload};
 use slots::Slot;
 use stop::Step;
+use upgrade::Upgrade;
 
-pub(crate) use action::{Action, Reply};
+pub(crate) use action::{Action, Reply, UpgradeAction};
 pub(crate) use child::{Child, Ended};
 pub(crate) use closing::{DrainRequest, Left};
 pub(crate) use event::Event;
@@ -110,6 +112,7 @@ pub(crate) struct Plan {
     last_run: u32,
     reload: Reload,
     queued: Option<Queued>,
+    upgrade: Upgrade,
     app_reloads: AppReloads,
     /// Processes that the gateway knows to be silent, and when it is told again.
     silent: Vec<ProcessId>,
@@ -141,6 +144,7 @@ impl Plan {
             last_run: 0,
             reload: Reload::Idle,
             queued: None,
+            upgrade: Upgrade::default(),
             app_reloads: AppReloads::default(),
             silent: Vec::new(),
             say_silent_at: now,
@@ -182,6 +186,17 @@ impl Plan {
             Event::ReloadAsked { caller, scope } => self.reload_asked(caller, scope),
             Event::AppReloadAsked { by, caller } => self.app_reload_asked(by, caller, now),
             Event::Opened(result) => self.opened(result, now),
+            Event::UpgradeAsked(caller) => self.upgrade_asked(caller),
+            Event::Waits(incarnation) => self.successor_waits(incarnation, now),
+            Event::HandedOver {
+                incarnation,
+                failure,
+            } => self.gateway_handed_over(incarnation, failure, now),
+            Event::GoesOn {
+                incarnation,
+                sessions,
+                pause,
+            } => self.gateway_goes_on(incarnation, sessions, pause),
             Event::StopAsked => self.stop_asked(now),
             Event::StopHookEnded => self.stop_hook_ended(now),
             Event::DrainAsked { caller, request } => self.drain_asked(caller, request, now),
@@ -225,6 +240,7 @@ impl Plan {
             .chain(self.gateway.deadline())
             .chain(stop)
             .chain(self.reload.deadline())
+            .chain(self.upgrade.deadline())
             .chain(self.deferred.deadline())
             .min()
     }
@@ -261,7 +277,8 @@ impl Plan {
     pub(crate) fn is_expected(&self, child: Child, end: Ended) -> bool {
         match child {
             Child::Gateway(incarnation) => {
-                self.is_present(incarnation) && self.gateway.is_expected(end)
+                self.upgrade.is_other(incarnation)
+                    || (self.is_present(incarnation) && self.gateway.is_expected(end))
             }
             Child::Process(id) => {
                 let process = self.processes.get(&id);
@@ -349,6 +366,7 @@ impl Plan {
         self.tick_processes(now);
         self.tick_helpers(now);
         self.tick_reload(now);
+        self.tick_upgrade(now);
         self.tick_stop(now);
         self.tick_deferred(now);
     }
@@ -360,6 +378,7 @@ impl Plan {
             Mode::Serving => {
                 self.commit_if_ready(now);
                 self.begin_queued();
+                self.begin_queued_upgrade(now);
             }
             Mode::Stopping(_) => self.advance_stop(now),
             Mode::Ending { .. } | Mode::Over => {}
@@ -400,16 +419,19 @@ impl Plan {
     /// Kills all children and waits for them.
     fn end(&mut self, failure: Option<String>) {
         self.refuse_reloads("the engine is stopping");
+        self.refuse_upgrades("the engine is stopping");
         self.mode = Mode::Ending { failure };
         for process in self.processes.keys().copied().collect::<Vec<_>>() {
             self.kill_process(process, Forced::No);
         }
         self.kill_helpers();
         self.kill_gateway();
+        self.kill_other_gateways();
     }
 
     fn has_children(&self) -> bool {
         self.gateway.is_alive()
+            || self.upgrade.has_others()
             || !self.processes.is_empty()
             || self.helpers.iter().any(Helper::is_alive)
     }

@@ -11,6 +11,7 @@ mod flight;
 mod launch;
 mod log_files;
 mod moments;
+mod upgrade;
 mod vitals;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
@@ -25,6 +26,7 @@ use tracing::info;
 
 use self::answers::Listing;
 use self::children::{GatewayHandle, HelperHandle, ProcessHandle};
+use self::upgrade::Others;
 use super::control_socket::{self, Answers};
 use super::deployment::{ConfigSource, Deployment, ExecutablePath};
 use super::disks::Disks;
@@ -59,6 +61,8 @@ pub(super) struct Shell {
     /// Places of retired listeners that have no connection left.
     vacant: BTreeSet<u16>,
     gateway: Option<GatewayHandle>,
+    /// Gateways beside it.
+    others: Others,
     processes: BTreeMap<ProcessId, ProcessHandle>,
     helpers: BTreeMap<u32, HelperHandle>,
     tally: Tally,
@@ -111,6 +115,7 @@ impl Shell {
             given,
             vacant: BTreeSet::new(),
             gateway: None,
+            others: Others::default(),
             processes: BTreeMap::new(),
             helpers: BTreeMap::new(),
             tally: Tally::default(),
@@ -272,6 +277,7 @@ impl Shell {
                 helper,
             } => self.spawn_helper(run, generation, &helper),
             Action::StartGateway { incarnation } => self.start_gateway(incarnation),
+            Action::Upgrade(step) => self.carry_out_upgrade(step),
             Action::StartProcess { process } => self.start_process(process),
             Action::NewGateway { process } => self.new_gateway(process),
             Action::Prepare { generation, scope } => self.prepare_gateway(generation, scope),

@@ -39,6 +39,8 @@ pub(super) struct Tally {
     pub(super) worker_exits: u64,
     pub(super) reloads_done: u64,
     pub(super) reloads_failed: u64,
+    pub(super) upgrades_done: u64,
+    pub(super) upgrades_failed: u64,
     pub(super) last_reload: Option<LastReload>,
 }
 
@@ -72,6 +74,8 @@ impl Default for Tally {
             worker_exits: 0,
             reloads_done: 0,
             reloads_failed: 0,
+            upgrades_done: 0,
+            upgrades_failed: 0,
             last_reload: None,
         }
     }

@@ -258,6 +258,7 @@ fn map_rings(loops: Vec<(Doorbell, OwnedFd)>) -> io::Result<Rings> {
             producer,
             consumer,
             marks,
+            ..
         } = Region::map(region, Side::Process)?;
         rings.links.push(Link::new(producer, doorbell, marks));
         rings.inlets.push(consumer);

@@ -56,18 +56,18 @@ fn check_and_serve_say_how_many_open_files_are_needed_and_allowed() {
             String::from_utf8_lossy(&text).into_owned(),
         )
     };
-    let (is_ok, text) = with(10_000, "check");
+    let (is_ok, text) = with(20_000, "check");
     assert!(is_ok, "{text}");
     assert!(
-        text.contains("of 10000 open files (ulimit -Hn) the gateway keeps 8708"),
+        text.contains("of 20000 open files (ulimit -Hn) the gateway keeps 17028"),
         "{text}"
     );
-    assert!(text.contains("1292 are left for connections"), "{text}");
+    assert!(text.contains("2972 are left for connections"), "{text}");
     for command in ["check", "serve"] {
         let (is_ok, text) = with(1024, command);
         assert!(!is_ok, "{text}");
         assert!(
-            text.contains("needs 4484 open files, and 1024 are allowed"),
+            text.contains("needs 8644 open files, and 1024 are allowed"),
             "{text}"
         );
         assert!(text.contains("hint: raise the hard limit"), "{text}");

@@ -43,7 +43,8 @@ impl Descriptors {
     pub(super) fn gateway(
         &mut self,
         config: &Config,
-    ) -> io::Result<(Scoreboard, Vec<ListenerStart>, Credentials)> {
+        follows: bool,
+    ) -> io::Result<(Scoreboard, Vec<ListenerStart>, Credentials, Option<Channel>)> {
         let loops = usize::from(config.engine.gateway_loops);
         let scoreboard = Scoreboard::map(self.next()?, gateway_board(loops))?;
         let accepting = config.listeners.iter().zip(0..);
@@ -61,7 +62,11 @@ impl Descriptors {
             })
             .collect::<io::Result<_>>()?;
         let credentials = Credentials::open(self.next()?)?;
-        Ok((scoreboard, listeners, credentials))
+        let follows = match follows {
+            true => Some(Channel::from_fd(self.next()?)),
+            false => None,
+        };
+        Ok((scoreboard, listeners, credentials, follows))
     }
 
     #[expect(clippy::type_complexity, reason = "taken apart at its only call")]

@@ -32,6 +32,11 @@ use moorline_protocol::wire::{FAILED, FileSpan, ToProcess};
 pub(crate) struct Files(FxHashMap<(ProcessId, u64), PassedFile>);
 
 impl Files {
+    /// How many there are.
+    pub(crate) fn len(&self) -> usize {
+        self.0.len()
+    }
+
     /// How many of them this process has passed.
     pub(crate) fn early_of(&self, process: ProcessId) -> usize {
         let owners = self.0.keys().map(|(owner, _)| *owner);

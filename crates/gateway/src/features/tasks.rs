@@ -2,7 +2,9 @@
 //!
 //! A loop holds what does not fit into the receiver's ring. The ledgers of the senders bound how much that can be.
 
+use serde::{Deserialize, Serialize};
 use std::collections::VecDeque;
+use std::io;
 
 use bytes::Bytes;
 use moorline_ipc::Header;
@@ -25,7 +27,7 @@ const NO_TASK_WORKERS: &[u8] = b"there are no task workers: set [tasks] count";
 pub(crate) const NO_MEMORY: &[u8] = b"no memory for it: the engine's memory_limit is reached";
 
 /// The tasks that passed through this loop and have not ended.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Serialize, Deserialize)]
 pub(crate) struct Tasks {
     jobs: FxHashMap<u64, Job>,
     waiting: VecDeque<u64>,
@@ -34,7 +36,7 @@ pub(crate) struct Tasks {
     last: u64,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Serialize, Deserialize)]
 struct Job {
     origin: Asker,
     payload: Bytes,
@@ -93,6 +95,32 @@ impl Tasks {
         if slot.is_some() {
             self.set_timer(tools);
         }
+        Ok(())
+    }
+
+    /// They have come from another process.
+    ///
+    /// # Errors
+    /// They cannot be the tasks of this loop.
+    pub(crate) fn take_up(&mut self, tools: &mut Tools) -> io::Result<()> {
+        let is_there = |job: &Job| {
+            job.worker
+                .is_none_or(|at| tools.processes.get(at).is_some())
+        };
+        let are_sound = self
+            .jobs
+            .iter()
+            .all(|(number, job)| *number <= self.last && is_there(job))
+            && self
+                .waiting
+                .iter()
+                .all(|number| self.jobs.contains_key(number));
+        if !are_sound {
+            let text = "the present gateway's state is not understood: its tasks";
+            return Err(io::Error::new(io::ErrorKind::InvalidData, text));
+        }
+        self.is_timed = false;
+        self.set_timer(tools);
         Ok(())
     }
 

@@ -15,7 +15,10 @@ impl Loop {
     pub(crate) fn obey_all(&mut self, commands: &Receiver<Command>) {
         let cx = &self.tools.cx;
         cx.peers[usize::from(cx.index)].hear();
-        while let Ok(command) = commands.try_recv() {
+        // What follows an order to stand still is for a loop that does.
+        while !self.stands
+            && let Ok(command) = commands.try_recv()
+        {
             self.obey(command);
         }
     }
@@ -76,6 +79,9 @@ impl Loop {
                 let is_there = self.close_by_order(id);
                 self.tools.cx.report(Report::Closed { question, is_there });
             }
+            Command::Stand => self.begin_to_stand(),
+            // For a loop that stands still.
+            Command::GoOn | Command::Settle | Command::HandOver(_) => {}
             Command::StopAccepting(listeners) => self.stop_accepting(listeners),
         }
     }

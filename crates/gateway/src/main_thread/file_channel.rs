@@ -12,6 +12,7 @@ use tokio::time::timeout;
 
 use crate::commands::{Command, Inbox, Report};
 use crate::file::PassedFile;
+use crate::main_thread::file_gate::FileGate;
 use crate::processes::ledger::FILES;
 use crate::shared::Shared;
 use moorline_process::disk_file::is_unfit;
@@ -31,8 +32,10 @@ pub(crate) async fn receive(
     shared: Arc<Shared>,
     reports: mpsc::UnboundedSender<Report>,
     dead: oneshot::Receiver<()>,
+    gate: FileGate,
 ) {
     let passage = Passage {
+        gate,
         process,
         name: &name,
         loops: &loops,
@@ -75,6 +78,7 @@ impl Drop for Unseen {
 
 /// The way of a process's descriptors to the loops.
 struct Passage<'a> {
+    gate: FileGate,
     process: ProcessId,
     /// Its name in logs.
     name: &'a str,
@@ -91,6 +95,11 @@ impl Passage<'_> {
     ) -> Result<(), String> {
         loop {
             let passed = async {
+                channel
+                    .readable()
+                    .await
+                    .map_err(|error| error.to_string())?;
+                let _open = self.gate.pass().await;
                 match channel.recv_packet().await {
                     Ok(Some(packet)) => self.pass_on(packet).await.map(Some),
                     Ok(None) => Ok(None),

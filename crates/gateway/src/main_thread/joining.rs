@@ -57,6 +57,10 @@ impl Gateway {
         let marks = links.iter().map(|(_, region)| region.marks.clone());
         let (lives, dead) = oneshot::channel();
         let joined = Joined {
+            role,
+            pid,
+            doorbell: doorbell.clone(),
+            files: files.descriptor()?,
             marks: marks.collect(),
             _lives: lives,
         };
@@ -72,6 +76,17 @@ impl Gateway {
                 chime,
             })));
         }
+        self.take_files_of(process, files, dead);
+        Ok(())
+    }
+
+    /// Takes the files that a process passes, until it is dead.
+    pub(super) fn take_files_of(
+        &self,
+        process: ProcessId,
+        files: ControlChannel,
+        dead: oneshot::Receiver<()>,
+    ) {
         tokio::task::spawn_local(file_channel::receive(
             files,
             (process, self.name(process)),
@@ -79,8 +94,8 @@ impl Gateway {
             self.shared.clone(),
             self.reporter.clone(),
             dead,
+            self.file_gate.clone(),
         ));
-        Ok(())
     }
 
     /// A loop serves a process from now on, or cannot. The supervisor is told once all loops do, or of each that

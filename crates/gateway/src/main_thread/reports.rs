@@ -57,6 +57,9 @@ impl Gateway {
             }
             Report::Refused(refused) => self.say(&self.refused(refused)).await,
             Report::Drained(number) => self.drained(number).await,
+            Report::GoesOn => self.loop_goes_on().await,
+            // Of a hand-over that was given up.
+            Report::Stands | Report::Settled(..) | Report::HandedOver(_) | Report::TakenUp(..) => {}
             Report::Empty => {
                 self.empty += 1;
                 if self.empty == self.parties() {

@@ -4,6 +4,7 @@
 //! key that the app has bound the session to (`ip-hash`, `key`): every loop comes to the same slot without asking
 //! another, and when a slot is added or goes only the sessions that belong there move.
 
+use serde::{Deserialize, Serialize};
 use std::hash::{BuildHasher, Hash};
 
 use rustc_hash::FxBuildHasher;
@@ -53,7 +54,7 @@ pub(crate) trait Slots {
 
 /// The next slot of dispatch in turn. Sessions and messages have turns of their own. With one turn for both, one of two
 /// workers would get all messages of sessions that bring one message each.
-#[derive(Debug)]
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
 pub(crate) struct Turns {
     sessions: usize,
     messages: usize,

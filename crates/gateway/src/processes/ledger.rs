@@ -6,6 +6,7 @@
 
 use moorline_ipc::Header;
 use rustc_hash::FxHashMap;
+use serde::{Deserialize, Serialize};
 
 use crate::ids::MAX_SLOTS;
 use crate::ids::SlotId;
@@ -27,7 +28,7 @@ const BROADCAST_BYTES: u64 = 4 * LARGEST_BROADCAST as u64;
 const QUESTIONS: usize = 2048;
 
 /// The open requests of one process.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Clone, Serialize, Deserialize)]
 pub(crate) struct Ledger {
     posts: FxHashMap<SlotId, Open>,
     tasks: Open,
@@ -37,7 +38,7 @@ pub(crate) struct Ledger {
 }
 
 /// Requests of one kind.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Clone, Serialize, Deserialize)]
 struct Open {
     count: usize,
     bytes: u64,

@@ -1,10 +1,16 @@
 //! One process, as a loop sees it: its rings, and the records under way in them.
 
+use serde::{Deserialize, Serialize};
+mod kept;
+
 use std::collections::{BTreeSet, VecDeque};
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
 use moorline_ipc::{Chime, Consumer, Doorbell, Header, Marks, Producer, Region};
 use rustc_hash::FxHashMap;
+
+pub(crate) use kept::{KeptProcess, ProcessLinks};
 
 use crate::ids::{ListenerId, SessionRef, SlotId};
 use crate::processes::ledger::Ledger;
@@ -22,7 +28,7 @@ const PUBLISH_EVERY: u32 = 64;
 const BEHIND: u64 = 256 * 1024;
 
 /// The phase of a process, as a loop sees it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum Standing {
     /// Attached, not committed: nothing goes there, and nothing it writes is read. Its ring keeps that until the commit.
     Waiting,
@@ -69,6 +75,7 @@ pub(crate) struct Process {
     /// Full sessions of which it was not told, since there was no room. Its senders are held meanwhile.
     pub(crate) owed: BTreeSet<SessionRef>,
     marks: Marks,
+    region: OwnedFd,
     /// The next session that is read need not wait until it has taken more.
     lets_one_go: bool,
     /// How far it had taken its records when a session that waited last went on.
@@ -108,8 +115,9 @@ pub(crate) struct Process {
 }
 
 /// A message of which some parts have arrived.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Clone, Serialize, Deserialize)]
 pub(crate) struct Partial {
+    #[serde(with = "crate::kept::bytes")]
     pub(crate) bytes: Vec<u8>,
     /// There was no memory for all of it: its further parts are dropped, and its end is answered with a refusal.
     pub(crate) is_refused: bool,
@@ -151,6 +159,7 @@ impl Process {
             waiters: VecDeque::new(),
             owed: BTreeSet::new(),
             marks: region.marks,
+            region: region.descriptor,
             lets_one_go: false,
             went_at: 0,
             took: (0, 0),
@@ -186,6 +195,15 @@ impl Process {
     /// The limit for any message of it, to any session.
     pub(crate) fn max_message(&self) -> u64 {
         self.max_message
+    }
+
+    /// Whether it does not serve by these rules, or gives up what it has.
+    pub(crate) fn is_leaving(&self, rules: &Arc<Config>) -> bool {
+        match self.standing {
+            Standing::Waiting | Standing::Broken => false,
+            Standing::Serving => !Arc::ptr_eq(&self.rules, rules),
+            Standing::Retiring | Standing::Released => true,
+        }
     }
 
     /// Whether its records are read.

@@ -3,21 +3,25 @@
 use std::collections::{BTreeSet, VecDeque};
 use std::sync::atomic::Ordering;
 
+use serde::{Deserialize, Serialize};
+
 use crate::ids::{ProcessKey, SessionRef};
 use crate::processes::pending_close::PendingClose;
 use crate::shared::SlotLoad;
 use crate::transfer::Transfer;
 
 /// A worker slot, as a loop sees it.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Clone, Serialize, Deserialize)]
 pub(crate) struct Slot {
     /// The process that serves it.
     pub(crate) process: Option<ProcessKey>,
     /// When it lost its process, in the loop's milliseconds.
     pub(crate) empty_since: Option<u64>,
     /// Sessions that belong here.
+    #[serde(skip)]
     pub(crate) sessions: usize,
     /// Messages in progress here, as the other loops know it.
+    #[serde(skip)]
     in_hand_told: usize,
     /// Sessions that wait for a process to serve it, with their ids.
     pub(crate) waiters: VecDeque<SessionRef>,

@@ -2,9 +2,10 @@
 
 use crate::memory::MEMBERSHIP_BYTES;
 use moorline_protocol::wire::MOST_INPUT;
+use serde::{Deserialize, Serialize};
 
 /// The app's settings for the session.
-#[derive(Debug)]
+#[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct App {
     /// The session is not read.
     pub(crate) is_paused: bool,
@@ -15,7 +16,7 @@ pub(crate) struct App {
 }
 
 /// The state that few sessions have.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Serialize, Deserialize)]
 pub(crate) struct AppState {
     pub(crate) locker: Vec<u8>,
     /// The key that it is bound to, or empty.

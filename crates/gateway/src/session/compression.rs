@@ -5,14 +5,18 @@
 
 use moorline_net::framing::websocket::deflate::{Deflater, Inflater, Parameters};
 use moorline_net::{Decoded, Decoder, FramingError};
+use serde::{Deserialize, Serialize};
 
 use crate::codecs::Codecs;
 
 /// What a session has agreed on, and its contexts.
-#[derive(Debug)]
+#[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Compression {
     pub(crate) agreed: Parameters,
+    #[serde(skip)]
     inflater: Option<Inflater>,
+    /// Its next message need not refer to an earlier one, so another process begins anew.
+    #[serde(skip)]
     pub(crate) deflater: Option<Deflater>,
 }
 
@@ -33,6 +37,11 @@ impl Compression {
         };
         let deflater = self.deflater.as_ref();
         inflater + deflater.map_or(0, |_| Deflater::bytes(self.agreed.server))
+    }
+
+    /// Whether the client's next message may refer to earlier ones, which only this process knows.
+    pub(crate) fn has_context(&self) -> bool {
+        self.inflater.is_some()
     }
 
     /// What the first bytes of `input` are.

@@ -1,10 +1,11 @@
 //! The messages of a session that are kept.
 
+use serde::{Deserialize, Serialize};
 use std::collections::VecDeque;
 
 /// Messages that were cut and are kept: those that wait for their process, and under `redeliver` (or when they
 /// travel in fragments) also those that it has not done yet.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Serialize, Deserialize)]
 pub(crate) struct Inbound {
     /// First the delivered ones, oldest first, then those that wait.
     pub(crate) queue: VecDeque<Kept>,
@@ -27,6 +28,12 @@ impl Inbound {
         });
     }
 
+    /// Whether these counts, which have come from another process, fit together.
+    pub(crate) fn is_sound(&self) -> bool {
+        let next = self.queue.get(self.delivered);
+        self.delivered <= self.queue.len() && self.offset <= next.map_or(0, |kept| kept.bytes.len())
+    }
+
     /// The first message that waits.
     pub(crate) fn next(&self) -> Option<&Kept> {
         self.queue.get(self.delivered)
@@ -45,7 +52,7 @@ impl Inbound {
 }
 
 /// One message that is kept.
-#[derive(Debug)]
+#[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Kept {
     /// Its place among the session's messages, once delivered.
     pub(crate) sequence: u32,
@@ -56,5 +63,6 @@ pub(crate) struct Kept {
     pub(crate) deaths: u32,
     /// How many more died so and named another session.
     pub(crate) named_others: u8,
+    #[serde(with = "crate::kept::bytes")]
     pub(crate) bytes: Vec<u8>,
 }

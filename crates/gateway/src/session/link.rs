@@ -1,7 +1,9 @@
 //! How far a connection still carries bytes, and what is waited for on its socket.
 
+use serde::{Deserialize, Serialize};
+
 /// How far the connection still carries bytes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum Link {
     /// Both ways.
     Open,
@@ -16,7 +18,7 @@ pub(crate) enum Link {
 }
 
 /// What is waited for on a session's socket.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum Interest {
     /// What comes in.
     Input,

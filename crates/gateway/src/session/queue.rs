@@ -1,5 +1,8 @@
 //! Output that a session's socket did not take.
 
+use serde::{Deserialize, Serialize};
+mod kept;
+
 use std::collections::VecDeque;
 use std::rc::Rc;
 
@@ -9,8 +12,9 @@ use crate::session::frame::Frame;
 use crate::transfer::Asker;
 
 /// Output that the socket did not take, in pieces. Where there is TLS they are plaintext.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Serialize, Deserialize)]
 pub(crate) struct Outbound {
+    #[serde(with = "kept")]
     pub(crate) queue: VecDeque<Piece>,
     /// How much of the first piece is sent, if it consists of bytes.
     pub(crate) offset: usize,

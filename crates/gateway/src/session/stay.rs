@@ -1,9 +1,10 @@
 //! Which process has a session, and whether it stays there.
 
 use crate::ids::{ProcessKey, SlotId};
+use serde::{Deserialize, Serialize};
 
 /// Which process has the session.
-#[derive(Debug)]
+#[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Placement {
     /// The worker slot that it belongs to.
     pub(crate) slot: SlotId,
@@ -11,7 +12,7 @@ pub(crate) struct Placement {
 }
 
 /// Whether a process has the session.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum Stay {
     /// None has known of it.
     New,
@@ -22,7 +23,7 @@ pub(crate) enum Stay {
 }
 
 /// The state of the session in its process.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum Visit {
     /// The open hook runs.
     Opening,

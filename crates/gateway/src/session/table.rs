@@ -2,7 +2,7 @@
 
 use std::ops::{Index, IndexMut};
 
-use rustc_hash::FxHashMap;
+use rustc_hash::{FxHashMap, FxHashSet};
 use slab::Slab;
 
 use crate::ids::{SessionKey, SessionRef};
@@ -30,6 +30,32 @@ impl Table {
             prefix: u64::from(index) << 56,
             last_serial,
         }
+    }
+
+    /// The table of another process: the same sessions in the same places, of which there are no more than these. `None`: these
+    /// cannot be the sessions of one loop.
+    pub(crate) fn resume(
+        (index, last_serial): (u8, u64),
+        sessions: Vec<Session>,
+        places: u64,
+    ) -> Option<Self> {
+        let mut this = Self::new(index, last_serial);
+        let mut taken = FxHashSet::default();
+        for session in &sessions {
+            let is_sound = session.id & !SERIAL == this.prefix
+                && session.id & SERIAL <= last_serial
+                && u64::from(session.key.0) < places
+                && taken.insert(session.key)
+                && this.keys.insert(session.id, session.key).is_none();
+            if !is_sound {
+                return None;
+            }
+        }
+        let sessions = sessions.into_iter();
+        this.sessions = sessions
+            .map(|session| (session.key.index(), session))
+            .collect();
+        Some(this)
     }
 
     /// Puts a session in under an id that no other has had.

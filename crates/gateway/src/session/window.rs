@@ -1,12 +1,14 @@
 //! The window: how much of a session may be delivered and not done.
 
+use serde::{Deserialize, Serialize};
+
 /// The most messages of one session that are delivered and not done.
 pub(crate) const WINDOW_MESSAGES: u32 = 16;
 /// The most bytes of them (one message, if larger).
 pub(crate) const WINDOW_BYTES: usize = 64 * 1024;
 
 /// Messages delivered and not done.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Serialize, Deserialize)]
 pub(crate) struct Window {
     /// Messages delivered, ever; the sequence of the last one.
     pub(crate) sent: u32,
@@ -17,6 +19,11 @@ pub(crate) struct Window {
 }
 
 impl Window {
+    /// Whether these counts, which have come from another process, can be.
+    pub(crate) fn is_sound(&self) -> bool {
+        self.in_hand() <= WINDOW_MESSAGES
+    }
+
     /// Messages delivered and not done.
     pub(crate) fn in_hand(&self) -> u32 {
         self.sent.wrapping_sub(self.done)

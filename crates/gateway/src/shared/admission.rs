@@ -1,5 +1,6 @@
 //! Limits of connections: for a listener, and for one address.
 
+use serde::{Deserialize, Serialize};
 use std::net::{IpAddr, Ipv6Addr};
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
@@ -36,7 +37,7 @@ const LINGERING: u64 = 1024;
 const MOST_TURNED_AWAY: u64 = 64;
 
 /// What a connection counts for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum Counted {
     /// Both limits: it was admitted.
     Admitted(Address),
@@ -49,7 +50,7 @@ pub(crate) enum Counted {
 }
 
 /// Whether the address of a connection is among those that are counted.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum Address {
     Counted,
     /// No limit asked for it when the connection was admitted, or the peer has no address.
@@ -184,6 +185,25 @@ impl Admission {
         }
         *count += 1;
         Ok(Address::Counted)
+    }
+
+    /// Counts a connection that another process has admitted. `has_ended`: it counts for the limits no more.
+    pub(crate) fn readmit(&self, peer: &Peer, mut counted: Counted, has_ended: bool) {
+        self.connections.fetch_add(1, Ordering::Relaxed);
+        if counted == Counted::TurnedAway {
+            self.turned_away.fetch_add(1, Ordering::Relaxed);
+            return;
+        }
+        if has_ended {
+            return;
+        }
+        self.open.fetch_add(1, Ordering::Relaxed);
+        let is_counted = counted.address() == Some(&mut Address::Counted);
+        if let (true, Some((by_address, host))) =
+            (is_counted, self.by_address.get().zip(host(peer)))
+        {
+            *by_address.locked().counts.entry(host).or_default() += 1;
+        }
     }
 
     fn forget(&self) {

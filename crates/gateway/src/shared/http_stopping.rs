@@ -37,6 +37,11 @@ impl Stopping {
         self.none_is_left().await;
     }
 
+    /// How many connections there are.
+    pub(crate) fn connections(&self) -> usize {
+        *self.connections.borrow()
+    }
+
     /// Waits until no connection is left.
     pub(crate) async fn none_is_left(&self) {
         let mut connections = self.connections.subscribe();

@@ -159,6 +159,11 @@ impl Hub {
         Ok(was_empty && !histories.is_empty())
     }
 
+    /// How many groups keep their last events.
+    pub(crate) fn histories(&self) -> usize {
+        self.state().histories.len()
+    }
+
     /// What a client missed of a group.
     pub(crate) fn missed(&self, group: &[u8], last_id: &str, now: u64) -> Missed {
         self.state().histories.missed(group, last_id, now)

@@ -5,6 +5,7 @@ mod more;
 mod operator;
 mod requests;
 mod rooms;
+mod upgrades;
 
 use std::sync::atomic::Ordering;
 
@@ -113,6 +114,8 @@ struct Crowd {
     is_hostile: bool,
     /// The engine stops: nothing is started any more.
     is_stopping: bool,
+    /// Now and then another loop goes on with everything; how often one has.
+    upgrades: Option<u32>,
 }
 
 impl Crowd {
@@ -135,6 +138,7 @@ impl Crowd {
             has_more: false,
             is_hostile: false,
             is_stopping: false,
+            upgrades: None,
         }
     }
 
@@ -153,6 +157,7 @@ impl Crowd {
             92..95 => self.hold_suspects_back(),
             // A run has some of them: more would leave no session old.
             95 if self.rng.u32(0..20) == 0 => self.drain(),
+            96 => self.upgrade(),
             _ => {
                 let ms = self.rng.u64(0..1000);
                 self.script.now += ms * ms / 1000;

@@ -55,10 +55,10 @@ pub(super) struct Script {
     ring: usize,
     /// Descriptors of files that the loop has.
     files: Arc<AtomicUsize>,
-    counters: Scoreboard,
-    reports: mpsc::UnboundedReceiver<Report>,
+    pub(super) counters: Scoreboard,
+    pub(super) reports: mpsc::UnboundedReceiver<Report>,
     /// Other loops send there. The test gives its own commands itself.
-    commands: Receiver<Command>,
+    pub(super) commands: Receiver<Command>,
     last_process: ProcessId,
 }
 

@@ -59,6 +59,7 @@ fn marks_and_records_outlive_the_side_that_wrote_them() {
         mut consumer,
         marks,
         producer,
+        ..
     } = map(&fd, Side::Gateway);
     drop(producer);
     let mut process = map(&fd, Side::Process);

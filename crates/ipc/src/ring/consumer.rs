@@ -3,6 +3,7 @@
 use std::io;
 use std::os::fd::BorrowedFd;
 
+use super::kept::KeptConsumer;
 use super::{Corrupt, Fault, Found, Header, Memory, WORD, find};
 use crate::sync::{Ordering, fence};
 use crate::sys::{Piece, send_pieces};
@@ -48,6 +49,24 @@ impl Consumer {
             told: 0,
             head: 0,
             is_closed: false,
+        }
+    }
+
+    /// The consumer of a ring of which another one has taken something, and knew this. `None`: that cannot be.
+    pub(crate) fn resume(memory: Memory, kept: KeptConsumer) -> Option<Self> {
+        kept.is_sound().then(|| Self {
+            tail: kept.tail,
+            told: kept.told,
+            head: kept.tail,
+            ..Self::new(memory)
+        })
+    }
+
+    /// What a process that goes on in this one's place must know.
+    pub fn keep(&self) -> KeptConsumer {
+        KeptConsumer {
+            tail: self.tail,
+            told: self.told,
         }
     }
 

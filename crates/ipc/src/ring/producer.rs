@@ -4,6 +4,7 @@ use std::cell::Cell;
 use std::collections::VecDeque;
 use std::fmt;
 
+use super::kept::{KeptProducer, Pushed};
 use super::{
     Corrupt, Fault, HEADER, Header, Memory, PADDING, WORD, longest, record_size, store_header,
 };
@@ -47,20 +48,6 @@ struct Journal {
     look_at: usize,
 }
 
-/// One record that was pushed.
-#[derive(Debug, Clone, Copy)]
-struct Pushed {
-    header: Header,
-    length: u32,
-    position: u64,
-}
-
-impl Pushed {
-    fn end(&self) -> u64 {
-        self.position + record_size(u64::from(self.length))
-    }
-}
-
 /// Once so much of a ring is used, in bytes, and it is empty, the next record begins at the front again. Both sides then work
 /// on memory that fits into a processor's second-level cache. In a small ring half of it.
 const LAP: u64 = 256 * 1024;
@@ -100,6 +87,40 @@ impl Producer {
             tail: Cell::new(0),
             corrupt: Cell::new(None),
             journal: None,
+        }
+    }
+
+    /// The producer of a ring in which another one has written, which knew this. `None`: that cannot be.
+    pub(crate) fn resume(memory: Memory, kept: KeptProducer) -> Option<Self> {
+        if !kept.is_sound(memory.capacity()) {
+            return None;
+        }
+        let journal = Journal {
+            look_at: (2 * kept.pushed.len()).max(JOURNAL),
+            pushed: kept.pushed.into(),
+        };
+        Some(Self {
+            head: kept.head,
+            shown: kept.head,
+            settled: kept.head,
+            published: kept.head,
+            tail: Cell::new(kept.tail),
+            lap_began: kept.lap_began,
+            journal: Some(journal),
+            ..Self::new(memory)
+        })
+    }
+
+    /// What a process that goes on in this one's place must know. All that was pushed must be published.
+    pub fn keep(&mut self) -> KeptProducer {
+        debug_assert_eq!(self.head, self.published, "the other side does not see it");
+        self.forget_taken();
+        let journal = self.journal.iter().flat_map(|journal| &journal.pushed);
+        KeptProducer {
+            head: self.head,
+            tail: self.tail.get(),
+            lap_began: self.lap_began,
+            pushed: journal.copied().collect(),
         }
     }
 

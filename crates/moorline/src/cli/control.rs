@@ -42,6 +42,20 @@ pub(super) fn reload(paths: &Paths, engine: EngineChoice, tasks: bool) -> ExitCo
     }))
 }
 
+pub(super) fn upgrade(paths: &Paths, engine: EngineChoice) -> ExitCode {
+    finish(run_dir(paths, engine).and_then(|run_dir| {
+        command::ask(&run_dir, Request::Upgrade, |answer| {
+            if let Response::Progress(text) | Response::Done(text) = answer {
+                tell(text);
+            }
+        })
+        .map_err(|error| match error {
+            CommandError::Refused(reason) => hints::not_upgraded(&reason),
+            error => hints::unanswered(error),
+        })
+    }))
+}
+
 pub(super) fn stop(paths: &Paths, engine: EngineChoice) -> ExitCode {
     finish(run_dir(paths, engine).and_then(|run_dir| {
         command::stop(&run_dir).map_err(hints::unanswered)?;

@@ -34,11 +34,18 @@ pub(super) fn not_reloaded(reason: &str) -> Failure {
     ))
 }
 
+/// An upgrade that was refused.
+pub(super) fn not_upgraded(reason: &str) -> Failure {
+    Failure::failed(format_args!(
+        "not upgraded, the gateway goes on as before: {reason}"
+    ))
+}
+
 /// The command that a word of other programs means, if it is none here.
 pub(super) fn meant(word: &str) -> Option<&'static str> {
     Some(match word {
         "start" | "up" | "server" => "serve",
-        "restart" | "upgrade" | "deploy" => "reload",
+        "restart" | "deploy" => "reload",
         "quit" | "kill" | "down" | "shutdown" => "stop",
         "test" | "configtest" | "validate" => "check",
         "ps" | "info" | "state" => "status",

@@ -35,6 +35,26 @@ impl Decoder {
         Self::default()
     }
 
+    /// A decoder of a stream whose next message has no end in the first `scanned` bytes of the input: what
+    /// [`scanned`](Self::scanned) of another one has said.
+    pub fn resume(scanned: usize) -> Self {
+        Self(match scanned {
+            0 => DecoderState::Fresh,
+            _ => DecoderState::Scanned(scanned),
+        })
+    }
+
+    /// How many bytes of the input are known to hold no end of the next message: all that a decoder knows, unless it has parts
+    /// of a WebSocket message, and then it is `None`.
+    pub fn scanned(&self) -> Option<usize> {
+        match &self.0 {
+            DecoderState::Fresh => Some(0),
+            DecoderState::Scanned(bytes) => Some(*bytes),
+            #[cfg(feature = "websocket")]
+            DecoderState::Fragments(_) | DecoderState::Assembled(_) => None,
+        }
+    }
+
     /// Reports what the first bytes of `input` are: bytes that were received and not yet consumed.
     ///
     /// After everything but [`Decoded::Incomplete`] the caller drops `consumed` bytes, which are never

@@ -1,5 +1,6 @@
 //! What gateway loops and processes count, and where in their scoreboards.
 
+use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
 use moorline_ipc::FLIGHT_COUNTERS;
@@ -78,7 +79,7 @@ pub enum LoopCounter {
 }
 
 /// A limit that affects one peer or all of them.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[repr(usize)]
 pub enum Limit {
     /// `max_sessions`: a connection was refused.

@@ -103,6 +103,12 @@ flight_kinds! {
     ReloadFailed => "reload_failed",
     /// The engine is being stopped.
     StopAsked => "stop_asked",
+    /// The supervisor: an upgrade of the gateway begins.
+    UpgradeBegun => "upgrade_begun",
+    /// The gateway is upgraded.
+    UpgradeDone => "upgrade_done",
+    /// … it is not, and the present one goes on.
+    UpgradeFailed => "upgrade_failed",
 }
 
 impl FlightKind {

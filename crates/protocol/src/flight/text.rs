@@ -155,6 +155,9 @@ impl FlightText<'_> {
             FlightKind::ReloadBegun => write!(f, "reload to generation {number} begins"),
             FlightKind::ReloadDone => write!(f, "reload to generation {number} is done"),
             FlightKind::ReloadFailed => write!(f, "reload to generation {number} has failed"),
+            FlightKind::UpgradeBegun => f.write_str("an upgrade of the gateway begins"),
+            FlightKind::UpgradeDone => f.write_str("the gateway is upgraded"),
+            FlightKind::UpgradeFailed => f.write_str("the upgrade of the gateway has failed"),
             _ => f.write_str("the engine stops"),
         }
     }

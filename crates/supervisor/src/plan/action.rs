@@ -12,6 +12,8 @@ use super::{Caller, Child};
 pub(crate) enum Action {
     /// Start a gateway from this generation.
     SpawnGateway { incarnation: u32, generation: u32 },
+    /// A step of an upgrade.
+    Upgrade(UpgradeAction),
     /// Start a process from this generation.
     SpawnProcess {
         process: ProcessId,
@@ -99,6 +101,26 @@ pub(crate) enum Action {
     Reply { caller: Caller, reply: Reply },
     /// All children are gone: remove the files and end, with a reason if the end is a failure.
     Exit { failure: Option<String> },
+}
+
+/// A step of an upgrade.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum UpgradeAction {
+    /// Start a gateway of the executable that is at the path now, which is to follow the present one. It gets this generation's
+    /// configuration.
+    SpawnSuccessor { incarnation: u32, generation: u32 },
+    /// Send a gateway that is to follow its start message. It answers that it waits.
+    StartSuccessor { incarnation: u32 },
+    /// Tell the present gateway to stop, and to hand everything over to this one. Keep what else it is to be told.
+    HandOver { to: u32 },
+    /// This gateway is the present one from now on. End the other, and have this one go on.
+    SwitchGateway { from: u32, to: u32 },
+    /// The present gateway goes on.
+    KeepGateway,
+    /// An upgrade is done.
+    Upgraded,
+    /// An upgrade has failed.
+    NotUpgraded,
 }
 
 /// An answer to a caller.

@@ -1,5 +1,7 @@
 //! The events that the plan receives.
 
+use std::time::Duration;
+
 use moorline_protocol::command::Scope;
 use moorline_protocol::control::ProcessId;
 
@@ -52,6 +54,21 @@ pub(crate) enum Event {
     AppReloadAsked { by: ProcessId, caller: Caller },
     /// The answer to `Action::Open`.
     Opened(Result<Shape, String>),
+    /// Someone asks for an upgrade of the gateway.
+    UpgradeAsked(Caller),
+    /// The gateway of this incarnation waits to take everything from the present one.
+    Waits(u32),
+    /// The gateway of this incarnation has handed everything over, or cannot for this reason.
+    HandedOver {
+        incarnation: u32,
+        failure: Option<String>,
+    },
+    /// The gateway of this incarnation goes on with this many sessions, after this pause.
+    GoesOn {
+        incarnation: u32,
+        sessions: u64,
+        pause: Duration,
+    },
     /// Someone asks the engine to stop; a second time: at once.
     StopAsked,
     /// The answer to `Action::RunStopHook`.

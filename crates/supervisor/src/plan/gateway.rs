@@ -11,6 +11,8 @@ use super::{Action, Child, Ended, Mode, Now, Plan};
 pub(super) struct Gateway {
     /// The present or last one; 0 before the first.
     incarnation: u32,
+    /// The last number that one was given.
+    last_incarnation: u32,
     phase: GatewayPhase,
     ready_at: Option<Now>,
     backoff: Backoff,
@@ -47,6 +49,7 @@ impl Gateway {
     pub(super) fn new() -> Self {
         Self {
             incarnation: 0,
+            last_incarnation: 0,
             phase: GatewayPhase::Gone,
             ready_at: None,
             backoff: Backoff::default(),
@@ -54,6 +57,22 @@ impl Gateway {
             main: Vital::default(),
             loops: Vec::new(),
         }
+    }
+
+    /// A number for one more gateway.
+    pub(super) fn next_incarnation(&mut self) -> u32 {
+        self.last_incarnation += 1;
+        self.last_incarnation
+    }
+
+    /// The gateway of this number has taken everything from the present one. Returns the number of that.
+    pub(super) fn follow(&mut self, to: u32, now: Now) -> u32 {
+        let from = std::mem::replace(&mut self.incarnation, to);
+        self.phase = GatewayPhase::Ready;
+        self.ready_at = Some(now);
+        self.main = Vital::default();
+        self.loops.clear();
+        from
     }
 
     pub(super) fn is_ready(&self) -> bool {
@@ -93,7 +112,7 @@ impl Gateway {
 
 impl Plan {
     pub(super) fn spawn_gateway(&mut self, now: Now) {
-        self.gateway.incarnation += 1;
+        self.gateway.incarnation = self.gateway.next_incarnation();
         self.gateway.ready_at = None;
         self.gateway.main = Vital::default();
         self.gateway.loops.clear();
@@ -112,10 +131,13 @@ impl Plan {
         {
             self.gateway.phase = GatewayPhase::Starting { deadline };
             self.act(Action::StartGateway { incarnation });
+        } else {
+            self.successor_hello(incarnation);
         }
     }
 
     pub(super) fn gateway_ready(&mut self, incarnation: u32, now: Now) {
+        self.successor_ready(incarnation, now);
         if !self.is_present(incarnation)
             || !matches!(self.gateway.phase, GatewayPhase::Starting { .. })
         {
@@ -134,6 +156,7 @@ impl Plan {
 
     pub(super) fn gateway_failed(&mut self, incarnation: u32, reason: &str) {
         if !self.is_present(incarnation) {
+            self.other_gateway_failed(incarnation, reason);
             return;
         }
         if self.mode == Mode::Booting {
@@ -145,10 +168,11 @@ impl Plan {
     }
 
     pub(super) fn gateway_gone(&mut self, incarnation: u32, how: &str, now: Now) {
-        if !self.is_present(incarnation) {
+        if self.other_gateway_gone(incarnation, how) || !self.is_present(incarnation) {
             return;
         }
         self.gateway.phase = GatewayPhase::Gone;
+        self.fail_upgrade("the present gateway has ended");
         self.gateway.activations = 0;
         self.release_deferred();
         self.drain_is_lost("the gateway has ended");

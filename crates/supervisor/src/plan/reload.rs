@@ -126,6 +126,7 @@ impl Plan {
     fn may_begin(&self) -> bool {
         self.mode == Mode::Serving
             && matches!(self.reload, Reload::Idle)
+            && self.upgrade.is_idle()
             && !self.processes.values().any(Process::is_leaving)
     }
 

@@ -63,6 +63,7 @@ impl Plan {
         info!("stopping");
         self.stop_hook_runs = false;
         self.refuse_reloads("the engine is stopping");
+        self.refuse_upgrades("the engine is stopping");
         let (over, max_wait) = (self.shape.stop_over, self.shape.max_wait);
         let end = now + over + max_wait;
         self.mode = Mode::Stopping(Step {

@@ -7,6 +7,7 @@ mod random;
 mod reload;
 mod start;
 mod stop;
+mod upgrade;
 mod vitals;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -160,13 +161,42 @@ impl World {
                     self.obey();
                 }
             }
+            Action::Upgrade(UpgradeAction::SpawnSuccessor { incarnation, .. }) => {
+                self.spawn(Child::Gateway(incarnation))
+            }
+            Action::Upgrade(UpgradeAction::SwitchGateway { from, to }) => {
+                self.exit(Child::Gateway(from), DONE);
+                if !self.is_mute {
+                    self.tell(Event::GoesOn {
+                        incarnation: to,
+                        sessions: 1,
+                        pause: Duration::ZERO,
+                    });
+                }
+            }
             Action::Kill(child) => self.exit(child, KILLED),
             _ if self.is_mute => {}
             Action::StartProcess { process } | Action::NewGateway { process } => {
                 self.attached(process, None);
             }
             Action::Prepare { generation, .. } => self.prepared(generation, None),
+            Action::Upgrade(UpgradeAction::StartSuccessor { incarnation }) => {
+                self.tell(Event::Waits(incarnation))
+            }
+            Action::Upgrade(UpgradeAction::HandOver { to }) => self.hand_over_to(to),
+
             _ => {}
+        }
+    }
+
+    /// The present gateway hands everything over, and the new one takes it.
+    fn hand_over_to(&mut self, to: u32) {
+        if let Some(Child::Gateway(incarnation)) = self.gateway() {
+            self.tell(Event::HandedOver {
+                incarnation,
+                failure: None,
+            });
+            self.tell(Event::Ready(Child::Gateway(to)));
         }
     }
 
@@ -184,7 +214,9 @@ impl World {
 
     fn exit(&mut self, child: Child, end: Ended) {
         if self.children.remove(&child) {
-            if let Child::Gateway(_) = child {
+            if let Child::Gateway(incarnation) = child
+                && self.plan.is_present(incarnation)
+            {
                 self.disobeyed = 0;
             }
             self.tell(Event::Exited { child, end });

@@ -55,6 +55,10 @@ impl Shell {
                     scope,
                 });
             }
+            Request::Upgrade => {
+                let caller = self.new_caller(answers);
+                self.tell(Event::UpgradeAsked(caller));
+            }
             Request::Stop => {
                 answers.give(Response::Progress("stopping".to_owned()));
                 self.notifier.stopping();
@@ -290,6 +294,10 @@ impl Shell {
                 "failed": self.tally.reloads_failed,
                 "running": self.plan.is_reloading(),
                 "last": last_reload.map(|last| last.status(now)),
+            },
+            "upgrades": {
+                "done": self.tally.upgrades_done,
+                "failed": self.tally.upgrades_failed,
             },
             "closing": self.closing_status(),
             "listeners": self.listeners(&counts),

@@ -125,7 +125,8 @@ impl Shell {
                 .gateway
                 .as_ref()
                 .filter(|gateway| gateway.incarnation == incarnation)
-                .map(|gateway| gateway.pid),
+                .map(|gateway| gateway.pid)
+                .or_else(|| self.others.pid(incarnation)),
             Child::Process(process) => self.processes.get(&process).map(|process| process.pid),
             Child::Helper(run) => self.helpers.get(&run).map(|helper| helper.pid),
         };

@@ -8,6 +8,7 @@ use serde_json::Value;
 use tracing::{info, warn};
 
 use moorline_config::Config;
+use moorline_ipc::Channel;
 use moorline_process::log;
 use moorline_protocol::control::{ProcessId, ToRole};
 
@@ -17,7 +18,7 @@ use super::super::plan::{Child, Event};
 use super::super::status::{Counts, LastReload};
 use super::super::systemd::Given;
 use super::Shell;
-use super::children::Sockets;
+use super::children::{GatewayHandle, Sockets};
 use moorline_protocol::command::Scope;
 
 impl Shell {
@@ -81,6 +82,7 @@ impl Shell {
             .partition(|(opened, _)| is_used(*opened));
         self.deployments = kept;
         if scope == Scope::All {
+            self.others.executable = None;
             let old: Vec<Deployment> = old.into_values().collect();
             self.committed(generation, &old);
         }
@@ -125,44 +127,34 @@ impl Shell {
     }
 
     fn try_start_gateway(&mut self) -> io::Result<()> {
+        let (sockets, start) = self.gateway_start()?;
+        let Some(gateway) = &mut self.gateway else {
+            return Ok(());
+        };
+        gateway.sockets = sockets;
+        start.send_to(gateway, None)
+    }
+
+    /// What a gateway starts with now, and the sockets among it.
+    pub(super) fn gateway_start(&mut self) -> io::Result<(Sockets, GatewayBegin)> {
         let config = self.effective()?;
         self.fill(&config);
         let [generation, _] = self.plan.generations();
         let last_serial = self.tally.last_serial();
         let deployment = self.deployment(generation)?;
-        let Deployment {
-            listeners,
-            credentials,
-            ..
-        } = deployment;
-        let log = deployment.log_of_gateway()?;
-        let sockets = sockets_of(deployment);
-        let mut fds = Vec::new();
-        for (_, opened) in listeners.iter() {
-            fds.push(opened.socket.as_fd().try_clone_to_owned()?);
-            fds.extend(folders_of(opened)?);
+        let mut descriptors = Vec::new();
+        for (_, opened) in deployment.listeners.iter() {
+            descriptors.push(opened.socket.as_fd().try_clone_to_owned()?);
+            descriptors.extend(folders_of(opened)?);
         }
-        fds.push(credentials.as_fd().try_clone_to_owned()?);
-        let Some(gateway) = &mut self.gateway else {
-            return Ok(());
-        };
-        gateway.sockets = sockets;
-        let Some(outbox) = &gateway.outbox else {
-            return Ok(());
-        };
-        let mut all = vec![gateway.board_fd.try_clone()?];
-        all.append(&mut fds);
-        let start = ToRole::StartGateway {
-            incarnation: gateway.incarnation,
-            config: Box::new(config),
+        descriptors.push(deployment.credentials.as_fd().try_clone_to_owned()?);
+        let start = GatewayBegin {
+            config,
             last_serial,
+            descriptors,
+            log: deployment.log_of_gateway()?,
         };
-        outbox.send(&start, all)?;
-        gateway.has_start = true;
-        match log {
-            Some(file) => outbox.send(&ToRole::ReopenLog, vec![file]),
-            None => Ok(()),
-        }
+        Ok((sockets_of(deployment), start))
     }
 
     /// Tells the gateway what this generation changes, if it is committed.
@@ -378,6 +370,43 @@ impl Shell {
                 Value::Object(row)
             })
             .collect()
+    }
+}
+
+/// What a gateway starts with.
+pub(super) struct GatewayBegin {
+    config: Config,
+    last_serial: u64,
+    /// The sockets and folders of the listeners, and the credentials.
+    descriptors: Vec<OwnedFd>,
+    log: Option<OwnedFd>,
+}
+
+impl GatewayBegin {
+    /// Sends it to a gateway; with this channel, to one that follows another.
+    pub(super) fn send_to(
+        self,
+        gateway: &mut GatewayHandle,
+        follows: Option<Channel>,
+    ) -> io::Result<()> {
+        let Some(outbox) = &gateway.outbox else {
+            return Ok(());
+        };
+        let mut all = vec![gateway.board_fd.try_clone()?];
+        all.extend(self.descriptors);
+        let start = ToRole::StartGateway {
+            incarnation: gateway.incarnation,
+            config: Box::new(self.config),
+            last_serial: self.last_serial,
+            follows: follows.is_some(),
+        };
+        all.extend(follows.map(OwnedFd::from));
+        outbox.send(&start, all)?;
+        gateway.has_start = true;
+        match self.log {
+            Some(file) => outbox.send(&ToRole::ReopenLog, vec![file]),
+            None => Ok(()),
+        }
     }
 }
 

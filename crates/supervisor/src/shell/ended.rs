@@ -21,6 +21,13 @@ impl Shell {
     fn gateway_ended(&mut self, incarnation: u32, end: Ended) {
         let is_it = |gateway: &mut GatewayHandle| gateway.incarnation == incarnation;
         let Some(gateway) = self.gateway.take_if(is_it) else {
+            if let Some(other) = self.others.take(incarnation) {
+                let pid = other.pid;
+                info!(
+                    pid,
+                    incarnation, "the gateway (pid {pid}) beside the present one {end}"
+                );
+            }
             return;
         };
         let lost = self.tally.add_gateway(&gateway.board, gateway.loops);

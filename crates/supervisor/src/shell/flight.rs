@@ -17,7 +17,7 @@ use tokio::task::{spawn_blocking, spawn_local};
 
 use super::super::control_socket::Answers;
 use super::super::flight::{listed, shown};
-use super::super::plan::{Action, Child, Ended, Event, seconds};
+use super::super::plan::{Action, Child, Ended, Event, UpgradeAction, seconds};
 use super::Shell;
 
 impl Shell {
@@ -51,6 +51,7 @@ impl Shell {
                 let what = format!("the reload to generation {generation} failed: {reason}");
                 self.record(FlightReason::Reload, "engine", what);
             }
+            Action::Upgrade(step) => self.note_upgrade(*step),
             Action::Kill(child) => {
                 self.note(FlightKind::Killed, *child, 0);
                 // Others say before why they kill.
@@ -76,6 +77,16 @@ impl Shell {
             }
             _ => {}
         }
+    }
+
+    fn note_upgrade(&self, step: UpgradeAction) {
+        let kind = match step {
+            UpgradeAction::SpawnSuccessor { .. } => FlightKind::UpgradeBegun,
+            UpgradeAction::Upgraded => FlightKind::UpgradeDone,
+            UpgradeAction::NotUpgraded => FlightKind::UpgradeFailed,
+            _ => return,
+        };
+        self.flight.log.note(kind, 0, 0, 0);
     }
 
     /// A child was started.

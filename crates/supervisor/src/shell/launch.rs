@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use moorline_ipc::{Channel, Doorbell, Scoreboard, create_region, create_scoreboard};
 use tracing::info;
@@ -54,16 +54,38 @@ impl Shell {
 
     fn try_spawn_gateway(&mut self, incarnation: u32, generation: u32) -> io::Result<()> {
         let deployment = self.deployment(generation)?;
-        let loops = deployment.config.engine.gateway_loops;
-        let counters = gateway_board(usize::from(loops));
+        let counters = gateway_board(usize::from(deployment.config.engine.gateway_loops));
+        let executable = match &self.others.executable {
+            Some(executable) => executable.as_fd(),
+            None => deployment.executable.as_fd(),
+        };
+        let executable = executable.try_clone_to_owned()?;
         let board_fd = create_scoreboard(counters)?;
         let board = Scoreboard::map(board_fd.try_clone()?, counters)?;
+        let handle = self.start_gateway_process(
+            (incarnation, generation),
+            executable.as_fd(),
+            (board, board_fd),
+        )?;
+        self.gateway = Some(handle);
+        self.note_started(Child::Gateway(incarnation));
+        Ok(())
+    }
+
+    /// Starts a gateway with this generation's configuration, which counts on this board.
+    pub(super) fn start_gateway_process(
+        &mut self,
+        (incarnation, generation): (u32, u32),
+        executable: BorrowedFd<'_>,
+        (board, board_fd): (Scoreboard, OwnedFd),
+    ) -> io::Result<GatewayHandle> {
+        let deployment = self.deployment(generation)?;
+        let loops = deployment.config.engine.gateway_loops;
         let title = format!("moorline: gateway ({})", deployment.config.name);
         // It has its own standard streams, too: its use of them must not affect others.
         let (errors, writer) = self.outputs.pipe(Destination::Errors)?;
         // Only its access logs go there.
         let (output, output_writer) = self.outputs.pipe(Destination::Output)?;
-        let executable = deployment.executable.as_fd();
         let (process, channel) = spawn::role(executable, &title, [output, errors])?;
         let pid = pid(&process)?;
         let outbox = Some(attend_role(
@@ -73,7 +95,7 @@ impl Shell {
             &self.inputs,
         )?);
         info!(pid, incarnation, "the gateway (pid {pid}) started");
-        self.gateway = Some(GatewayHandle {
+        Ok(GatewayHandle {
             incarnation,
             pid,
             loops,
@@ -84,9 +106,7 @@ impl Shell {
             outbox,
             has_start: false,
             _writers: [writer, output_writer],
-        });
-        self.note_started(Child::Gateway(incarnation));
-        Ok(())
+        })
     }
 
     fn try_spawn_process(

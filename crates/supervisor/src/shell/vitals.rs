@@ -20,6 +20,7 @@ const LOOKS_A_SECOND: u32 = (1000 / LOOK.as_millis()) as u32;
 impl Shell {
     /// Reads the signs of life of all children.
     pub(super) fn look(&mut self) {
+        self.end_followed();
         let gateway = self.gateway.as_ref().map(|gateway| {
             let is_traced = self.plan.is_gateway_doubtful() && is_traced(gateway.pid);
             let sign = |row| Sign {

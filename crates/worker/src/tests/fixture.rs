@@ -390,6 +390,7 @@ fn connect(loops: usize) -> (Vec<Link>, Vec<(Doorbell, OwnedFd)>) {
                 producer,
                 consumer,
                 marks,
+                ..
             } = Region::map(region, Side::Gateway).unwrap();
             (
                 Link {

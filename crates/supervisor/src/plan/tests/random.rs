@@ -25,6 +25,7 @@ enum Happening {
     /// The gateway has obeyed an `Activate`, late.
     Obeyed,
     Stopping(usize),
+    Upgrade,
     Reload {
         tasks_only: bool,
     },
@@ -70,6 +71,7 @@ fn step() -> impl Strategy<Value = Happening> {
         2 => any::<bool>().prop_map(Happening::Prepared),
         2 => Just(Happening::Obeyed),
         1 => any::<usize>().prop_map(Happening::Stopping),
+        2 => Just(Happening::Upgrade),
         2 => any::<bool>().prop_map(|tasks_only| Happening::Reload { tasks_only }),
         3 => (any::<bool>(), 1..4u16, 0..3u16, any::<u8>())
             .prop_map(|(is_good, workers, tasks, helpers)| Happening::Open { is_good, workers, tasks, helpers }),
@@ -249,7 +251,10 @@ fn play(world: &mut World, step: Happening, callers: &mut Caller) {
         | Happening::Obeyed
         | Happening::DrainEnded(_)
         | Happening::Drained => play_gateway(world, step),
-        Happening::Reload { .. } | Happening::Open { .. } | Happening::Drain => {
+        Happening::Upgrade
+        | Happening::Reload { .. }
+        | Happening::Open { .. }
+        | Happening::Drain => {
             play_command(world, step, callers);
         }
     }
@@ -297,6 +302,10 @@ fn play_gateway(world: &mut World, step: Happening) {
 /// What operators do, and what comes of it.
 fn play_command(world: &mut World, step: Happening, callers: &mut Caller) {
     match step {
+        Happening::Upgrade => {
+            *callers += 1;
+            world.tell(Event::UpgradeAsked(*callers));
+        }
         Happening::Reload { tasks_only } => {
             *callers += 1;
             let scope = if tasks_only { Scope::Tasks } else { Scope::All };

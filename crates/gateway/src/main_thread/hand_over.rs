@@ -1,0 +1,167 @@
+//! Everything goes to another gateway: the main thread's part on this side.
+
+use std::fmt;
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use moorline_ipc::Channel;
+use moorline_protocol::control::FromRole;
+use moorline_protocol::control_channel::{Descriptors, encode};
+use tokio::time::timeout_at;
+
+use crate::commands::{Command, Report};
+use crate::main_thread::Gateway;
+use crate::main_thread::estate::KeptEstate;
+use crate::main_thread::standstill::Standstill;
+use crate::obstacles::{Obstacle, Obstacles};
+use crate::stream::Stream;
+
+/// How long it may take. Nothing is read meanwhile.
+const TIME: Duration = Duration::from_secs(3);
+
+impl Gateway {
+    /// Stands still, and sends everything to the gateway at the other end of a channel.
+    pub(super) async fn hand_over(&mut self, descriptors: Descriptors) {
+        let failure = match self.try_hand_over(descriptors).await {
+            Ok(()) => None,
+            Err(reason) => {
+                self.go_on().await;
+                Some(reason.to_string())
+            }
+        };
+        self.say(&FromRole::HandedOver { failure }).await;
+    }
+
+    async fn try_hand_over(&mut self, descriptors: Descriptors) -> io::Result<()> {
+        let deadline = Instant::now() + TIME;
+        let channel = descriptors?.into_iter().next().ok_or_else(|| {
+            io::Error::new(
+                io::ErrorKind::InvalidData,
+                "the channel to the new gateway is missing",
+            )
+        })?;
+        let stream = Arc::new(Stream::new(Channel::from_fd(channel), deadline));
+        stream.expect_greeting()?;
+        let is_busy = self.is_stopping
+            || self.stands.is_some()
+            || self.drain.is_some()
+            || self.change.is_some()
+            || !self.attaching.is_empty()
+            || self.activations > self.confirmed;
+        if is_busy {
+            return Err(io::Error::other("the gateway is being changed"));
+        }
+        refuse(&self.obstacles())?;
+        let no_files = timeout_at(deadline.into(), self.file_gate.close()).await;
+        let no_files = no_files.map_err(|_| late("a file is being looked at"))?;
+        self.stands = Some(Standstill::begin(no_files, self.loops.len()));
+        self.tell_loops(|_| Command::Stand);
+        self.hear_all(deadline, |report| matches!(report, Report::Stands))
+            .await?;
+        self.settle(deadline).await?;
+        let (bytes, descriptors) = self.estate()?;
+        stream.send(&bytes, &descriptors)?;
+        drop(descriptors);
+        for index in 0..self.loops.len() {
+            self.loops[index].send(Command::HandOver(stream.clone()));
+            self.hear_handed_over(deadline).await?;
+        }
+        moorline_process::log::flush();
+        Ok(())
+    }
+
+    /// What keeps the main thread's part from going to another process.
+    fn obstacles(&self) -> Obstacles {
+        let mut found = Obstacles::default();
+        found.note(Obstacle::Http, self.shared.http.connections() as u64);
+        found.note(Obstacle::Histories, self.shared.hub.histories() as u64);
+        found
+    }
+
+    /// Has the loops come to rest.
+    async fn settle(&mut self, deadline: Instant) -> io::Result<()> {
+        loop {
+            let mut found = Obstacles::default();
+            let mut are_quiet = true;
+            self.tell_loops(|_| Command::Settle);
+            self.hear_all(deadline, |report| match report {
+                Report::Settled(is_quiet, obstacles) => {
+                    are_quiet &= is_quiet;
+                    found.add(obstacles);
+                    true
+                }
+                _ => false,
+            })
+            .await?;
+            // What the loops have passed on meanwhile is counted once its task runs.
+            tokio::task::yield_now().await;
+            found.add(&self.obstacles());
+            refuse(&found)?;
+            if are_quiet {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Hears one such report of each loop. Others are handled as always.
+    pub(super) async fn hear_all(
+        &mut self,
+        deadline: Instant,
+        mut is_one: impl FnMut(&Report) -> bool,
+    ) -> io::Result<()> {
+        let mut missing = self.loops.len();
+        while missing > 0 {
+            let report = self.hear(deadline).await?;
+            match is_one(&report) {
+                true => missing -= 1,
+                false => Box::pin(self.pass_on(report)).await,
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) async fn hear(&mut self, deadline: Instant) -> io::Result<Report> {
+        let report = timeout_at(deadline.into(), self.reports.recv()).await;
+        let report = report.map_err(|_| late("a loop does not answer"))?;
+        report.ok_or_else(|| io::ErrorKind::BrokenPipe.into())
+    }
+
+    async fn hear_handed_over(&mut self, deadline: Instant) -> io::Result<()> {
+        loop {
+            match self.hear(deadline).await? {
+                Report::HandedOver(sent) => return sent.map_err(io::Error::other),
+                other => Box::pin(self.pass_on(other)).await,
+            }
+        }
+    }
+
+    fn estate(&self) -> io::Result<(Vec<u8>, Vec<BorrowedFd<'_>>)> {
+        let joined = self.joined.iter();
+        let processes = joined.clone().map(|(id, it)| (*id, it.role, it.pid));
+        let since_ns = self.stands.as_ref().map_or(0, |stands| stands.since_ns);
+        let kept = KeptEstate {
+            since_ns,
+            loops: self.loops.len() as u16,
+            last_request: self.shared.last_request(),
+            processes: processes.collect(),
+        };
+        let descriptors = joined.flat_map(|(_, it)| [it.doorbell.as_fd(), it.files.as_fd()]);
+        Ok((encode(&kept)?, descriptors.collect()))
+    }
+}
+
+fn refuse(obstacles: &Obstacles) -> io::Result<()> {
+    match obstacles.are_none() {
+        true => Ok(()),
+        false => Err(io::Error::other(obstacles.to_string())),
+    }
+}
+
+pub(super) fn late(what: impl fmt::Display) -> io::Error {
+    io::Error::new(
+        io::ErrorKind::TimedOut,
+        format!("it takes too long: {what}"),
+    )
+}

@@ -1,0 +1,74 @@
+//! What a loop has, as bytes and descriptors.
+
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd};
+
+use serde::Serialize;
+
+use super::LoopHead;
+use crate::event_loop::Loop;
+
+/// What a loop has, for the process that goes on with it.
+#[derive(Debug)]
+pub(crate) struct KeptLoop<'a> {
+    pub(crate) bytes: Vec<u8>,
+    /// For each process its region and its chime, then the socket of each session that has one.
+    pub(crate) descriptors: Vec<BorrowedFd<'a>>,
+}
+
+impl Loop {
+    /// What another process needs to go on with it, if nothing [is in the way](super::obstacles) and it has
+    /// [settled](super::settle). It stays as it is.
+    ///
+    /// # Errors
+    /// It is in the middle of something.
+    pub(crate) fn keep_all(&mut self) -> io::Result<KeptLoop<'_>> {
+        self.tools.processes.publish();
+        let mut processes = Vec::new();
+        for (at, process) in self.tools.processes.iter_mut() {
+            let kept = process.keep().ok_or_else(busy)?;
+            processes.push((at, kept));
+        }
+        let agenda = &self.tools.agenda;
+        let first_requests = agenda.first_requests.waiting.iter();
+        let kept = LoopHead {
+            index: self.tools.cx.index,
+            last_serial: self.sessions.last_serial(),
+            started_ns: self.tools.cx.clock.started_ns(),
+            groups: self.groups.keep(),
+            slots: self.tools.processes.slots.clone(),
+            turns: self.tools.processes.turns(),
+            processes: processes.iter().map(|(at, _)| *at).collect(),
+            sessions: self.sessions.len() as u32,
+            timers: agenda.timers.of_sessions(),
+            work: agenda.work.iter().chain(first_requests).copied().collect(),
+            sweep: agenda.sweep.iter().copied().collect(),
+            held_back: self.tools.throttle.held_back().iter().copied().collect(),
+        };
+        let mut bytes = append(Vec::new(), &kept)?;
+        bytes = append(bytes, &self.tasks)?;
+        for (_, process) in &processes {
+            bytes = append(bytes, process)?;
+        }
+        for session in self.sessions.iter() {
+            let has_socket = session.transport.socket.is_some();
+            bytes = append(bytes, &(has_socket, session))?;
+        }
+        let links = self.tools.processes.iter();
+        let links = links.flat_map(|(_, it)| [it.region().as_fd(), it.chime.as_fd()]);
+        let sockets = self.sessions.iter();
+        let sockets = sockets.filter_map(|it| it.transport.socket.as_ref().map(AsFd::as_fd));
+        Ok(KeptLoop {
+            bytes,
+            descriptors: links.chain(sockets).collect(),
+        })
+    }
+}
+
+fn append(bytes: Vec<u8>, part: &impl Serialize) -> io::Result<Vec<u8>> {
+    postcard::to_extend(part, bytes).map_err(io::Error::other)
+}
+
+fn busy() -> io::Error {
+    io::Error::other("a process's records are being handled")
+}

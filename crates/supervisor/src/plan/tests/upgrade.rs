@@ -1,0 +1,186 @@
+//! Upgrades: one gateway follows another, or the present one goes on.
+
+use super::*;
+
+const NEW: Child = Child::Gateway(2);
+
+/// An upgrade whose new gateway was told to start.
+fn begun() -> World {
+    let mut world = World::serving(shape(1, 0));
+    world.is_mute = true;
+    world.tell(Event::UpgradeAsked(1));
+    let spawned = Action::Upgrade(UpgradeAction::SpawnSuccessor {
+        incarnation: 2,
+        generation: 1,
+    });
+    assert_eq!(world.take(), [spawned]);
+    world.tell(Event::Hello(NEW));
+    assert_eq!(
+        world.take(),
+        [Action::Upgrade(UpgradeAction::StartSuccessor {
+            incarnation: 2
+        })]
+    );
+    world
+}
+
+/// The same, and the present one was told to hand everything over.
+fn moving() -> World {
+    let mut world = begun();
+    world.tell(Event::Waits(2));
+    assert_eq!(
+        world.take(),
+        [Action::Upgrade(UpgradeAction::HandOver { to: 2 })]
+    );
+    world
+}
+
+fn handed_over(world: &mut World, failure: Option<&str>) {
+    world.tell(Event::HandedOver {
+        incarnation: 1,
+        failure: failure.map(str::to_owned),
+    });
+}
+
+fn refused(world: &mut World) -> String {
+    match &world.replies(1)[..] {
+        [Reply::Refused(reason)] => reason.clone(),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn the_new_gateway_is_the_gateway_once_both_have_said_so() {
+    for is_ready_first in [false, true] {
+        let mut world = moving();
+        if is_ready_first {
+            world.tell(Event::Ready(NEW));
+            assert_eq!(world.take(), []);
+            handed_over(&mut world, None);
+        } else {
+            handed_over(&mut world, None);
+            assert_eq!(world.take(), []);
+            world.tell(Event::Ready(NEW));
+        }
+        let switched = Action::Upgrade(UpgradeAction::SwitchGateway { from: 1, to: 2 });
+        assert_eq!(world.take(), [switched]);
+        assert!(!world.children.contains(&Child::Gateway(1)));
+        world.tell(Event::GoesOn {
+            incarnation: 2,
+            sessions: 5,
+            pause: Duration::from_millis(38),
+        });
+        let done = "gateway upgraded: 5 sessions moved, paused 38 ms".to_owned();
+        assert_eq!(world.replies(1), [Reply::Done(done)]);
+        // From now on its death is that of the gateway.
+        world.take();
+        world.exit(NEW, KILLED);
+        let spawned = Action::SpawnGateway {
+            incarnation: 3,
+            generation: 1,
+        };
+        assert!(world.take().contains(&spawned));
+    }
+}
+
+#[test]
+fn whatever_fails_before_that_the_present_one_goes_on() {
+    let mut world = begun();
+    world.tell(Event::Failed {
+        child: NEW,
+        reason: "another version".to_owned(),
+    });
+    let actions = world.take();
+    assert!(
+        actions.contains(&Action::Kill(NEW))
+            && !actions.contains(&Action::Upgrade(UpgradeAction::KeepGateway))
+    );
+    world.seen = actions;
+    assert!(refused(&mut world).contains("another version"));
+
+    let mut world = moving();
+    handed_over(&mut world, Some("3 sessions with TLS cannot move"));
+    let actions = world.take();
+    assert!(
+        actions.contains(&Action::Kill(NEW))
+            && actions.contains(&Action::Upgrade(UpgradeAction::KeepGateway))
+    );
+    world.seen = actions;
+    assert!(refused(&mut world).contains("TLS"));
+    // Too late.
+    world.take();
+    world.tell(Event::Ready(NEW));
+    assert_eq!(world.take(), []);
+
+    let mut world = moving();
+    handed_over(&mut world, None);
+    world.exit(NEW, KILLED);
+    assert!(
+        world
+            .seen
+            .contains(&Action::Upgrade(UpgradeAction::KeepGateway))
+    );
+    assert!(refused(&mut world).contains("was killed"));
+
+    let mut world = moving();
+    world.pass(Duration::from_secs(20));
+    assert!(
+        world
+            .seen
+            .contains(&Action::Upgrade(UpgradeAction::KeepGateway))
+    );
+    assert!(refused(&mut world).contains("within"));
+}
+
+#[test]
+fn the_present_ones_death_is_a_crash_and_ends_the_upgrade() {
+    let mut world = moving();
+    handed_over(&mut world, None);
+    world.exit(Child::Gateway(1), KILLED);
+    let actions = world.take();
+    let spawned = Action::SpawnGateway {
+        incarnation: 3,
+        generation: 1,
+    };
+    assert!(actions.contains(&Action::Kill(NEW)) && actions.contains(&spawned));
+    world.seen = actions;
+    assert!(refused(&mut world).contains("the present gateway has ended"));
+    assert_eq!(world.children.len(), 2, "{:?}", world.children);
+}
+
+#[test]
+fn a_reload_and_an_upgrade_wait_for_each_other() {
+    let mut world = moving();
+    world.tell(Event::ReloadAsked {
+        caller: Some(2),
+        scope: Scope::All,
+    });
+    let is_open = |action: &Action| matches!(action, Action::Open { .. });
+    assert!(!world.take().iter().any(is_open));
+    handed_over(&mut world, Some("no"));
+    assert!(world.take().iter().any(is_open));
+    world.tell(Event::UpgradeAsked(3));
+    assert_eq!(world.take().len(), 1, "it waits");
+    world.tell(Event::Opened(Err("broken".to_owned())));
+    let is_spawn = |action: &Action| {
+        matches!(
+            action,
+            Action::Upgrade(UpgradeAction::SpawnSuccessor { .. })
+        )
+    };
+    assert!(world.take().iter().any(is_spawn));
+}
+
+#[test]
+fn a_stop_ends_the_upgrade_and_all_gateways() {
+    let mut world = moving();
+    world.tell(Event::StopAsked);
+    assert!(
+        world
+            .seen
+            .contains(&Action::Upgrade(UpgradeAction::KeepGateway))
+    );
+    assert!(refused(&mut world).contains("stopping"));
+    world.pass(Duration::from_secs(60));
+    assert!(world.children.is_empty());
+}

@@ -1,0 +1,199 @@
+//! Two gateways beside each other, while one takes everything from the other.
+
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::time::Duration;
+
+use moorline_ipc::Channel;
+use moorline_protocol::control::ToRole;
+use nix::sys::signal::Signal;
+use tokio::time::Instant;
+use tracing::warn;
+
+use super::super::child::{Held, kill_child};
+use super::super::plan::{Child, Event, UpgradeAction};
+use super::Shell;
+use super::children::GatewayHandle;
+
+/// How long a gateway that another one has followed may take to end.
+const LEAVE_TIME: Duration = Duration::from_secs(5);
+
+/// The gateways beside the present one, and what else an upgrade needs.
+#[derive(Default)]
+pub(super) struct Others {
+    /// The one that is to follow.
+    pub(super) successor: Option<Successor>,
+    /// Those that were followed, and since when.
+    pub(super) followed: Vec<(GatewayHandle, Instant)>,
+    /// What gateways are started from since an upgrade, until a reload commits another executable.
+    pub(super) executable: Option<OwnedFd>,
+}
+
+/// A gateway that is to follow the present one.
+pub(super) struct Successor {
+    pub(super) handle: GatewayHandle,
+    executable: OwnedFd,
+    /// The present gateway's end of the channel between the two.
+    channel: Option<Channel>,
+}
+
+impl Others {
+    /// The process of this gateway.
+    pub(super) fn pid(&self, incarnation: u32) -> Option<u32> {
+        let successor = self.successor.iter().map(|it| &it.handle);
+        let followed = self.followed.iter().map(|(handle, _)| handle);
+        let mut all = successor.chain(followed);
+        let found = all.find(|handle| handle.incarnation == incarnation);
+        found.map(|handle| handle.pid)
+    }
+
+    /// Takes out a gateway that has ended.
+    pub(super) fn take(&mut self, incarnation: u32) -> Option<GatewayHandle> {
+        let is_it = |it: &mut Successor| it.handle.incarnation == incarnation;
+        if let Some(successor) = self.successor.take_if(is_it) {
+            return Some(successor.handle);
+        }
+        let is_it = |(handle, _): &(GatewayHandle, Instant)| handle.incarnation == incarnation;
+        let at = self.followed.iter().position(is_it)?;
+        Some(self.followed.remove(at).0)
+    }
+}
+
+impl Shell {
+    /// Carries out a step of an upgrade.
+    pub(super) fn carry_out_upgrade(&mut self, step: UpgradeAction) {
+        match step {
+            UpgradeAction::SpawnSuccessor {
+                incarnation,
+                generation,
+            } => self.spawn_successor(incarnation, generation),
+            UpgradeAction::StartSuccessor { incarnation } => self.start_successor(incarnation),
+            UpgradeAction::HandOver { to } => self.hand_over(to),
+            UpgradeAction::SwitchGateway { from, to } => self.switch_gateway(from, to),
+            UpgradeAction::KeepGateway => self.keep_gateway(),
+            UpgradeAction::Upgraded => self.tally.upgrades_done += 1,
+            UpgradeAction::NotUpgraded => self.tally.upgrades_failed += 1,
+        }
+    }
+
+    fn spawn_successor(&mut self, incarnation: u32, generation: u32) {
+        let result = self.try_spawn_successor(incarnation, generation);
+        self.unless_spawned(Child::Gateway(incarnation), result);
+    }
+
+    fn try_spawn_successor(&mut self, incarnation: u32, generation: u32) -> io::Result<()> {
+        let executable = self.executable.open()?;
+        let Some(present) = &self.gateway else {
+            return Err(io::Error::other("there is no gateway to follow"));
+        };
+        let (board, board_fd) = (present.board.clone(), present.board_fd.try_clone()?);
+        let handle = self.start_gateway_process(
+            (incarnation, generation),
+            executable.as_fd(),
+            (board, board_fd),
+        )?;
+        self.others.successor = Some(Successor {
+            handle,
+            executable,
+            channel: None,
+        });
+        self.note_started(Child::Gateway(incarnation));
+        Ok(())
+    }
+
+    fn start_successor(&mut self, incarnation: u32) {
+        let result = self.try_start_successor();
+        self.unless_sent(Child::Gateway(incarnation), result);
+    }
+
+    fn try_start_successor(&mut self) -> io::Result<()> {
+        let (ours, theirs) = Channel::pair()?;
+        let (sockets, start) = self.gateway_start()?;
+        let Some(successor) = &mut self.others.successor else {
+            return Ok(());
+        };
+        successor.channel = Some(ours);
+        let handle = &mut successor.handle;
+        handle.sockets = sockets;
+        start.send_to(handle, Some(theirs))
+    }
+
+    /// Has the present gateway hand everything over.
+    fn hand_over(&mut self, to: u32) {
+        let successor = self.others.successor.as_mut();
+        let successor = successor.filter(|it| it.handle.incarnation == to);
+        let channel = successor.and_then(|it| it.channel.take());
+        let gateway = self.gateway.as_ref();
+        let outbox = gateway.and_then(GatewayHandle::outbox_behind_start);
+        let (Some(channel), Some(outbox), Some(gateway)) = (channel, outbox, gateway) else {
+            return;
+        };
+        let incarnation = gateway.incarnation;
+        let sent = outbox.send(&ToRole::HandOver, vec![channel.into()]);
+        outbox.hold();
+        if let Err(error) = sent {
+            self.tell(Event::HandedOver {
+                incarnation,
+                failure: Some(error.to_string()),
+            });
+        }
+    }
+
+    /// The present gateway goes on, and gets what it was not told meanwhile.
+    fn keep_gateway(&mut self) {
+        let gateway = self.gateway.as_ref();
+        if let Some(outbox) = gateway.and_then(GatewayHandle::outbox_behind_start) {
+            let held = outbox.take_held();
+            self.tell_gateway_to_go_on(held);
+        }
+    }
+
+    /// The gateway that has taken everything is the present one from now on.
+    fn switch_gateway(&mut self, from: u32, to: u32) {
+        let Some(successor) = self.others.successor.take() else {
+            return;
+        };
+        debug_assert_eq!(successor.handle.incarnation, to, "there is one successor");
+        self.others.executable = Some(successor.executable);
+        let followed = self.gateway.replace(successor.handle);
+        let mut held = Vec::new();
+        if let Some(mut followed) = followed {
+            debug_assert_eq!(followed.incarnation, from, "it is the present one");
+            if let Some(outbox) = followed.outbox.take() {
+                held = outbox.take_held();
+                // If it is gone already, that is what was wanted.
+                let _ = outbox.send(&ToRole::Leave, Vec::new());
+            }
+            self.others.followed.push((followed, Instant::now()));
+        }
+        if !self.stopped_listeners.is_empty() {
+            // It accepts everywhere else.
+            self.tell_stopped_listeners();
+        }
+        self.tell_gateway_to_go_on(held);
+    }
+
+    fn tell_gateway_to_go_on(&mut self, held: Held) {
+        let gateway = self.gateway.as_ref();
+        if let Some(outbox) = gateway.and_then(GatewayHandle::outbox_behind_start) {
+            let mut result = outbox.send(&ToRole::GoOn, Vec::new());
+            if result.is_ok() {
+                result = outbox.send_held(held);
+            }
+            self.unless_sent_to_gateway(result);
+        }
+    }
+
+    /// Ends gateways that were followed and did not end.
+    pub(super) fn end_followed(&self) {
+        for (handle, since) in &self.others.followed {
+            if since.elapsed() > LEAVE_TIME {
+                warn!(
+                    pid = handle.pid,
+                    "the gateway before the present one does not end, and is killed"
+                );
+                kill_child(handle.pid, Signal::SIGKILL);
+            }
+        }
+    }
+}
