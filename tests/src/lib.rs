@@ -11,6 +11,7 @@
 mod browser;
 mod client;
 mod client_hello;
+mod collector;
 mod engine;
 mod finished;
 mod frozen;
@@ -34,6 +35,7 @@ mod wire;
 pub use browser::{Browser, Tab};
 pub use client::{Client, Stream};
 pub use client_hello::client_hello;
+pub use collector::{Telemetry, TelemetryCollector};
 pub use engine::{
     Engine, ListenerStatus, Lost, ProcessStatus, Relays, Reloads, Site, Stall, Status, built,
 };

@@ -180,6 +180,22 @@ impl Engine {
         asking.await.unwrap_or(Err(NoAnswer))
     }
 
+    /// The last events of all processes.
+    #[cfg(feature = "otel")]
+    pub(crate) async fn events(&self) -> Result<Value, NoAnswer> {
+        let mut told = Err(NoAnswer);
+        let mut answers = self.0.stream.ask(Request::Events, None)?;
+        let all = async {
+            while let Some(answer) = answers.recv().await {
+                if let Response::Recorded(value) = answer.response {
+                    told = Ok(value);
+                }
+            }
+            told
+        };
+        timeout(ANSWER_TIME, all).await.unwrap_or(Err(NoAnswer))
+    }
+
     /// Has something done. `None`: it goes on, and takes long.
     pub(crate) async fn act(
         &self,

@@ -8,6 +8,7 @@
 //! From top to bottom:
 //!
 //! - `web`: connections, and what a request gets; `acts`: requests that change something
+//! - `otlp`: metrics and traces for a collector of OpenTelemetry
 //! - `engine`: questions to the supervisor, and their answers; `stream` carries them
 //! - `sessions`: a table of sessions
 //! - `findings`: what is wrong; `text`: how people read it
@@ -22,6 +23,8 @@ mod engine;
 mod exposition;
 mod findings;
 mod metrics;
+#[cfg(feature = "otel")]
+mod otlp;
 mod sessions;
 mod source;
 mod stream;
@@ -29,6 +32,7 @@ mod table;
 pub mod text;
 mod web;
 
+use std::convert::Infallible;
 use std::io;
 use std::net::TcpListener;
 use std::os::unix::net::UnixStream;
@@ -39,6 +43,9 @@ use engine::Engine;
 
 pub use findings::{Finding, FindingKind, Urgency, findings};
 pub use metrics::page;
+
+/// Whether this program can send metrics and traces to a collector: the feature `otel`.
+pub const CAN_EXPORT: bool = cfg!(feature = "otel");
 
 /// Opens the listener of `[admin]`. To be called before rights are given up: its port may need them.
 ///
@@ -68,8 +75,26 @@ pub fn serve(admin: &Admin, listener: TcpListener, questions: UnixStream) -> io:
         let questions = tokio::net::UnixStream::from_std(questions)?;
         let (engine, failed) = Engine::new(questions);
         tokio::select! {
+            never = export(engine.clone(), admin) => match never {},
             never = web::accept(listener, engine, admin) => match never {},
             error = failed => Err(error.unwrap_or_else(|_| io::ErrorKind::BrokenPipe.into())),
         }
     })
 }
+
+/// Exports to the collector of the configuration, if there is one.
+async fn export(engine: Engine, admin: &Admin) -> Infallible {
+    #[cfg(feature = "otel")]
+    if let Some(settings) = &admin.otlp {
+        return otlp::export(engine, settings).await;
+    }
+    // A reload may bring a program that cannot, and the supervisor of one that can.
+    if !CAN_EXPORT && admin.otlp.is_some() {
+        eprintln!("{NO_EXPORT}");
+    }
+    drop(engine);
+    std::future::pending().await
+}
+
+/// The line for `[admin.otlp]` in a program that cannot export.
+const NO_EXPORT: &str = "[admin.otlp]: this program is built without the feature `otel`, and sends no metrics and traces to a collector";

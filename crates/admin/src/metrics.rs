@@ -31,9 +31,9 @@ pub(crate) fn text(seen: &Seen, format: Format) -> String {
 }
 
 /// The values of labels, and the number that they have.
-type Samples = Vec<(Vec<String>, f64)>;
+pub(crate) type Samples = Vec<(Vec<String>, f64)>;
 
-fn samples(metric: &Metric, seen: &Seen) -> Samples {
+pub(crate) fn samples(metric: &Metric, seen: &Seen) -> Samples {
     let status = &*seen.status;
     match &metric.from {
         Source::Number(path) => one(number(at(status, path))),
@@ -176,6 +176,19 @@ fn buckets(name: &str, waited: &Value, text: &mut Exposition) {
     let seconds = number(&waited["sum_ns"]).unwrap_or(0.0) / 1e9;
     text.sample(&format!("{name}_sum"), &[], seconds);
     text.sample(&format!("{name}_count"), &[], sum as f64);
+}
+
+/// The counts of a histogram's buckets, and the sum of its values in seconds.
+#[cfg(feature = "otel")]
+pub(crate) fn distribution(metric: &Metric, seen: &Seen) -> Option<(Vec<u64>, f64)> {
+    let Source::Buckets(path) = &metric.from else {
+        return None;
+    };
+    let waited = at(&seen.status, path);
+    let counts = waited["buckets"].as_array()?.iter();
+    let counts = counts.map(|count| count.as_u64().unwrap_or(0)).collect();
+    let seconds = number(&waited["sum_ns"]).unwrap_or(0.0) / 1e9;
+    Some((counts, seconds))
 }
 
 /// The page of the reference about metrics, in Markdown.

@@ -2,7 +2,9 @@
 
 use std::net::SocketAddr;
 use std::path::Path;
+use std::time::Duration;
 
+use moorline_net::{Address, HostPort};
 use serde::{Deserialize, Serialize};
 
 use super::error::Reported;
@@ -24,9 +26,41 @@ pub struct Admin {
     pub hosts: Vec<String>,
     /// Whether who shows the token may change something.
     pub has_token: bool,
+    /// The collector that gets metrics and traces.
+    pub otlp: Option<Box<Otlp>>,
     /// The token. Only the supervisor has it: it does not travel to other processes.
     #[serde(skip)]
     pub token: Option<Token>,
+}
+
+/// `[admin.otlp]`: a collector of OpenTelemetry.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Otlp {
+    /// Its host, a name or an IP address without brackets.
+    pub host: String,
+    /// Its port.
+    pub port: u16,
+    /// What its paths begin with: empty, or as in `/otlp`.
+    pub path: String,
+    /// The time from one export to the next.
+    pub interval: Duration,
+    /// The name that the engine has there.
+    pub service: String,
+    /// One handler of this many is in the traces; 0: none.
+    pub sample_one_in: u32,
+}
+
+impl Otlp {
+    /// As it is written.
+    pub fn endpoint(&self) -> String {
+        let Self {
+            host, port, path, ..
+        } = self;
+        match host.contains(':') {
+            true => format!("http://[{host}]:{port}{path}"),
+            false => format!("http://{host}:{port}{path}"),
+        }
+    }
 }
 
 /// Adds the helper that serves the page and metrics, if there is one.
@@ -61,8 +95,10 @@ fn admin(root: &Section<'_>, base: &Path) -> Result<Option<Admin>, Reported> {
     let listen = section.require("listen", LISTEN_HINT, |field| listen(&field));
     let hosts = section.read("hosts", |field| hosts(&field));
     let token = section.read("token_file", |field| token_in(&field, base));
+    let otlp = section.read("otlp", |field| otlp(&field));
     section.finish()?;
     let (listen, hosts, token) = (listen?, hosts?.unwrap_or_default(), token?);
+    let otlp = otlp?;
     if !listen.ip().is_loopback() {
         let can = match token {
             Some(_) => {
@@ -77,6 +113,7 @@ fn admin(root: &Section<'_>, base: &Path) -> Result<Option<Admin>, Reported> {
         listen,
         hosts,
         has_token: token.is_some(),
+        otlp: otlp.map(Box::new),
         token,
     }))
 }
@@ -94,6 +131,74 @@ fn listen(field: &Field<'_>) -> Result<SocketAddr, Reported> {
         let message = format!("`{}`: {text:?} is no IP address with a port", field.key);
         field.refuse(message, LISTEN_HINT)
     })
+}
+
+const OTLP_HINT: &str = "write [admin.otlp] and its keys below it";
+const ENDPOINT_HINT: &str = r#"write endpoint = "http://127.0.0.1:4318""#;
+/// The port of collectors for OTLP over HTTP.
+const OTLP_PORT: u16 = 4318;
+const OTLP_INTERVAL: Duration = Duration::from_secs(10);
+const OTLP_SAMPLE: u32 = 100;
+/// More often than twice a second asks the supervisor too much, more seldom than once in an hour shows nothing.
+const OTLP_INTERVALS: std::ops::RangeInclusive<Duration> =
+    Duration::from_millis(500)..=Duration::from_secs(3600);
+
+fn otlp(field: &Field<'_>) -> Result<Otlp, Reported> {
+    let section = field.section("[admin.otlp]", OTLP_HINT)?;
+    let endpoint = section.require("endpoint", ENDPOINT_HINT, |field| endpoint(&field));
+    let interval = section.read("interval", |field| {
+        let interval = field.duration()?;
+        match OTLP_INTERVALS.contains(&interval) {
+            true => Ok(interval),
+            false => Err(field.refuse(
+                "`interval` is less than half a second or more than an hour".to_owned(),
+                "write interval = \"10s\"",
+            )),
+        }
+    });
+    let service = section.read("service", |field| Ok(field.text()?.to_owned()));
+    let sample_one_in = section.read("sample_one_in", |field| {
+        field.number(0..=u64::from(u32::MAX))
+    });
+    section.finish()?;
+    let (host, port, path) = endpoint?;
+    Ok(Otlp {
+        host,
+        port,
+        path,
+        interval: interval?.unwrap_or(OTLP_INTERVAL),
+        service: service?.unwrap_or_else(|| "moorline".to_owned()),
+        sample_one_in: sample_one_in?.unwrap_or(OTLP_SAMPLE),
+    })
+}
+
+/// Host, port and path of the collector.
+fn endpoint(field: &Field<'_>) -> Result<(String, u16, String), Reported> {
+    let text = field.text()?;
+    let refuse = |reason: &str| {
+        let message = format!("`endpoint`: {text:?} {reason}");
+        Err(field.refuse(message, ENDPOINT_HINT))
+    };
+    let Some(rest) = text.strip_prefix("http://") else {
+        return refuse("does not begin with http://: metrics and traces go there unencrypted");
+    };
+    let (authority, path) = match rest.find('/') {
+        Some(at) => rest.split_at(at),
+        None => (rest, ""),
+    };
+    let path = path.trim_end_matches('/');
+    let is_fit = |c: char| c.is_ascii_alphanumeric() || "-_.~/%".contains(c);
+    if !path.chars().all(is_fit) {
+        return refuse("has a path with other characters than letters, digits and -_.~/%");
+    }
+    let whole = match authority.rsplit_once(':') {
+        Some((_, port)) if !port.ends_with(']') => authority.to_owned(),
+        _ => format!("{authority}:{OTLP_PORT}"),
+    };
+    match format!("tcp://{whole}").parse() {
+        Ok(Address::Tcp(HostPort { host, port })) if port != 0 => Ok((host, port, path.to_owned())),
+        _ => refuse("is no host with a port"),
+    }
 }
 
 fn hosts(field: &Field<'_>) -> Result<Vec<String>, Reported> {

@@ -97,7 +97,7 @@ use serde::{Deserialize, Serialize};
 
 pub use access::Access;
 pub use access_log::{AccessLog, AccessLogLine, AccessLogPath, Escape};
-pub use admin::Admin;
+pub use admin::{Admin, Otlp};
 pub use app::{check_app, check_app_text};
 pub use balance::{Balance, HashMethod, Load, TimeOf};
 pub use bind::{BadBind, Bind, BindAddress, parse_bind};

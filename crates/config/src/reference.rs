@@ -21,7 +21,7 @@ use access_log::ACCESS_LOG;
 use framing::{DELIMITER, FRAMING, LENGTH, LINE, RAW};
 use listeners::{APP, LISTEN};
 use maps::MAP;
-use processes::{ADMIN, ENGINE, FILE, HELPERS, HOOKS, LOG, TASKS, WORKERS};
+use processes::{ADMIN, ENGINE, FILE, HELPERS, HOOKS, LOG, OTLP, TASKS, WORKERS};
 use servers::SERVER;
 use tls::{CERTIFICATES, PEER_TLS, PREREAD, TLS};
 use upstreams::{BALANCE, BIND, CHECK, NEXT, PEER, RESOLVER, UPSTREAM};
@@ -37,6 +37,7 @@ pub const SECTIONS: &[SectionReference] = &[
     TASKS,
     HELPERS,
     ADMIN,
+    OTLP,
     LISTEN,
     ACCESS,
     LIMITS,

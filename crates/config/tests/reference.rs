@@ -203,6 +203,13 @@ fn file(title: &str, key: &str, value: Option<&str>) -> String {
         }
         ("[admin]", "listen") => format!("{with_tcp}[admin]\n{line}"),
         ("[admin]", _) => format!("{with_tcp}[admin]\nlisten = \"127.0.0.1:1\"\n{line}"),
+        ("[admin.otlp]", _) => {
+            let other = match key {
+                "endpoint" => "",
+                _ => "endpoint = \"http://127.0.0.1:4318\"",
+            };
+            format!("{with_tcp}[admin]\nlisten = \"127.0.0.1:1\"\n[admin.otlp]\n{other}\n{line}")
+        }
         ("[limit.NAME]", _) => {
             let other = if key == "key" { "" } else { "key = \"a\"" };
             format!("{with_tcp}[limit.per_client]\n{other}\n{line}")
@@ -340,6 +347,7 @@ fn keys() -> impl Iterator<Item = (&'static str, &'static Key)> {
     keys.filter(|(title, key)| {
         !title.is_empty()
             && !key.example.starts_with("[engine.")
+            && !key.example.starts_with("[admin.")
             && !key.example.starts_with("[[listen.")
     })
 }

@@ -83,6 +83,8 @@ pub enum Request {
         /// The name of the file.
         file: String,
     },
+    /// Tell the last events of all processes: those of processes, reloads, dials, and handlers that were chosen for traces.
+    Events,
     /// Change peers of an upstream.
     SetPeer {
         /// The name of the upstream.

@@ -14,4 +14,4 @@ pub use recording::{
     EXTENSION, FOLDER, FlightEntry, FlightReason, MOST_RECORDS, RecordedThread, Recording,
     RecordingError, RecordingHead,
 };
-pub use text::{FlightText, printable};
+pub use text::{FlightText, HOOKS, printable};

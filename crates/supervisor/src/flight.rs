@@ -28,6 +28,8 @@ const BURST: u32 = 5;
 const PAUSE: Duration = Duration::from_secs(600);
 /// Events of one recording in an answer.
 const TOLD: usize = 500;
+/// Events for traces in an answer: 1 MiB of text.
+const TRACED: usize = 4000;
 /// How long the engine's end waits for the last recording.
 const LAST_WRITE: Duration = Duration::from_secs(2);
 
@@ -141,6 +143,26 @@ pub(super) fn shown(run_dir: &Path, file: &str) -> Result<Value, String> {
     told["events"] = events.map(|entry| entry.json(&recording.head)).collect();
     told["left_out"] = left_out.into();
     Ok(told)
+}
+
+/// The last events of processes, reloads, dials and handlers that were chosen, to make traces of.
+pub(super) fn last_events(recording: &Recording) -> Value {
+    let mut entries = recording.timeline();
+    entries.retain(|entry| {
+        let event = entry.event.as_ref();
+        event.is_some_and(|event| {
+            let kind = event.kind;
+            kind.is_of_processes() || kind.is_of_dials() || kind.is_of_handlers()
+        })
+    });
+    let first = entries.len().saturating_sub(TRACED);
+    let events = entries[first..].iter().map(|entry| {
+        let mut told = entry.json(&recording.head);
+        told["at_ns"] = entry.at_ns.into();
+        told
+    });
+    let events: Value = events.collect();
+    json!({ "at_ns": recording.head.at_ns, "events": events })
 }
 
 fn write_all(folder: &Path, recordings: &Receiver<Recording>) {

@@ -21,6 +21,7 @@ use super::outbox::{Link, Outbox, Room};
 use super::questions::{Asked, Questions};
 use super::quota::Quota;
 use super::requests::Requests;
+use super::sampler::Sampler;
 use super::stalls::{Hook, Waits};
 use crate::app::{AskError, FileError, PostError, SendError, SizeLimit, TaskError};
 use crate::config::Config;
@@ -55,6 +56,7 @@ pub(crate) struct Core {
     pub(crate) counters: Rc<Counters>,
     /// Its last events, for the supervisor.
     pub(crate) flight: FlightLog,
+    pub(crate) sampler: Sampler,
     pub(crate) commitment: Commitment,
     pub(crate) requests: Requests,
     pub(crate) quota: Quota,
@@ -85,6 +87,7 @@ impl Core {
             Role::Task(_) => config.tasks.max_requests,
             Role::Worker(_) | Role::Gateway => config.workers.max_requests,
         };
+        let flight = FlightLog::new(scoreboard.row(PROCESS_ROW));
         Rc::new(Self {
             role,
             waits,
@@ -97,7 +100,8 @@ impl Core {
             questions: Questions::default(),
             files: Files::default(),
             broadcasts: Broadcasts::default(),
-            flight: FlightLog::new(scoreboard.row(PROCESS_ROW)),
+            sampler: Sampler::new(flight.clone(), &config),
+            flight,
             counters: Rc::new(Counters::new(scoreboard)),
             commitment: Commitment::default(),
             stopping: watch::Sender::new(None),

@@ -19,6 +19,7 @@ use super::core::{Core, Event};
 use super::exchanges::Exchanges;
 use super::hook::{Ended, Failure, HotHook, Slot, begin_slot, poll_slot};
 use super::outbox::Room;
+use super::sampler::Chosen;
 use super::stalls::Hook;
 use crate::app::{self, App, Context, Datagram, Message, PostedBy, Session};
 use crate::config::{OnCrash, OnError};
@@ -50,6 +51,7 @@ enum Running<F> {
         slot: Slot<F>,
         sequence: u64,
         size: u64,
+        chosen: Chosen,
     },
     Close(Option<BoxedHook>),
 }
@@ -98,10 +100,11 @@ where
             return;
         }
         let size = message.len() as u64;
+        let chosen = self.core.sampler.begin();
         let mut slot = self.on_message.slots().take();
         match self.begin_message(&session, slot.as_mut(), message) {
             Poll::Ready(ended) => {
-                self.end_message(&session, slot, sequence, size, &ended);
+                self.end_message(&session, slot, (sequence, size, chosen), &ended);
                 session.shared().is_busy.set(false);
             }
             Poll::Pending => {
@@ -109,6 +112,7 @@ where
                     slot,
                     sequence,
                     size,
+                    chosen,
                 };
                 drop(spawn_local(self.clone().go_on(session, running)));
             }
@@ -181,12 +185,14 @@ where
             } => {
                 message.begins(now);
                 let size = message.len() as u64;
+                let chosen = self.core.sampler.begin();
                 let mut slot = self.on_message.slots().take();
                 let polled = self.begin_message(session, slot.as_mut(), message);
                 let running = Running::Message {
                     slot,
                     sequence,
                     size,
+                    chosen,
                 };
                 (running, polled)
             }
@@ -255,7 +261,8 @@ where
                 slot,
                 sequence,
                 size,
-            } => self.end_message(session, slot, sequence, size, &ended),
+                chosen,
+            } => self.end_message(session, slot, (sequence, size, chosen), &ended),
             Running::Open(_) => {
                 self.core.counters.end();
                 self.say_opened(session);
@@ -303,11 +310,12 @@ where
         &self,
         session: &Session,
         slot: Slot<M::Future>,
-        sequence: u64,
-        size: u64,
+        (sequence, size, chosen): (u64, u64, Chosen),
         ended: &Ended,
     ) {
         let state = session.shared();
+        let sampler = &self.core.sampler;
+        sampler.end(chosen, state.id(), failed(ended) != 0);
         self.core.counters.end();
         self.on_message.slots().give_back(slot);
         // The successor of a gateway that died knows nothing of its messages.

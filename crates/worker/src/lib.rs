@@ -28,6 +28,7 @@ mod quota;
 mod remote;
 mod requests;
 mod ring_task;
+mod sampler;
 mod stalls;
 mod start;
 #[cfg(any(test, feature = "testing"))]

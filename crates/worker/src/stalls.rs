@@ -57,7 +57,7 @@ pub(super) enum Hook {
 }
 
 impl Hook {
-    const ALL: [Self; 14] = [
+    pub(super) const ALL: [Self; 14] = [
         Self::Message,
         Self::Start,
         Self::Open,

@@ -6,4 +6,5 @@ mod pictures;
 mod rights;
 mod service;
 mod systemd;
+mod telemetry;
 mod watching;

@@ -534,5 +534,56 @@ pub(super) const ADMIN: SectionReference = SectionReference {
             "A file with one line, the token: 16 or more visible ASCII characters. Who shows it may close sessions, have a listener \
              accept nothing, and reload. The file is read at start and at each reload.",
         ),
+        key(
+            "otlp",
+            "table",
+            Words("none"),
+            "[admin.otlp]",
+            Yes,
+            "A collector that gets metrics and traces.",
+        ),
+    ],
+};
+
+pub(super) const OTLP: SectionReference = SectionReference {
+    title: "[admin.otlp]",
+    heading: "`[admin.otlp]`",
+    about: "A collector of OpenTelemetry that gets the metrics of `/metrics`, and traces of reloads, started processes, dials and handlers, over OTLP \
+            with HTTP and protobuf: see [Watching](../guide/watching.md#opentelemetry). The process of `[admin]` sends them. It needs a program that is built \
+            with the feature `otel`; another one refuses the table.",
+    keys: &[
+        key(
+            "endpoint",
+            "http://HOST:PORT/PATH",
+            Required,
+            r#""http://127.0.0.1:4318""#,
+            Yes,
+            "The collector. Without a port it is 4318. `/v1/metrics` and `/v1/traces` follow the path.",
+        ),
+        key(
+            "interval",
+            "duration",
+            Value(r#""10s""#),
+            r#""1m""#,
+            Yes,
+            "The time from one export to the next, from 500ms to 1h.",
+        ),
+        key(
+            "service",
+            "text",
+            Value(r#""moorline""#),
+            r#""chat""#,
+            Yes,
+            "The `service.name` of the engine there.",
+        ),
+        key(
+            "sample_one_in",
+            "number",
+            Value("100"),
+            "1000",
+            Yes,
+            "One handler of this many is in the traces, and at most 100 a second in each worker; `0`: none. A request over HTTP with a `traceparent` is in \
+             them if its client says so, and not otherwise.",
+        ),
     ],
 };

@@ -99,7 +99,7 @@ limit = []
 /c/a.toml:1:45: unknown key `token` in [admin]
   1 | admin = { listen = "here", hosts = ["a b"], token = 1 }
     |                                             ^^^^^
-  hint: known here: `listen`, `hosts`, `token_file`
+  hint: known here: `listen`, `hosts`, `token_file`, `otlp`
 /c/a.toml:2:1: unknown key `greeting`
   2 | greeting = 1
     | ^^^^^^^^

@@ -1,11 +1,11 @@
 //! `serve` and `check`.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use moorline_engine::Descriptors;
-use moorline_engine::config::{self, Config, Loaded};
-use moorline_engine::supervisor;
+use moorline_engine::config::{self, Config, Helper, HelperTask, Loaded};
+use moorline_engine::{admin, supervisor};
 use rustix::process::{Signal, set_parent_process_death_signal};
 
 use super::doctor;
@@ -28,7 +28,14 @@ pub(super) fn serve(paths: &Paths, config: Option<PathBuf>, end_with_parent: boo
                  serves this configuration"
             )));
         }
-        supervisor::serve(loaded).map_err(Failure::failed)
+        let load = |path: &Path| {
+            let loaded = config::load(path).map_err(|errors| errors.to_string())?;
+            match lacks_export(&loaded.config) {
+                true => Err(NO_OTEL.to_owned()),
+                false => Ok(loaded),
+            }
+        };
+        supervisor::serve_from(loaded, Box::new(load)).map_err(Failure::failed)
     }))
 }
 
@@ -70,6 +77,9 @@ fn load(paths: &Paths, config: Option<PathBuf>) -> Result<Loaded, Failure> {
                  hint: remove the key, or serve the file with `moorline`",
             ));
         }
+        (Ok(loaded), Ok(())) if lacks_export(&loaded.config) => {
+            return Err(Failure::usage(NO_OTEL));
+        }
         (Ok(loaded), Ok(())) => Ok(loaded),
         (Err(mut errors), Err(more)) if errors != more => {
             errors.0.extend(more.0);
@@ -86,6 +96,18 @@ fn load(paths: &Paths, config: Option<PathBuf>) -> Result<Loaded, Failure> {
 fn has_two_apps(paths: &Paths, config: &Config) -> bool {
     matches!(paths.served, Served::App(_)) && config.workers.lua.is_some()
 }
+
+/// Whether it names a collector, and this program cannot send to one.
+fn lacks_export(config: &Config) -> bool {
+    let is_asked = |helper: &Helper| match &helper.task {
+        HelperTask::Admin(admin) => admin.otlp.is_some(),
+        HelperTask::Command(_) => false,
+    };
+    !admin::CAN_EXPORT && config.helpers.iter().any(is_asked)
+}
+
+const NO_OTEL: &str = "[admin.otlp]: this program is built without the feature `otel`, and cannot send to a collector\n  \
+    hint: build it with the feature, as in `cargo build --release -p moorline --features otel`, or remove the table";
 
 /// The name of a listener whose connections an app has to handle.
 fn needs_app(config: &Config) -> Option<&str> {

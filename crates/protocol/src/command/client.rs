@@ -107,6 +107,7 @@ fn connect(run_dir: &Path, request: Request) -> Result<BufReader<UnixStream>, Co
         | Request::Upstreams
         | Request::Recordings
         | Request::Recording { .. }
+        | Request::Events
         | Request::SetPeer { .. } => stream.set_read_timeout(Some(KNOWN))?,
         Request::Reload { .. } | Request::Upgrade | Request::Stop | Request::Drain { .. } => {}
     }

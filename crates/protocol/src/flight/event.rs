@@ -81,6 +81,13 @@ flight_kinds! {
     DialStep => "dial_step",
     /// The dial `session` has ended after `number` microseconds; `detail`: how it went.
     Dialed => "dialed",
+    /// The trace that the next handler is a part of: the halves of its number.
+    Trace => "trace",
+    /// The span above the next handler: `number`.
+    TraceParent => "trace_parent",
+    /// A handler of the session or request `session` has ended after `number` microseconds. `detail`: its hook, as a place in
+    /// [`HOOKS`](super::HOOKS), and how it went.
+    Handler => "handler",
     /// The supervisor: the process `detail` of pid `number` was started.
     Started = 60 => "started",
     /// … is ready.
@@ -112,6 +119,35 @@ flight_kinds! {
 }
 
 impl FlightKind {
+    /// Whether it tells of the start or end of a process, or of a reload.
+    pub fn is_of_processes(self) -> bool {
+        use FlightKind::*;
+        matches!(
+            self,
+            Prepared
+                | Activated
+                | Runs
+                | AppStarted
+                | Serves
+                | Started
+                | Ready
+                | Ended
+                | ReloadBegun
+                | ReloadDone
+                | ReloadFailed
+        )
+    }
+
+    /// Whether it tells of a handler that was chosen for a trace.
+    pub fn is_of_handlers(self) -> bool {
+        matches!(self, Self::Trace | Self::TraceParent | Self::Handler)
+    }
+
+    /// Whether it tells of a connection that an app makes.
+    pub fn is_of_dials(self) -> bool {
+        matches!(self, Self::DialStep | Self::Dialed)
+    }
+
     /// The kind of this number, if there is one.
     pub fn from_u16(number: u16) -> Option<Self> {
         Self::ALL

@@ -9,6 +9,12 @@ use crate::wire::CloseReason;
 
 use super::event::{FlightEvent, FlightKind, role_of};
 
+/// The hooks of an app, as [`FlightKind::Handler`] counts them.
+pub const HOOKS: [&str; 14] = [
+    "message", "start", "open", "close", "full", "drained", "datagram", "post", "task", "timer",
+    "stop", "serving", "accept", "request",
+];
+
 /// An event in words.
 #[derive(Debug, Clone, Copy)]
 pub struct FlightText<'a> {
@@ -119,6 +125,13 @@ impl FlightText<'_> {
                 let (dial, ms) = (session as u32, milliseconds(number));
                 write!(f, "dial {dial}: {step} {} after {ms}", how(detail & 0xff))?;
                 error(f, (session >> u32::BITS) as u16)
+            }
+            FlightKind::Trace => write!(f, "a handler of the trace {session:016x}{number:016x}"),
+            FlightKind::TraceParent => write!(f, "… below the span {number:016x}"),
+            FlightKind::Handler => {
+                let hook = HOOKS.get(usize::from(detail >> 8)).copied().unwrap_or("?");
+                let ms = milliseconds(number);
+                write!(f, "{hook} of {id} {} after {ms}", how(detail & 0xff))
             }
             _ => {
                 let ms = milliseconds(number);

@@ -69,6 +69,7 @@ impl Shell {
             }
             Request::Recordings => self.tell_recordings(None, answers),
             Request::Recording { file } => self.tell_recordings(Some(file), answers),
+            Request::Events => self.tell_events(answers),
             Request::Status => answers.give(Response::Status(self.status())),
             Request::Sessions => self.list_sessions(SessionList::new(None, u64::MAX), answers),
             Request::FindSessions { filter, most } => {

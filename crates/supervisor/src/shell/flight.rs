@@ -16,7 +16,7 @@ use moorline_protocol::session_id::SessionId;
 use tokio::task::{spawn_blocking, spawn_local};
 
 use super::super::control_socket::Answers;
-use super::super::flight::{listed, shown};
+use super::super::flight::{last_events, listed, shown};
 use super::super::plan::{Action, Child, Ended, Event, UpgradeAction, seconds};
 use super::Shell;
 
@@ -163,9 +163,25 @@ impl Shell {
 
     /// Writes the last events of all processes to a file, unless there are many of this kind.
     fn record(&mut self, reason: FlightReason, process: &str, what: String) {
-        if !self.flight.may_record(reason, process, Instant::now()) {
-            return;
+        if self.flight.may_record(reason, process, Instant::now()) {
+            let recording = self.recording(reason, process, what);
+            self.flight.write(recording);
         }
+    }
+
+    /// Tells the last events. They are copied now; another thread puts them in order.
+    pub(super) fn tell_events(&self, answers: Answers) {
+        let recording = self.recording(FlightReason::Reload, "engine", String::new());
+        spawn_local(async move {
+            // The engine's end cancels it.
+            if let Ok(told) = spawn_blocking(move || last_events(&recording)).await {
+                answers.give(Response::Recorded(told));
+            }
+        });
+    }
+
+    /// The last events of all processes.
+    fn recording(&self, reason: FlightReason, process: &str, what: String) -> Recording {
         let [generation, _] = self.plan.generations();
         let config = self.deployments.get(&generation).map(|it| &it.config);
         let listeners = config.map_or(Vec::new(), |config| {
@@ -192,7 +208,7 @@ impl Shell {
         }
         // Behind all of them.
         recording.head.at_ns = now_ns();
-        self.flight.write(recording);
+        recording
     }
 
     /// The rings of all threads.

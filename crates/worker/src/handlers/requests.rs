@@ -38,6 +38,7 @@ where
     pub(crate) fn accept(self: &Rc<Self>, link: usize, id: u64, asking: Asking) {
         let listener = self.core.config.listeners.get(usize::from(asking.listener));
         let request = Request::new(asking, listener);
+        let chosen = self.core.sampler.begin_request(&request);
         let (app, epoch) = (self.app.clone(), self.core.outbox.epoch());
         let core = self.core.clone();
         let (unwanted, mut is_unwanted) = oneshot::channel::<()>();
@@ -58,6 +59,8 @@ where
         self.free(Hook::Accept, Box::pin(None), hook, move |this, _, ended| {
             this.asked.borrow_mut().remove(&id);
             let ended = ended.and_then(|accept| accept.encode().map_err(Failure::Erred));
+            let sampler = &this.core.sampler;
+            sampler.end_request(chosen, Hook::Accept, id, ended.is_err());
             this.report(Hook::Accept, None, &ended);
             if epoch != this.core.outbox.epoch() {
                 return;
@@ -87,6 +90,7 @@ where
         self.core.counters.handle(queued_ns);
         let listener = self.core.config.listeners.get(usize::from(asking.listener));
         let request = Request::new(asking, listener).with_body(body);
+        let chosen = self.core.sampler.begin_request(&request);
         let is_head = request.method() == "HEAD";
         let exchange = self.exchanges.begin(number);
         let answering = Answering {
@@ -112,6 +116,8 @@ where
         };
         let this = self.clone();
         self.free(Hook::Request, Box::pin(None), hook, move |_, _, ended| {
+            let sampler = &this.core.sampler;
+            sampler.end_request(chosen, Hook::Request, number, ended.is_err());
             this.respond(answering, is_head, ended);
         });
     }
