@@ -70,9 +70,14 @@ impl Gateway {
         let from = std::mem::replace(&mut self.incarnation, to);
         self.phase = GatewayPhase::Ready;
         self.ready_at = Some(now);
+        self.goes_on();
+        from
+    }
+
+    /// It may have stood still, as it was told: its signs of life are looked at anew.
+    pub(super) fn goes_on(&mut self) {
         self.main = Vital::default();
         self.loops.clear();
-        from
     }
 
     pub(super) fn is_ready(&self) -> bool {

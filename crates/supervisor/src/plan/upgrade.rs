@@ -62,6 +62,11 @@ impl Upgrade {
         }
     }
 
+    /// The present gateway stands still as it was told, within a deadline of its own.
+    pub(super) fn is_moving(&self) -> bool {
+        matches!(self.stage, UpgradeStage::Moving { .. })
+    }
+
     /// The gateway that is to follow.
     fn successor(&self) -> Option<u32> {
         match self.stage {
@@ -233,6 +238,7 @@ impl Plan {
             UpgradeStage::Starting { to, .. } => self.dismiss(to),
             UpgradeStage::Moving { to, .. } => {
                 self.dismiss(to);
+                self.gateway.goes_on();
                 self.act(Action::Upgrade(UpgradeAction::KeepGateway));
             }
             // It has happened.

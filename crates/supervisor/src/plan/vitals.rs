@@ -47,6 +47,7 @@ impl Plan {
         if let Some(gateway) = signs.gateway
             && self.is_present(gateway.incarnation)
             && self.gateway.is_ready()
+            && !self.upgrade.is_moving()
         {
             self.look_at_gateway(&gateway, now);
         }

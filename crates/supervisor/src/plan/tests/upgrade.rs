@@ -132,6 +132,36 @@ fn whatever_fails_before_that_the_present_one_goes_on() {
     assert!(refused(&mut world).contains("within"));
 }
 
+/// It has a deadline of its own for that.
+#[test]
+fn kill_after_does_not_count_while_the_gateway_stands_still_as_it_was_told() {
+    let mut world = moving();
+    world.plan.shape.kill_gateway_after = Some(Duration::from_secs(1));
+    let look = |world: &mut World, time: Duration| {
+        let end = world.now + time;
+        while world.now < end {
+            let still = Sign {
+                beats: 1,
+                is_traced: false,
+            };
+            world.tell(Event::Looked(Signs {
+                gateway: Some(GatewaySigns {
+                    incarnation: 1,
+                    main: still,
+                    loops: vec![still],
+                }),
+                ..Signs::default()
+            }));
+            world.now += LOOK;
+        }
+        world.take().contains(&Action::Kill(Child::Gateway(1)))
+    };
+    assert!(!look(&mut world, Duration::from_secs(3)));
+    handed_over(&mut world, Some("it takes too long"));
+    assert!(!look(&mut world, Duration::from_millis(900)));
+    assert!(look(&mut world, Duration::from_secs(1)));
+}
+
 #[test]
 fn the_present_ones_death_is_a_crash_and_ends_the_upgrade() {
     let mut world = moving();
