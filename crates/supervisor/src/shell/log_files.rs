@@ -20,9 +20,9 @@ impl Shell {
         };
         let reopened = log::open(log).and_then(|file| {
             // What workers write comes through this process.
-            let gateway = self.gateway.as_ref();
-            let gateway = gateway.and_then(GatewayHandle::outbox_behind_start);
-            if let Some(gateway) = gateway {
+            let successor = self.others.successor.as_ref().map(|it| &it.handle);
+            let gateways = self.gateway.iter().chain(successor);
+            for gateway in gateways.filter_map(GatewayHandle::outbox_behind_start) {
                 let again = file.as_ref().map(log::open_again).transpose()?;
                 // Its access logs are its own. A process that is ending needs no log any more.
                 let _ = gateway.send(&ToRole::ReopenLog, again.into_iter().collect());

@@ -185,14 +185,15 @@ impl Shell {
     }
 
     /// Ends gateways that were followed and did not end.
-    pub(super) fn end_followed(&self) {
-        for (handle, since) in &self.others.followed {
+    pub(super) fn end_followed(&mut self) {
+        for (handle, since) in &mut self.others.followed {
             if since.elapsed() > LEAVE_TIME {
                 warn!(
                     pid = handle.pid,
                     "the gateway before the present one does not end, and is killed"
                 );
                 kill_child(handle.pid, Signal::SIGKILL);
+                *since = Instant::now();
             }
         }
     }
