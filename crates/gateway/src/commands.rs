@@ -184,8 +184,9 @@ pub(crate) enum Report {
     Drained(u64),
     /// The loop stands still.
     Stands,
-    /// Whether nothing is under way in a loop that stands still, and what keeps it from going to another process.
-    Settled(bool, Obstacles),
+    /// Whether nothing is under way in a loop that stands still, what keeps it from going to another process, and about how
+    /// many bytes it would take with it.
+    Settled(bool, Obstacles, u64),
     /// The loop has sent what it has.
     HandedOver(Result<(), String>),
     /// The loop has taken what one of another process had: this many sessions, and what each process notes for it.
@@ -211,6 +212,8 @@ pub(crate) enum Report {
 #[derive(Debug)]
 pub(crate) struct TakenUp {
     pub(crate) sessions: u64,
+    /// Bytes in memory.
+    pub(crate) held: u64,
     pub(crate) marks: Vec<(ProcessId, Marks)>,
 }
 

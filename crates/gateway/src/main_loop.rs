@@ -80,6 +80,9 @@ impl Loop {
         loop {
             if this.stands {
                 this.stand(&commands);
+                if !this.stands {
+                    this.catch_up()?;
+                }
             }
             this.tools.cx.clock.tick();
             this.tools.cx.count(LoopCounter::Beats, 1);
@@ -192,7 +195,7 @@ impl Loop {
 
     /// Looks into the rings of those that have rung. True: the events that were fetched are many; however many have rung,
     /// that counts as one.
-    fn hear_rings(&mut self) -> bool {
+    pub(crate) fn hear_rings(&mut self) -> bool {
         let mut rings = 0;
         for at in 0..self.poller.count() {
             match self.poller.event(at).0 {
@@ -209,7 +212,7 @@ impl Loop {
     }
 
     /// Acts on the events that were fetched. Those left in the set come with the next wait, at once.
-    fn take_events(&mut self) {
+    pub(crate) fn take_events(&mut self) {
         for at in 0..self.poller.count() {
             match self.poller.event(at) {
                 (Source::Listener(listener), _) => self.listener_is_ready(listener),
@@ -420,11 +423,7 @@ impl Loop {
             counters.set(place, memory.held_of(class));
         }
         if cx.index == 0 {
-            // They are the process's, not a loop's; one of them says so.
-            let dropped = moorline_process::log::dropped();
-            counters.set(LoopCounter::LogLinesDropped as usize, dropped);
-            let lost = cx.shared.access_logs.lost();
-            counters.set(LoopCounter::AccessLinesLost as usize, lost);
+            self.activity.note_lost_lines(cx);
         }
         self.activity.note(processes, cx);
         processes.tell_polled_in_hand(cx);

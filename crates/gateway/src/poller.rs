@@ -14,8 +14,6 @@ use crate::ids::{
     UdpRelayRef,
 };
 
-/// Events taken from the kernel at once.
-const EVENTS: usize = 512;
 /// The mark of a listener among the tokens of events; its id is beside it.
 const LISTENER: u64 = u64::MAX << 32;
 /// The token of the loop's doorbell: no session has that place.
@@ -111,6 +109,9 @@ impl Readiness {
 }
 
 impl Poller {
+    /// Events taken from the kernel at once.
+    pub(crate) const MOST: usize = 512;
+
     pub(crate) fn new(doorbell: Arc<Doorbell>) -> io::Result<Self> {
         let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
         let token = epoll::EventData::new_u64(DOORBELL);
@@ -118,7 +119,7 @@ impl Poller {
         Ok(Self {
             epoll,
             _doorbell: doorbell,
-            events: Vec::with_capacity(EVENTS),
+            events: Vec::with_capacity(Self::MOST),
         })
     }
 

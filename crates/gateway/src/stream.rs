@@ -11,12 +11,12 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 
 /// The version of what is sent. It rises when the form of anything in it changes.
-pub(crate) const KEPT_VERSION: u32 = 1;
+pub(crate) const KEPT_VERSION: u32 = 2;
 /// Begins what the next gateway says first, before its version.
 const MAGIC: [u8; 8] = *b"MOORNEXT";
 
 /// The most bytes of one piece.
-const MOST_BYTES: u64 = 1 << 30;
+pub(crate) const MOST_BYTES: u64 = 1 << 30;
 /// The most descriptors of one piece.
 const MOST_DESCRIPTORS: u32 = 1 << 22;
 /// Bytes in one packet.

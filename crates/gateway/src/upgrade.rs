@@ -7,6 +7,7 @@
 mod keep;
 mod obstacles;
 mod settle;
+mod shared_frames;
 mod stand;
 pub(crate) mod take_up;
 
@@ -31,6 +32,8 @@ struct LoopHead<G> {
     /// Their places, in the order in which they follow.
     processes: Vec<ProcessKey>,
     sessions: u32,
+    /// Frames that queues share: they come before the sessions.
+    frames: u32,
     timers: Vec<(u64, Alarm)>,
     work: Vec<SessionRef>,
     sweep: Vec<SessionRef>,

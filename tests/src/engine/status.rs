@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer};
 
 /// What `status --json` says, with the fields that users rely on.
 #[derive(Debug, Clone, Deserialize)]
@@ -43,8 +43,12 @@ pub struct SupervisorStatus {
 
 #[derive(Debug, Clone, Deserialize)]
 pub struct GatewayStatus {
+    /// 0 while there is no gateway, as the next two are.
+    #[serde(deserialize_with = "or_none")]
     pub pid: i32,
+    #[serde(deserialize_with = "or_none")]
     pub incarnation: u32,
+    #[serde(deserialize_with = "or_none")]
     pub loops: u64,
     pub sessions: u64,
     pub accepted: u64,
@@ -190,4 +194,9 @@ impl Status {
     pub fn limit(&self, key: &str) -> u64 {
         self.gateway.limits[key]
     }
+}
+
+/// Null stands for the value that is nothing.
+fn or_none<'a, T: Deserialize<'a> + Default, D: Deserializer<'a>>(from: D) -> Result<T, D::Error> {
+    Option::deserialize(from).map(Option::unwrap_or_default)
 }

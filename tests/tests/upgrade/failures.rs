@@ -59,6 +59,23 @@ fn a_new_gateway_that_cannot_take_everything_changes_nothing() {
     assert_eq!(load.finish().troubles, Troubles::default());
 }
 
+/// It fails when the present gateway has handed everything over already.
+#[test]
+fn a_new_gateway_that_hangs_with_everything_changes_nothing() {
+    let engine = Engine::start("probe", &config("[engine]\nkill_after = \"1s\"\n", ""));
+    let gateway = engine.status().gateway.pid;
+    let mut client = Client::connect(&engine, 0, Wire::LENGTH);
+    let id = client.ask("id");
+    engine.install("takes_and_hangs");
+    engine.run(&["upgrade"]).expect_refusal(&["within"]);
+    assert_eq!(engine.status().gateway.pid, gateway);
+    assert_eq!(client.ask("id"), id);
+    // It still has its log.
+    let mut wrong = Client::connect(&engine, 0, Wire::LENGTH);
+    wrong.send_bytes(&[0xff; 64]).expect("it takes bytes");
+    engine.logged(&["session closed"]);
+}
+
 #[test]
 fn a_crash_after_an_upgrade_starts_the_new_executable() {
     let engine = Engine::start("probe", &config("", ""));

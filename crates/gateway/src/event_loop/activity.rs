@@ -13,9 +13,39 @@ pub(crate) struct Activity {
     due: u64,
     messages: u64,
     limits: [u64; Limit::ALL.len()],
+    /// Lines of the log and of access logs that were lost before this process went on.
+    lost_before: [u64; 2],
 }
 
 impl Activity {
+    /// That of a loop that goes on with the counters of another.
+    pub(crate) fn after(cx: &Cx) -> Self {
+        let count = |counter: LoopCounter| cx.counters.get(counter as usize);
+        let limit = |limit| {
+            cx.counters
+                .get(LoopCounter::Limits as usize + limit as usize)
+        };
+        Self {
+            due: 0,
+            messages: count(LoopCounter::Messages),
+            limits: Limit::ALL.map(limit),
+            lost_before: [
+                count(LoopCounter::LogLinesDropped),
+                count(LoopCounter::AccessLinesLost),
+            ],
+        }
+    }
+
+    /// Counts lines of the log and of access logs that were lost. They are the process's, not a loop's; one of them says so.
+    pub(crate) fn note_lost_lines(&self, cx: &Cx) {
+        let [log, access] = self.lost_before;
+        let dropped = log + moorline_process::log::dropped();
+        cx.counters
+            .set(LoopCounter::LogLinesDropped as usize, dropped);
+        let lost = access + cx.shared.access_logs.lost();
+        cx.counters.set(LoopCounter::AccessLinesLost as usize, lost);
+    }
+
     /// Notes what was done since the last time, if it was anything, and if that is long enough ago.
     #[inline]
     pub(crate) fn note(&mut self, processes: &mut Processes, cx: &Cx) {

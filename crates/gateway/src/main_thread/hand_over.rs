@@ -16,10 +16,17 @@ use crate::main_thread::Gateway;
 use crate::main_thread::estate::KeptEstate;
 use crate::main_thread::standstill::Standstill;
 use crate::obstacles::{Obstacle, Obstacles};
-use crate::stream::Stream;
+use crate::stream::{MOST_BYTES, Stream};
 
 /// How long it may take. Nothing is read meanwhile.
 const TIME: Duration = Duration::from_secs(3);
+/// How long HTTP connections may take to end. Sessions are served meanwhile.
+const HTTP_TIME: Duration = Duration::from_millis(500);
+/// How long messages to groups that are under way may take: a busy app would else make each try a long pause.
+const SETTLE_TIME: Duration = Duration::from_secs(1);
+/// The most bytes that all loops may take with them. There are up to four copies of them for a moment: here, in pieces on
+/// their way, and there.
+const MOST_WEIGHT: u64 = MOST_BYTES;
 
 impl Gateway {
     /// Stands still, and sends everything to the gateway at the other end of a channel.
@@ -53,6 +60,9 @@ impl Gateway {
         if is_busy {
             return Err(io::Error::other("the gateway is being changed"));
         }
+        if self.shared.hub.histories() == 0 {
+            self.shared.http.end_present(HTTP_TIME).await;
+        }
         refuse(&self.obstacles())?;
         let no_files = timeout_at(deadline.into(), self.file_gate.close()).await;
         let no_files = no_files.map_err(|_| late("a file is being looked at"))?;
@@ -68,7 +78,6 @@ impl Gateway {
             self.loops[index].send(Command::HandOver(stream.clone()));
             self.hear_handed_over(deadline).await?;
         }
-        moorline_process::log::flush();
         Ok(())
     }
 
@@ -82,13 +91,15 @@ impl Gateway {
 
     /// Has the loops come to rest.
     async fn settle(&mut self, deadline: Instant) -> io::Result<()> {
+        let enough = Instant::now() + SETTLE_TIME;
         loop {
             let mut found = Obstacles::default();
-            let mut are_quiet = true;
+            let (mut are_quiet, mut weight) = (true, 0);
             self.tell_loops(|_| Command::Settle);
             self.hear_all(deadline, |report| match report {
-                Report::Settled(is_quiet, obstacles) => {
+                Report::Settled(is_quiet, obstacles, bytes) => {
                     are_quiet &= is_quiet;
+                    weight += bytes;
                     found.add(obstacles);
                     true
                 }
@@ -99,8 +110,14 @@ impl Gateway {
             tokio::task::yield_now().await;
             found.add(&self.obstacles());
             refuse(&found)?;
+            refuse_weight(weight)?;
             if are_quiet {
                 return Ok(());
+            }
+            if Instant::now() >= enough {
+                return Err(late(
+                    "messages to groups are under way; try again when fewer are sent",
+                ));
             }
         }
     }
@@ -156,6 +173,17 @@ fn refuse(obstacles: &Obstacles) -> io::Result<()> {
     match obstacles.are_none() {
         true => Ok(()),
         false => Err(io::Error::other(obstacles.to_string())),
+    }
+}
+
+/// Before anything is allocated for it.
+fn refuse_weight(weight: u64) -> io::Result<()> {
+    match weight > MOST_WEIGHT {
+        true => Err(io::Error::other(format!(
+            "{weight} bytes of queued output, state and messages are too many to move, at most {MOST_WEIGHT} can: \
+             try again when clients have taken what is queued for them"
+        ))),
+        false => Ok(()),
     }
 }
 

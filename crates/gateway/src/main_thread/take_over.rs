@@ -58,12 +58,15 @@ impl Gateway {
             };
             loops[usize::from(index)] = Some(taken.map_err(io::Error::other)?);
         }
+        let mut held = 0;
         for taken in loops.into_iter().flatten() {
             sessions += taken.sessions;
+            held += taken.held;
             for (process, its) in taken.marks {
                 marks.entry(process).or_default().push(its);
             }
         }
+        fits(held, self.config.engine.memory_limit)?;
         self.shared.resume_requests(kept.last_request);
         let no_files = self.file_gate.close().await;
         for (process, role, pid, doorbell, files) in processes {
@@ -130,5 +133,29 @@ impl Gateway {
     pub(super) fn end_in_standstill(&self) -> io::Result<()> {
         tracing::error!("the supervisor is gone while another gateway takes over");
         Ok(())
+    }
+}
+
+/// A gateway that holds more than its limit would close sessions at once.
+fn fits(held: u64, limit: Option<u64>) -> io::Result<()> {
+    match limit {
+        Some(limit) if held > limit => Err(io::Error::other(format!(
+            "it would hold {held} bytes, and `memory_limit` in [engine] is {limit}: \
+             try again when clients have taken what is queued for them"
+        ))),
+        _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_over_the_limit_is_refused() {
+        assert!(fits(u64::MAX, None).is_ok());
+        assert!(fits(1000, Some(1000)).is_ok());
+        let refused = fits(1001, Some(1000)).expect_err("it is too much");
+        assert!(refused.to_string().contains("memory_limit"), "{refused}");
     }
 }

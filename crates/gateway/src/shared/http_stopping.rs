@@ -11,6 +11,8 @@ use tokio::time::{Instant, sleep_until};
 pub(crate) struct Stopping {
     period: watch::Sender<Option<Period>>,
     connections: watch::Sender<usize>,
+    /// How often all connections were asked to end.
+    turns: watch::Sender<u64>,
 }
 
 /// The time in which all of them end.
@@ -25,6 +27,7 @@ impl Default for Stopping {
         Self {
             period: watch::Sender::new(None),
             connections: watch::Sender::new(0),
+            turns: watch::Sender::new(0),
         }
     }
 }
@@ -35,6 +38,13 @@ impl Stopping {
         let begun = Instant::now();
         self.period.send_replace(Some(Period { begun, over }));
         self.none_is_left().await;
+    }
+
+    /// Ends the connections that there are, those with a request in progress after its answer, and waits for that no longer
+    /// than this. Later ones are served as always.
+    pub(crate) async fn end_present(&self, most: Duration) {
+        self.turns.send_modify(|turns| *turns += 1);
+        let _ = tokio::time::timeout(most, self.none_is_left()).await;
     }
 
     /// How many connections there are.
@@ -54,9 +64,19 @@ impl Stopping {
         self.period.borrow().is_some()
     }
 
-    /// Waits until the calling connection must end: at a random moment, because clients that all came back at once
-    /// would be a burden for the next engine.
+    /// Waits until the calling connection must end.
     pub(crate) async fn asked(&self) {
+        let mut turns = self.turns.subscribe();
+        tokio::select! {
+            () = self.stops() => {}
+            // The sender lives as long as this.
+            _ = turns.changed() => {}
+        }
+    }
+
+    /// Waits until it must end for a stop: at a random moment, because clients that all came back at once would be a burden
+    /// for the next engine.
+    async fn stops(&self) {
         let mut period = self.period.subscribe();
         // The sender lives as long as this.
         let Ok(period) = period.wait_for(Option::is_some).await.map(|period| *period) else {

@@ -8,13 +8,14 @@ use fastrand::Rng;
 use moorline_ipc::{Channel, Doorbell, Header};
 use moorline_protocol::control::LOOP_ROW;
 use moorline_protocol::flight::FlightLog;
-use moorline_protocol::wire::FromProcess;
+use moorline_protocol::wire::{CloseReason, FromProcess};
 use tokio::sync::mpsc;
 
 use super::script::{Script, config};
 use crate::commands::Inbox;
 use crate::event_loop::{Loop, Parts};
 use crate::obstacles::{Obstacle, Obstacles};
+use crate::poller::Poller;
 use crate::shared::Shared;
 use crate::stream::Stream;
 use crate::upgrade::take_up::Inheritance;
@@ -170,6 +171,78 @@ fn garbled_state_is_an_error_and_never_a_panic() {
     assert!(refused > 1_000, "{refused}");
     // The loop itself goes on.
     script.turn();
+}
+
+#[test]
+fn what_queues_share_travels_once_and_counts_once() {
+    let mut script = Script::serving(config(TWO), 1);
+    let mut clients: Vec<_> = (0..30).map(|_| script.connect(0)).collect();
+    script.turn();
+    let ids: Vec<_> = script.gateway.sessions.iter().map(|it| it.id).collect();
+    let process = &mut script.processes[0];
+    for session in ids {
+        let kind = FromProcess::Join as u8;
+        let header = Header {
+            kind,
+            session,
+            ..Header::default()
+        };
+        process.push(header, b"red");
+    }
+    for _ in 0..8 {
+        let process = &mut script.processes[0];
+        let header = Header {
+            kind: FromProcess::Broadcast as u8,
+            session: process.number(),
+            ..Header::default()
+        };
+        process.send(header, &[&b"\x03red\0\0"[..], &[b'*'; 20_000]].concat());
+        process.flush();
+        for _ in 0..20 {
+            script.turn();
+        }
+        script.processes[0].take(usize::MAX);
+    }
+    let held = |script: &Script| {
+        let memory = &script.gateway.tools.memory;
+        (memory.frames().get(), memory.held())
+    };
+    let before = held(&script);
+    assert!(before.0 > 100_000, "output waits: {before:?}");
+    let length = script.inheritance().bytes.len() as u64;
+    assert!(length < 2 * before.1, "{length} bytes, {before:?}");
+    script.hand_over().expect("nothing is in the way");
+    assert_eq!(held(&script), before);
+    for _ in 0..2000 {
+        for client in &mut clients {
+            client.receive(usize::MAX);
+        }
+        script.turn();
+    }
+    assert!(clients.iter().all(|it| it.others.len() == 8));
+    assert_eq!(held(&script).0, 0);
+}
+
+#[test]
+fn sessions_that_spoke_during_the_standstill_are_not_late() {
+    let timed = TWO.replace(
+        "max = \"64KiB\" }",
+        "max = \"64KiB\" }\nidle_timeout = \"2s\"",
+    );
+    let mut script = Script::serving(config(&timed), 1);
+    let mut clients: Vec<_> = (0..2 * Poller::MOST).map(|_| script.connect(0)).collect();
+    script.pass(500);
+    for client in &mut clients {
+        client.say(20);
+        client.send(usize::MAX);
+    }
+    script.now += 3000;
+    script.gateway.tools.cx.clock.set(script.now);
+    script.hand_over().expect("nothing is in the way");
+    script.gateway.catch_up().expect("epoll");
+    script.turn();
+    script.turn();
+    assert_eq!(script.closed(CloseReason::Idle), 0);
 }
 
 #[test]

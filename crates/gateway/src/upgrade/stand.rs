@@ -1,11 +1,14 @@
 //! A loop that stands still: it waits for its orders, and looks at no socket and no ring.
 
+use std::io;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::time::Duration;
 
 use moorline_protocol::control::{BEAT, LoopCounter};
 
 use crate::commands::{Command, Report};
 use crate::event_loop::Loop;
+use crate::poller::Poller;
 use crate::stream::Stream;
 
 impl Loop {
@@ -23,7 +26,8 @@ impl Loop {
             match commands.recv_timeout(BEAT) {
                 Ok(Command::Settle) => {
                     self.tools.cx.clock.tick();
-                    let report = Report::Settled(self.settle(), self.obstacles());
+                    let is_quiet = self.settle();
+                    let report = Report::Settled(is_quiet, self.obstacles(), self.weight());
                     self.tools.cx.report(report);
                 }
                 Ok(Command::HandOver(stream)) => {
@@ -51,6 +55,30 @@ impl Loop {
         for other in others {
             self.obey(other);
         }
+    }
+
+    /// Takes what came while it stood still, before a timer runs: a session that spoke in time is not late.
+    ///
+    /// # Errors
+    /// The system does not say what came.
+    pub(crate) fn catch_up(&mut self) -> io::Result<()> {
+        for session in self.sessions.iter_mut() {
+            if let Some(measurement) = &mut session.input.measurement {
+                // Nobody read it.
+                measurement.was_held = true;
+            }
+        }
+        // Those that were fetched before come first.
+        for _ in 0..self.sessions.len() / Poller::MOST + 2 {
+            self.hear_rings();
+            self.take_events();
+            self.tools.cx.count(LoopCounter::Beats, 1);
+            self.fetch_events(Duration::ZERO)?;
+            if self.poller.count() == 0 {
+                break;
+            }
+        }
+        Ok(())
     }
 
     fn send_through(&mut self, stream: &Stream) -> Result<(), String> {

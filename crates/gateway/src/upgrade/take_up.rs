@@ -2,6 +2,7 @@
 
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
+use std::rc::Rc;
 use std::sync::Arc;
 use std::vec::IntoIter;
 
@@ -12,12 +13,14 @@ use serde::Deserialize;
 use super::ReadHead;
 use crate::clock::Clock;
 use crate::commands::{Report, TakenUp};
+use crate::event_loop::activity::Activity;
 use crate::event_loop::{Loop, Parts};
 use crate::features::tasks::Tasks;
 use crate::ids::{MAX_SLOTS, ProcessKey, SessionRef};
 use crate::memory::Class;
 use crate::processes::process::{KeptProcess, Process, ProcessLinks, Standing};
 use crate::processes::slot::Slot;
+use crate::session::frame::Frame;
 use crate::session::link::Interest;
 use crate::session::table::Table;
 use crate::session::{Phase, Session};
@@ -35,6 +38,9 @@ pub(crate) struct Inheritance {
     /// What wakes each process.
     pub(crate) doorbells: FxHashMap<ProcessId, Arc<Doorbell>>,
 }
+
+#[derive(Deserialize)]
+struct TakenFrame(#[serde(with = "crate::kept::bytes")] Vec<u8>);
 
 /// It is not what a loop of this version can have had.
 fn wrong(what: &str) -> io::Error {
@@ -72,6 +78,7 @@ impl Loop {
                 let processes = this.tools.processes.iter();
                 let taken = TakenUp {
                     sessions: this.sessions.len() as u64,
+                    held: this.tools.memory.held(),
                     marks: processes.map(|(_, it)| (it.id, it.marks())).collect(),
                 };
                 (Some(this), Ok(taken))
@@ -104,7 +111,8 @@ impl Loop {
         this.groups.taken = this.tools.cx.shared.hub.last();
         this.take_up_processes(&kept.processes, &inherited.doorbells, &mut reader)?;
         this.tools.processes.take_up_slots(kept.slots, kept.turns)?;
-        this.take_up_sessions((kept.last_serial, kept.sessions), &mut reader)?;
+        let frames = this.take_up_frames(kept.frames, &mut reader)?;
+        this.take_up_sessions((kept.last_serial, kept.sessions), &frames, &mut reader)?;
         if !reader.bytes.is_empty() || reader.descriptors.next().is_some() {
             return Err(wrong("there is more than there should be"));
         }
@@ -121,6 +129,7 @@ impl Loop {
         }
         this.check_lists_taken_up()?;
         this.count_taken_up();
+        this.activity = Activity::after(&this.tools.cx);
         Ok(this)
     }
 
@@ -150,18 +159,41 @@ impl Loop {
         taken.ok_or_else(|| wrong("two processes in one place"))
     }
 
+    /// What several queues share is shared again, and counted once.
+    fn take_up_frames(
+        &mut self,
+        count: u32,
+        reader: &mut Reader<'_>,
+    ) -> io::Result<Vec<Rc<Frame>>> {
+        let mut frames = Vec::new();
+        for _ in 0..count {
+            let TakenFrame(bytes) = reader.part()?;
+            frames.push(Frame::new(bytes, self.tools.memory.frames()));
+        }
+        Ok(frames)
+    }
+
     fn take_up_sessions(
         &mut self,
         (last_serial, count): (u64, u32),
+        frames: &[Rc<Frame>],
         reader: &mut Reader<'_>,
     ) -> io::Result<()> {
         let mut sessions = Vec::new();
         for _ in 0..count {
-            let (has_socket, mut session): (bool, Session) = reader.part()?;
+            let (has_socket, mut session, shares): (bool, Session, Vec<u32>) = reader.part()?;
             if has_socket {
                 session.transport.socket = Some(reader.descriptor()?);
             }
-            self.take_up_session(&mut session)?;
+            let shares = shares.iter().map(|at| frames.get(*at as usize).cloned());
+            let is_queue_sound = match &mut session.output.queue {
+                Some(queue) => queue.take_up(shares),
+                None => shares.len() == 0,
+            };
+            if !is_queue_sound {
+                return Err(wrong("a session, its output"));
+            }
+            self.take_up_session(&session)?;
             sessions.push(session);
         }
         let index = self.tools.cx.index;
@@ -177,7 +209,7 @@ impl Loop {
     }
 
     /// Checks what a session says of itself, counts what it holds, and waits for what its socket brings.
-    fn take_up_session(&mut self, session: &mut Session) -> io::Result<()> {
+    fn take_up_session(&mut self, session: &Session) -> io::Result<()> {
         let tools = &mut self.tools;
         let listeners = &tools.cx.config.listeners;
         let Some(listener) = listeners.get(session.listener.index()) else {
@@ -195,8 +227,6 @@ impl Loop {
         let distinct: FxHashSet<_> = groups.iter().map(|(group, _)| *group).collect();
         let are_members = groups.iter().all(|it| self.groups.has(*it, session.id))
             && distinct.len() == groups.len();
-        let takes = |queue: &mut Box<_>| crate::session::queue::Outbound::take_up(queue);
-        let is_queue_sound = session.output.queue.as_mut().is_none_or(takes);
         let has_phase = !matches!(
             session.phase,
             Phase::Announced | Phase::Preread | Phase::Handshake | Phase::Relayed
@@ -206,7 +236,6 @@ impl Loop {
             (is_served, "its process"),
             (has_socket || is_gone, "its socket"),
             (are_members, "its groups"),
-            (is_queue_sound, "its output"),
             (has_phase, "its phase"),
             (session.input.is_sound(), "its input"),
             (session.meters.are_sound(), "its times"),

@@ -1,49 +1,47 @@
-//! A queue on its way to another process: bytes, which no other session shares there.
+//! A queue on its way to another process. What it shares with others is not in it: it travels once for all of them.
 
 use std::collections::VecDeque;
-use std::fmt;
+use std::rc::Rc;
 
-use serde::de::{SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::{Outbound, Piece};
+use crate::session::frame::Frame;
 
-pub(super) fn serialize<S: Serializer>(queue: &VecDeque<Piece>, to: S) -> Result<S::Ok, S::Error> {
-    let pieces: Vec<_> = queue.iter().filter_map(Piece::bytes).map(Bytes).collect();
-    pieces.serialize(to)
-}
-
-pub(super) fn deserialize<'a, D: Deserializer<'a>>(from: D) -> Result<VecDeque<Piece>, D::Error> {
-    from.deserialize_seq(Pieces)
-}
-
-struct Bytes<'a>(&'a [u8]);
-
-impl Serialize for Bytes<'_> {
-    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
-        to.serialize_bytes(self.0)
-    }
+#[derive(Serialize)]
+enum KeptPiece<'a> {
+    Own(#[serde(with = "crate::kept::bytes")] &'a [u8]),
+    Shared,
 }
 
 #[derive(Deserialize)]
-struct OwnBytes(#[serde(with = "crate::kept::bytes")] Vec<u8>);
+enum TakenPiece {
+    Own(#[serde(with = "crate::kept::bytes")] Vec<u8>),
+    Shared,
+}
 
-struct Pieces;
+pub(super) fn serialize<S: Serializer>(queue: &VecDeque<Piece>, to: S) -> Result<S::Ok, S::Error> {
+    let pieces: Vec<_> = queue.iter().filter_map(keep).collect();
+    pieces.serialize(to)
+}
 
-impl<'a> Visitor<'a> for Pieces {
-    type Value = VecDeque<Piece>;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("pieces of output")
+fn keep(piece: &Piece) -> Option<KeptPiece<'_>> {
+    match piece {
+        Piece::Bytes(bytes) => Some(KeptPiece::Own(bytes)),
+        Piece::Shared(_) => Some(KeptPiece::Shared),
+        Piece::File(_) => None,
     }
+}
 
-    fn visit_seq<A: SeqAccess<'a>>(self, mut from: A) -> Result<Self::Value, A::Error> {
-        let mut pieces = VecDeque::new();
-        while let Some(OwnBytes(bytes)) = from.next_element()? {
-            pieces.push_back(Piece::Bytes(bytes));
-        }
-        Ok(pieces)
-    }
+pub(super) fn deserialize<'a, D: Deserializer<'a>>(from: D) -> Result<VecDeque<Piece>, D::Error> {
+    let pieces = Vec::<TakenPiece>::deserialize(from)?;
+    // One for all that are filled in later.
+    let nothing = Frame::new(Vec::new(), &Rc::default());
+    let pieces = pieces.into_iter().map(|piece| match piece {
+        TakenPiece::Own(bytes) => Piece::Bytes(bytes),
+        TakenPiece::Shared => Piece::Shared(nothing.clone()),
+    });
+    Ok(pieces.collect())
 }
 
 impl Outbound {
@@ -52,15 +50,38 @@ impl Outbound {
         self.sealed().is_empty() && self.queue.iter().all(|piece| piece.bytes().is_some())
     }
 
-    /// It has come from another process. False: its counts are wrong.
-    pub(crate) fn take_up(&mut self) -> bool {
-        // What was shared there is this session's own now.
-        self.own = self.bytes;
-        let first = self.queue.front().and_then(Piece::bytes);
+    /// What it shares with other queues.
+    pub(crate) fn frames(&self) -> impl Iterator<Item = &Rc<Frame>> {
+        self.queue.iter().filter_map(|piece| match piece {
+            Piece::Shared(frame) => Some(frame),
+            Piece::Bytes(_) | Piece::File(_) => None,
+        })
+    }
+
+    /// It has come from another process, and shares these. False: it shares others, or its counts are wrong.
+    pub(crate) fn take_up(&mut self, frames: impl IntoIterator<Item = Option<Rc<Frame>>>) -> bool {
+        let mut frames = frames.into_iter();
+        for piece in &mut self.queue {
+            if let Piece::Shared(place) = piece {
+                match frames.next().flatten() {
+                    Some(frame) => *place = frame,
+                    None => return false,
+                }
+            }
+        }
         let length = |piece: &Piece| piece.bytes().map_or(0, <[u8]>::len) as u64;
+        let own = |piece: &&Piece| matches!(piece, Piece::Bytes(_));
         let all: u64 = self.queue.iter().map(length).sum();
-        first.is_some_and(|first| self.offset < first.len())
-            && all.checked_sub(self.offset as u64) == Some(self.bytes)
+        let alone: u64 = self.queue.iter().filter(own).map(length).sum();
+        let Some(first) = self.queue.front() else {
+            return false;
+        };
+        let offset = self.offset as u64;
+        let sent_alone = if own(&first) { offset } else { 0 };
+        frames.next().is_none()
+            && offset < length(first)
+            && all.checked_sub(offset) == Some(self.bytes)
+            && alone.checked_sub(sent_alone) == Some(self.own)
             && self.sealed.is_empty()
             && self.sealed_offset == 0
             && self.sealed_of_file == 0
