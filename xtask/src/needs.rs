@@ -8,7 +8,7 @@ use crate::steps::{Failure, cargo, program, root};
 
 /// Debian's packages, each with a test that runs it: two tabs on the chat page (`tests/tests/examples/chat.rs`), networks of its own
 /// and a wire that loses packets (`crates/net/tests/namespaces.rs`), a TLS peer that shares no code with ours (`tests/tests/command/dial.rs`,
-/// `tests/tests/tls`), proxies whose behaviour is compared (`tests/tests/proxy`, `tests/tests/import`), what runs the unit (`tests/tests/system/service.rs`), databases (`tests/tests/services`), what
+/// `tests/tests/tls`), proxies whose behaviour is compared (`tests/tests/proxy`, `tests/tests/import`), what runs the unit (`tests/tests/system/service.rs`), databases (`tests/tests/services`), NATS (`tests/tests/cluster`), what
 /// reads metrics (`tests/tests/system/watching.rs`), and clients of others (`tests/tests/clients`).
 const DEBIAN: &[&str] = &[
     "ca-certificates",
@@ -18,6 +18,7 @@ const DEBIAN: &[&str] = &[
     "iproute2",
     "libnginx-mod-stream",
     "mariadb-server",
+    "nats-server",
     "nginx-light",
     "openssl",
     "prometheus",

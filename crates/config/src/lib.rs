@@ -21,7 +21,8 @@
 //! - `walk` reads single keys
 //! - `error`: a mistake and its place; `near` finds slips, `later` names keys of a later version
 //! - `host`: the machine that defaults come from
-//! - `app`: `[app]`, which only the app understands; `admin`: `[admin]`, the page and metrics
+//! - `app`: `[app]`, which only the app understands; `admin`: `[admin]`, the page and metrics; `cluster`:
+//!   `[cluster]`, engines on other machines
 //! - `cpu_affinity`: which CPUs processes stay on; `lua`: services in Lua instead of an app
 //! - `live`: what a reload can change
 //! - [`mod@reference`] lists every key for people
@@ -35,6 +36,7 @@ mod balance;
 mod bind;
 mod cache_control;
 mod chosen_certificate;
+mod cluster;
 mod compression;
 mod cpu_affinity;
 mod datagram_relay;
@@ -102,6 +104,7 @@ pub use app::{check_app, check_app_text};
 pub use balance::{Balance, HashMethod, Load, TimeOf};
 pub use bind::{BadBind, Bind, BindAddress, parse_bind};
 pub use chosen_certificate::ChosenCertificate;
+pub use cluster::{Cluster, ClusterLogin};
 pub use compression::Compression;
 pub use datagram_relay::DatagramRules;
 pub use destination::{Destination, address as destination_address};
@@ -145,6 +148,8 @@ pub struct Config {
     pub tasks: Tasks,
     /// `[[helpers]]`, in order, and the one that serves `[admin]`.
     pub helpers: Vec<Helper>,
+    /// `[cluster]`.
+    pub cluster: Option<Cluster>,
     /// `[[listen]]`, in order; a listener is named elsewhere by its place here, which it keeps over reloads.
     pub listeners: Vec<Listener>,
     /// `[upstream.NAME]`, by name.
@@ -165,6 +170,15 @@ impl Config {
     pub fn max_message(&self) -> u64 {
         let max = self.listeners.iter().map(Listener::max_message).max();
         max.unwrap_or(u64::MAX)
+    }
+
+    /// The same for a process that does not connect to NATS.
+    #[must_use]
+    pub fn without_logins(mut self) -> Self {
+        if let Some(cluster) = &mut self.cluster {
+            (cluster.login, cluster.tls) = (None, None);
+        }
+        self
     }
 
     /// An upstream whose peers may see addresses of other machines.

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{Config, Engine, Listener, Workers};
+use super::{Cluster, Config, Engine, Listener, Workers};
 
 /// A listener is named by its place in 16 bits of a record's header.
 const MOST_PLACES: usize = u16::MAX as usize;
@@ -59,6 +59,7 @@ fn refusals(old: &Config, new: &Config) -> Vec<String> {
         workers,
         tasks: _,
         helpers: _,
+        cluster,
         listeners: _,
         // Relayed connections keep their peers, and upstreams their state, by name.
         upstreams: _,
@@ -72,6 +73,7 @@ fn refusals(old: &Config, new: &Config) -> Vec<String> {
     refused.compare("the configuration's name", name, &new.name);
     refused.compare_engines(engine, &new.engine);
     refused.compare_workers(workers, &new.workers);
+    refused.compare_clusters(cluster.as_ref(), new.cluster.as_ref());
     refused.0
 }
 
@@ -104,6 +106,25 @@ impl Refused {
         self.compare("`engine.group`", group, &new.group);
         self.compare("`engine.gateway_user`", gateway_user, &new.gateway_user);
         self.compare("`engine.chroot`", chroot, &new.chroot);
+    }
+
+    /// The servers and what is shown to them can change: each new worker connects anew.
+    fn compare_clusters(&mut self, old: Option<&Cluster>, new: Option<&Cluster>) {
+        let (Some(old), Some(new)) = (old, new) else {
+            self.compare("`[cluster]`", &old.is_some(), &new.is_some());
+            return;
+        };
+        let Cluster {
+            servers: _,
+            node,
+            number,
+            subject,
+            login: _,
+            tls: _,
+        } = old;
+        self.compare("`cluster.node`", node, &new.node);
+        self.compare("`cluster.number`", number, &new.number);
+        self.compare("`cluster.subject`", subject, &new.subject);
     }
 
     fn compare_workers(&mut self, old: &Workers, new: &Workers) {

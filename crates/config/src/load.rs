@@ -10,6 +10,7 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::admin;
+use super::cluster;
 use super::error::{ConfigErrors, Report, Reported};
 use super::host::Host;
 use super::known::Known;
@@ -199,6 +200,7 @@ fn parse(report: &Report<'_>, text: &str, path: &Path, host: &Host) -> Result<Co
     let workers = process::workers(&root, base, host);
     let tasks = process::tasks(&root);
     let helpers = admin::beside(process::helpers(&root, base), &root, base);
+    let cluster = cluster::cluster(&root, base);
     let dispatch = workers
         .as_ref()
         .map_or(Dispatch::Sticky, |workers| workers.dispatch);
@@ -241,6 +243,7 @@ fn parse(report: &Report<'_>, text: &str, path: &Path, host: &Host) -> Result<Co
         workers,
         tasks: tasks?,
         helpers: helpers?,
+        cluster: cluster?,
         listeners,
         upstreams,
         limits,

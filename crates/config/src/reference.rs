@@ -5,6 +5,7 @@
 
 mod access;
 mod access_log;
+mod cluster;
 mod framing;
 mod listeners;
 mod maps;
@@ -18,6 +19,7 @@ use std::fmt::Write;
 
 use access::{ACCESS, LIMIT, LIMITS, RATE};
 use access_log::ACCESS_LOG;
+use cluster::{CLUSTER, CLUSTER_TLS};
 use framing::{DELIMITER, FRAMING, LENGTH, LINE, RAW};
 use listeners::{APP, LISTEN};
 use maps::MAP;
@@ -38,6 +40,8 @@ pub const SECTIONS: &[SectionReference] = &[
     HELPERS,
     ADMIN,
     OTLP,
+    CLUSTER,
+    CLUSTER_TLS,
     LISTEN,
     ACCESS,
     LIMITS,

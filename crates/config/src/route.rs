@@ -74,6 +74,10 @@ pub struct StaticFiles {
 pub struct Token(String);
 
 impl Token {
+    pub(super) fn new(secret: &str) -> Self {
+        Self(secret.to_owned())
+    }
+
     /// The secret itself.
     pub fn reveal(&self) -> &str {
         &self.0

@@ -1,5 +1,9 @@
 //! What a configuration says when it is right, and what is said when it is wrong.
 
+#[path = "config/clusters.rs"]
+mod clusters;
+#[path = "config/clusters.rs"]
+mod clusters;
 #[path = "config/datagrams.rs"]
 mod datagrams;
 #[path = "config/entry.rs"]
@@ -229,6 +233,7 @@ fn the_sketch_loads() {
             wait_after: None,
             kill_after: None,
         },
+        cluster: None,
         helpers: vec![Helper {
             name: "feeder".into(),
             task: HelperTask::Command(vec![

@@ -18,7 +18,17 @@ fn folder() -> tempfile::TempDir {
     std::fs::write(folder.path().join("cert.pem"), issued.cert.pem()).unwrap();
     let key = issued.signing_key.serialize_pem();
     std::fs::write(folder.path().join("crl.pem"), CRL).unwrap();
-    for token in ["publish.token", "admin.token"] {
+    for name in ["ca.pem", "node.pem"] {
+        std::fs::write(folder.path().join(name), issued.cert.pem()).unwrap();
+    }
+    std::fs::write(folder.path().join("node.key"), &key).unwrap();
+    let secrets = [
+        "nats.password",
+        "nats.token",
+        "moorline.creds",
+        "moorline.nk",
+    ];
+    for token in ["publish.token", "admin.token"].iter().chain(&secrets) {
         std::fs::write(folder.path().join(token), "0123456789abcdef\n").unwrap();
     }
     std::fs::write(folder.path().join("key.pem"), key).unwrap();
@@ -210,6 +220,7 @@ fn file(title: &str, key: &str, value: Option<&str>) -> String {
             };
             format!("{with_tcp}[admin]\nlisten = \"127.0.0.1:1\"\n[admin.otlp]\n{other}\n{line}")
         }
+        ("[cluster]" | "`tls` of the cluster", _) => cluster_file(title, key, value),
         ("[limit.NAME]", _) => {
             let other = if key == "key" { "" } else { "key = \"a\"" };
             format!("{with_tcp}[limit.per_client]\n{other}\n{line}")
@@ -313,6 +324,48 @@ fn file(title: &str, key: &str, value: Option<&str>) -> String {
         }
         _ => panic!("no file for {key} of {title}"),
     }
+}
+
+/// A file with a node of a cluster that has this key.
+fn cluster_file(title: &str, key: &str, value: Option<&str>) -> String {
+    let with = |key: &str, value: &str| format!("{key} = {value}\n");
+    let beside = match key {
+        "user" => Some("password_file"),
+        "password_file" => Some("user"),
+        "certificate" => Some("key"),
+        "key" => Some("certificate"),
+        _ => None,
+    };
+    let mut lines = String::new();
+    for (required, usual) in [
+        ("servers", "[\"nats://127.0.0.1:1\"]"),
+        ("node", "\"n\""),
+        ("number", "7"),
+    ] {
+        if required != key {
+            lines += &with(required, usual);
+        }
+    }
+    let beside = beside.filter(|_| value.is_some());
+    let entries = value.map(|value| (key, value)).into_iter();
+    let file = |key: &str| match key {
+        "certificate" => "\"node.pem\"",
+        "key" => "\"node.key\"",
+        _ => "\"nats.password\"",
+    };
+    let entries: Vec<_> = entries
+        .chain(beside.map(|beside| (beside, file(beside))))
+        .collect();
+    if title == "[cluster]" {
+        lines.extend(entries.iter().map(|(key, value)| with(key, value)));
+    } else {
+        let entries: Vec<_> = entries
+            .iter()
+            .map(|(key, value)| format!("{key} = {value}"))
+            .collect();
+        lines += &with("tls", &format!("{{ {} }}", entries.join(", ")));
+    }
+    format!("[[listen]]\nname = \"a\"\naddress = \"tcp://127.0.0.1:0\"\n[cluster]\n{lines}")
 }
 
 /// A file with a server that has this line.

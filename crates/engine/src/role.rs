@@ -102,8 +102,9 @@ fn run<A: App>(start: impl AsyncFnOnce(Context, A::Settings) -> app::Result<A>) 
             process,
             role,
             generation,
+            engine,
             config,
-        } => begun.process(process, role, generation, *config, start),
+        } => begun.process((process, role, generation, engine), *config, start),
         _ => Err(report(unexpected(), &begun.control)),
     }
 }
@@ -152,9 +153,7 @@ impl Begun {
 
     fn process<A: App>(
         mut self,
-        process: ProcessId,
-        role: Role,
-        generation: u32,
+        (process, role, generation, engine): (ProcessId, Role, u32, u64),
         config: Config,
         start: impl AsyncFnOnce(Context, A::Settings) -> app::Result<A>,
     ) -> io::Result<()> {
@@ -188,6 +187,7 @@ impl Begun {
             process,
             role,
             generation,
+            engine,
             config,
             scoreboard,
             chime,

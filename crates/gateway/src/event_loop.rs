@@ -49,6 +49,8 @@ use crate::udp_relay::table::UdpRelays;
 
 /// The parts that a loop is made from.
 pub(crate) struct Parts {
+    /// The number of the node; 0 without a cluster.
+    pub(crate) node: u16,
     pub(crate) index: u8,
     pub(crate) config: Arc<Config>,
     pub(crate) shared: Arc<Shared>,
@@ -120,7 +122,7 @@ impl Loop {
             },
         };
         let mut this = Self {
-            sessions: Table::new(parts.index, parts.last_serial),
+            sessions: Table::new(parts.node, parts.index, parts.last_serial),
             groups: Groups::default(),
             tasks: Tasks::default(),
             files: Files::default(),

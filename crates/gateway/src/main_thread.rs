@@ -55,6 +55,7 @@ use crate::main_thread::trusted_hosts::TrustedHosts;
 use crate::main_thread::upkeep::look_after_upstreams;
 use crate::main_thread::waiting::Waiting;
 use crate::own_address::warn_of_missing_right;
+use crate::relay;
 use crate::shared::Shared;
 use crate::sockets::share_out;
 use crate::start::GatewayStart;
@@ -190,6 +191,7 @@ impl Gateway {
         let threads = outlets.into_iter().zip(sockets);
         for (index, ((commands, doorbell), sockets)) in threads.enumerate() {
             let parts = Parts {
+                node: config.cluster.as_ref().map_or(0, |cluster| cluster.number),
                 index: index as u8,
                 config: config.clone(),
                 shared: gateway.shared.clone(),
@@ -458,13 +460,19 @@ impl Gateway {
     }
 }
 
+/// 2020-01-01, from which serials count.
+const SERIALS_BEGIN: Duration = Duration::from_secs(1_577_836_800);
+/// A second has room for this many sessions of each loop, as a power of two. Then serials last until 2088.
+const SERIALS_A_SECOND: u32 = 17;
+
 /// The serial that no session may be at or below: that of the predecessor, or one from the clock if that is higher. It is
-/// below any of a successor started in a later second.
+/// below any of a successor started in a later second. Numbers of relays are below all of them, also while the clock is wrong.
 fn last_serial(of_predecessor: u64) -> u64 {
     let now = SystemTime::now()
-        .duration_since(UNIX_EPOCH)
+        .duration_since(UNIX_EPOCH + SERIALS_BEGIN)
         .unwrap_or_default();
-    (now.as_secs() << 24).max(of_predecessor)
+    let from_clock = (now.as_secs() << SERIALS_A_SECOND).max(relay::HIGHEST_NUMBER);
+    from_clock.max(of_predecessor)
 }
 
 /// The receiving end of a loop's commands, and the doorbell that wakes the loop for them.

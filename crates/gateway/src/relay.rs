@@ -35,6 +35,7 @@ use crate::relay::attempts::Connecting;
 use crate::relay::way::{Way, WayPhase};
 use crate::shared::admission::Counted;
 use crate::upstreams::{Attempts, PeerAddress, PeerKey, SharedUpstream};
+use moorline_protocol::session_id::SessionId;
 use moorline_protocol::wire::Peer;
 
 /// A peer that goes within this time, in nanoseconds, has not waited for the client: its process was killed, or it takes no
@@ -384,15 +385,14 @@ impl Relay {
 }
 
 /// Serials of sessions begin with the time and are above this; those of relays begin at 1.
-const HIGHEST_NUMBER: u64 = 1 << 48;
+pub(crate) const HIGHEST_NUMBER: u64 = 1 << 44;
 
 /// The loop that has the session with this id, or the relay with this number.
 pub(crate) fn loop_of(id: u64) -> usize {
-    let index = match id < HIGHEST_NUMBER {
-        true => id % LOOPS,
-        false => id >> 56,
-    };
-    index as usize
+    match id < HIGHEST_NUMBER {
+        true => (id % LOOPS) as usize,
+        false => SessionId::from(id).event_loop(),
+    }
 }
 
 /// A number that no relay of another loop has.

@@ -188,7 +188,14 @@ pub fn open_for_appending(path: &Path, mode: u32) -> io::Result<File> {
     Ok(file)
 }
 
+/// What the client of NATS says of each attempt to connect, unless it is wanted: the engine tells it once.
+const QUIET: &str = "async_nats=off";
+
 fn filter(level: &str) -> io::Result<EnvFilter> {
+    let level = match level.contains("async_nats") {
+        true => level.to_owned(),
+        false => format!("{level},{QUIET}"),
+    };
     EnvFilter::try_new(level).map_err(|error| {
         io::Error::new(
             io::ErrorKind::InvalidInput,

@@ -77,6 +77,8 @@ pub enum ToRole {
         role: Role,
         /// Which deployment it belongs to, from 1; rises with each committed reload.
         generation: u32,
+        /// When its engine was started, in nanoseconds since the Unix epoch: another run has a higher one.
+        engine: u64,
         /// The whole configuration.
         config: Box<Config>,
     },

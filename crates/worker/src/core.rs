@@ -2,7 +2,7 @@
 
 mod sessions;
 
-use std::cell::RefCell;
+use std::cell::{OnceCell, RefCell};
 use std::os::fd::AsFd;
 use std::rc::Rc;
 use std::time::Duration;
@@ -13,6 +13,7 @@ use tokio::sync::watch;
 use tokio::time::{Instant, timeout};
 
 use super::broadcasts::{Broadcasts, EventDraft, group_link};
+use super::cluster::Neighbours;
 use super::commitment::Commitment;
 use super::counters::Counters;
 use super::credits::{Credits, OwnSlot, TaskOrder};
@@ -44,7 +45,12 @@ const PEER_ROOM: usize = 128;
 
 /// What every part of a worker shares. It belongs to the process's one thread.
 pub(crate) struct Core {
+    pub(crate) process: ProcessId,
     pub(crate) role: Role,
+    /// The number of this node; 0 without a cluster.
+    pub(crate) node: u16,
+    /// The processes of other nodes, if this one is in a cluster.
+    pub(crate) neighbours: OnceCell<Rc<Neighbours>>,
     pub(crate) generation: u32,
     pub(crate) config: Config,
     pub(crate) outbox: Outbox,
@@ -89,7 +95,10 @@ impl Core {
         };
         let flight = FlightLog::new(scoreboard.row(PROCESS_ROW));
         Rc::new(Self {
+            process,
             role,
+            node: config.cluster.as_ref().map_or(0, |it| it.number),
+            neighbours: OnceCell::new(),
             waits,
             quota: Quota::new(max_requests, |most| fastrand::u64(0..=most)),
             generation,

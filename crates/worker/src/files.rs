@@ -13,6 +13,7 @@ use super::commitment::Commitment;
 use super::outbox::{Outbox, Room};
 use crate::app::{FileError, SendError};
 use crate::control_channel::ControlChannel;
+use crate::session_id::SessionId;
 use crate::wire::{FileSpan, FromProcess};
 
 /// Files of this process that may be under way: each is an open descriptor of the gateway's until its peer has read it.
@@ -137,7 +138,7 @@ impl Files {
         };
         // Plain values only: there is nothing in it that could fail to be written.
         let payload = postcard::to_stdvec(&span).unwrap_or_default();
-        let link = (session >> 56) as usize;
+        let link = SessionId::from(session).event_loop();
         // Always: its credit bounds it.
         let _ = outbox.record(link, header, &[&payload], Room::Always);
         // The caller may have gone: the file is sent all the same.

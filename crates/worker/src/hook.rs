@@ -217,4 +217,5 @@ fn tells_of_an_end(error: &(dyn Error + 'static), text: &str) -> bool {
         || error.is::<ClientLeft>()
         || text == SendError::CLOSED
         || text == SendError::NO_SUCH_SESSION
+        || text == SendError::GONE
 }

@@ -9,6 +9,7 @@ pub mod app;
 mod backlog;
 mod broadcasts;
 mod clock;
+mod cluster;
 mod commitment;
 mod core;
 mod counters;
@@ -129,6 +130,7 @@ async fn serve<A: App>(
         process,
         role,
         generation,
+        engine,
         config,
         scoreboard,
         chime,
@@ -155,7 +157,7 @@ async fn serve<A: App>(
     spawn_signs_of_life(&core);
     let started = tokio::select! {
         garbage = &mut ring_task => return Err(end_with(garbage)),
-        started = start_app(&core, start) => started,
+        started = start_app(&core, engine, start) => started,
         order = orders.next() => match order {
             Order::Unjoined(reason) => return orders.fail(reason).await,
             Order::Stop(_) | Order::Orphaned => return Ok(()),
@@ -219,8 +221,11 @@ async fn serve_until_ordered<A: App>(
 /// Makes the app from its part of the configuration. The commit waits for it.
 async fn start_app<A: App>(
     core: &Rc<Core>,
+    engine: u64,
     start: impl AsyncFnOnce(Context, A::Settings) -> app::Result<A>,
 ) -> hook::Ended<A> {
+    let joined = cluster::join(core, engine).await;
+    joined.map_err(hook::Failure::Erred)?;
     // Its line numbers would be those of a text that no user has written.
     let settings = toml::from_str(&core.config.app)
         .map_err(|error| hook::Failure::Erred(format!("[app]: {}", error.message())))?;
@@ -297,6 +302,7 @@ async fn stop<A: App>(core: &Rc<Core>, app: Rc<A>, deadline: Instant) {
     core.outbox.schedule();
     let context = Context::new(core.clone());
     let ending = async {
+        cluster::leave(core, deadline).await;
         reached(core, || core.counters.is_emptied()).await;
         if let Err(error) = named(core, Hook::Stop, || app.stop(context)).await {
             report_failure(core, Hook::Stop, None, &error);
@@ -312,6 +318,7 @@ async fn stop<A: App>(core: &Rc<Core>, app: Rc<A>, deadline: Instant) {
             hooks => tracing::warn!("stop deadline passed: abandoning {hooks} hooks in progress"),
         }
     }
+    cluster::end(core).await;
 }
 
 /// Waits until this is true. It checks again whenever a hook or a timer ends, and after each turn of the ring task,

@@ -6,6 +6,7 @@
 
 mod caller;
 mod room_place;
+mod taken;
 mod unseen;
 
 use std::cell::{Cell, RefCell};

@@ -241,6 +241,9 @@ where
             }
             ToProcess::Unknown => {
                 self.core.sessions.unknown(id);
+                if let Some(neighbours) = self.core.neighbours.get() {
+                    neighbours.unknown(id);
+                }
                 true
             }
             ToProcess::Answer => self.answer(link, header, payload)?,

@@ -19,6 +19,8 @@ pub struct ProcessStart {
     pub role: Role,
     /// The deployment it belongs to.
     pub generation: u32,
+    /// When its engine was started, in nanoseconds since the Unix epoch.
+    pub engine: u64,
     /// The whole configuration.
     pub config: Config,
     /// Its counters.

@@ -18,6 +18,7 @@ pub(super) const COMMANDS: &[&str] = &[
     "log-later",
     "dial",
     "slot",
+    "nodes",
     "leader",
     "generation",
     "build",
@@ -51,6 +52,13 @@ pub(super) fn obey(order: &mut Order<'_>) -> Result<String> {
             Ok(()) => "root".to_owned(),
             Err(error) => error.to_string(),
         },
+        "nodes" => {
+            let nodes = context.nodes().into_iter();
+            let nodes: Vec<_> = nodes
+                .map(|it| format!("{}={}", it.number, it.name))
+                .collect();
+            nodes.join(" ")
+        }
         "log" => {
             tracing::warn!("the app says {}", order.word());
             "logged".to_owned()

@@ -22,6 +22,8 @@ pub(super) const COMMANDS: &[&str] = &[
     "fill-other",
     "tell-or-fail",
     "tell",
+    "count-to",
+    "end-other",
     "tell-until-refused",
 ];
 
@@ -54,6 +56,18 @@ pub(super) async fn obey(order: &mut Order<'_>) -> Result<Option<String>> {
         "tell" => {
             let other = context.session(order.word().parse()?);
             outcome(other.send(order.others()).await)
+        }
+        "count-to" => {
+            let other = context.session(order.word().parse()?);
+            let mut refused = 0;
+            for number in 1..=order.word().parse::<u32>()? {
+                refused += u32::from(other.send(number.to_string()).await.is_err());
+            }
+            format!("refused {refused}")
+        }
+        "end-other" => {
+            let other = context.session(order.word().parse()?);
+            format!("{:?}", other.close())
         }
         "tell-until-refused" => {
             let other = context.session(order.word().parse()?);

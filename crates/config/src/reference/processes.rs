@@ -50,6 +50,14 @@ pub(super) const FILE: SectionReference = SectionReference {
             "A page and metrics that show the engine.",
         ),
         key(
+            "cluster",
+            "table",
+            Words("none"),
+            "[cluster]",
+            Yes,
+            "Engines on other machines that this one works with.",
+        ),
+        key(
             "listen",
             "list of tables",
             Required,

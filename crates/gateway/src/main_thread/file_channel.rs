@@ -18,6 +18,7 @@ use crate::shared::Shared;
 use moorline_process::disk_file::is_unfit;
 use moorline_protocol::control::ProcessId;
 use moorline_protocol::control_channel::ControlChannel;
+use moorline_protocol::session_id::SessionId;
 
 /// A number and a session, as they travel beside a descriptor.
 pub(crate) const NAME_BYTES: usize = 16;
@@ -159,7 +160,7 @@ impl Passage<'_> {
         };
         let name = u128::from_le_bytes(name);
         let (number, session) = (name as u64, (name >> 64) as u64);
-        let Some(inbox) = self.loops.get((session >> 56) as usize) else {
+        let Some(inbox) = self.loops.get(SessionId::from(session).event_loop()) else {
             return refuse(files, "a file for a loop that does not exist".to_owned());
         };
         let file = if is_cut_off {

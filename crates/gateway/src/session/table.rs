@@ -7,27 +7,27 @@ use slab::Slab;
 
 use crate::ids::{SessionKey, SessionRef};
 use crate::session::Session;
+use moorline_protocol::session_id::SessionId;
 
 /// The sessions of one loop.
 #[derive(Debug)]
 pub(crate) struct Table {
     sessions: Slab<Session>,
     keys: FxHashMap<u64, SessionKey>,
-    /// The loop's number, in the place it has in an id.
-    prefix: u64,
+    /// The numbers of the node and of the loop, which are in each id.
+    node: u16,
+    index: u8,
     last_serial: u64,
 }
 
-/// The serial in an id.
-const SERIAL: u64 = (1 << 56) - 1;
-
 impl Table {
-    /// A table for loop `index` whose serials begin above `last_serial`.
-    pub(crate) fn new(index: u8, last_serial: u64) -> Self {
+    /// A table for loop `index` of a node, whose serials begin above `last_serial`.
+    pub(crate) fn new(node: u16, index: u8, last_serial: u64) -> Self {
         Self {
             sessions: Slab::new(),
             keys: FxHashMap::default(),
-            prefix: u64::from(index) << 56,
+            node,
+            index,
             last_serial,
         }
     }
@@ -149,7 +149,7 @@ impl Table {
 
     /// The id of the newest session, also if that is gone.
     pub(crate) fn last_id(&self) -> u64 {
-        self.prefix | (self.last_serial & SERIAL)
+        SessionId::new(self.node, self.index, self.last_serial).as_u64()
     }
 
     /// The highest serial used.

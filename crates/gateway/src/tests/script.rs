@@ -112,6 +112,7 @@ impl Script {
         let counters = Scoreboard::map(counters, BOARD).expect("a scoreboard");
         let (reporter, reports) = mpsc::unbounded_channel();
         let gateway = Loop::new(Parts {
+            node: 0,
             index: index as u8,
             config: config.clone(),
             shared: shared.clone(),

@@ -98,6 +98,11 @@ impl TlsConnector {
         }
     }
 
+    /// What it speaks with, for libraries that shake hands by themselves. The name that the options give is not in it.
+    pub fn config(&self) -> &Arc<ClientConfig> {
+        self.inner.config()
+    }
+
     /// Shakes hands over `stream`. `host` is sent (SNI) and verified, unless the options name another.
     ///
     /// Fails with the check that refused. A server that refuses this side's certificate in TLS 1.3 says so only to the

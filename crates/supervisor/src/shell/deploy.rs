@@ -149,7 +149,7 @@ impl Shell {
         }
         descriptors.push(deployment.credentials.as_fd().try_clone_to_owned()?);
         let start = GatewayBegin {
-            config,
+            config: config.without_logins(),
             last_serial,
             descriptors,
             log: deployment.log_of_gateway()?,
@@ -209,7 +209,7 @@ impl Shell {
         };
         let prepare = ToRole::Prepare {
             generation,
-            config: Box::new(config),
+            config: Box::new(config.without_logins()),
             sockets,
             folders,
         };

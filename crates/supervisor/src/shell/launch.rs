@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::time::SystemTime;
 
 use moorline_ipc::{Channel, Doorbell, Scoreboard, create_region, create_scoreboard};
 use tracing::info;
@@ -215,6 +216,7 @@ impl Shell {
             process: id,
             role: process.role,
             generation: process.generation,
+            engine: nanoseconds(self.started_at),
             config: Box::new(deployment.config.clone()),
         };
         fds.append(&mut self.attach(id)?);
@@ -287,4 +289,11 @@ fn pid(process: &tokio::process::Child) -> io::Result<u32> {
     process
         .id()
         .ok_or_else(|| io::Error::other("it has ended already"))
+}
+
+/// Since the Unix epoch.
+fn nanoseconds(time: SystemTime) -> u64 {
+    let since = time.duration_since(SystemTime::UNIX_EPOCH);
+    // Until the year 2554.
+    since.map_or(0, |since| since.as_nanos() as u64)
 }

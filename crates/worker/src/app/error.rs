@@ -40,6 +40,10 @@ pub enum SendError {
     NotServing,
     /// The gateway has died, and with it all sessions and what groups kept.
     GatewayLost,
+    /// The session is on another node, and that is not there: it has stopped, or was not heard for three seconds.
+    Gone,
+    /// The session is on another node, and NATS is away or this node does not belong to the cluster.
+    Unreachable,
 }
 
 /// The error of an app that asks in `start` for what only the commit brings.
@@ -49,6 +53,7 @@ impl SendError {
     /// The text of [`Closed`](Self::Closed).
     pub(crate) const CLOSED: &str = "the session is closed";
     pub(crate) const NO_SUCH_SESSION: &str = "there is no such session";
+    pub(crate) const GONE: &str = "the node of the session is gone";
 }
 
 impl fmt::Display for SendError {
@@ -73,6 +78,10 @@ impl fmt::Display for SendError {
             ),
             Self::Elsewhere => f.write_str("the session is with another process"),
             Self::GatewayLost => f.write_str("the gateway has died"),
+            Self::Gone => f.write_str(Self::GONE),
+            Self::Unreachable => {
+                f.write_str("the session is on another node, and this one cannot reach any now")
+            }
             Self::NotServing => f.write_str(
                 "this process does not serve yet, and more was sent in `start` than can wait: send it in the `serving` hook",
             ),
@@ -110,6 +119,8 @@ pub enum SizeLimit {
     EventName,
     /// How many sessions a broadcast can leave out. Here size and limit are their number.
     LeftOut,
+    /// `max_payload` of the NATS servers: a larger message does not go to another node.
+    NatsPayload,
 }
 
 impl SizeLimit {
@@ -133,6 +144,7 @@ impl SizeLimit {
             Self::EventId => "an event's id",
             Self::EventName => "an event's name",
             Self::LeftOut => "a list of sessions to leave out",
+            Self::NatsPayload => "a message to another node",
         }
     }
 
@@ -142,6 +154,7 @@ impl SizeLimit {
             Self::FramingMax => ", which `max` in the listener's framing sets",
             Self::MaxMessage => ", which `max_message` of the listener sets",
             Self::HardLimit => ", which `hard_limit` of the listener sets",
+            Self::NatsPayload => ", which `max_payload` of the NATS servers sets",
             Self::Datagram
             | Self::Locker
             | Self::Label
@@ -252,6 +265,8 @@ pub enum AskError {
     NoSuchSession,
     /// The gateway, which knows the answer, has died.
     GatewayLost,
+    /// The session is on another node: it can be sent to and closed, and nothing else.
+    Unreachable,
     /// It was asked in [`start`](crate::app::App::start), and nothing is answered before this process serves: ask in
     /// [`serving`](crate::app::App::serving).
     NotServing,
@@ -263,6 +278,7 @@ impl fmt::Display for AskError {
             Self::Full => "too many questions are not answered yet",
             Self::NoSuchSession => "there is no such session",
             Self::GatewayLost => "the gateway was lost before it answered",
+            Self::Unreachable => "the session is on another node, which cannot be asked",
             Self::NotServing => NOT_SERVING,
         })
     }

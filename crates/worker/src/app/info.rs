@@ -82,11 +82,14 @@ impl Session {
     /// [`close`](crate::app::App::close) hook) still has the last answer, unless the gateway was lost. Cancel-safe.
     ///
     /// # Errors
-    /// [`AskError::NoSuchSession`] once it has ended, elsewhere; [`AskError::Full`] with 1024 questions of this process unanswered.
+    /// [`AskError::NoSuchSession`] once it has ended, elsewhere; [`AskError::Unreachable`] for a session of another node; [`AskError::Full`] with 1024 questions of this process unanswered.
     pub async fn info(&self) -> Result<SessionInfo, AskError> {
         let core = self.shared().core();
         if let Some(facts) = self.shared().last_facts() {
             return Ok(SessionInfo::new(core, facts));
+        }
+        if self.shared().is_remote() {
+            return Err(AskError::Unreachable);
         }
         let asked = core.ask(self.shared().link(), &Question::Session(self.shared().id()))?;
         match asked.await? {

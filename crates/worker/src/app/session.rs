@@ -224,6 +224,9 @@ impl Session {
 
     #[inline]
     async fn send_as(&self, bytes: &[u8], form: Form) -> Result<(), SendError> {
+        if self.0.is_remote() {
+            return self.0.send_afar(bytes, form).await;
+        }
         let core = self.0.core();
         if core.commitment.is_committed() && !core.outbox.is_ahead(self.0.id()) {
             match self.0.offer(bytes, form, Room::Awaited) {

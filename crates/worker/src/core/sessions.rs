@@ -1,6 +1,9 @@
 //! The sessions of this process, and the handles it has to those of others.
 
+mod closing;
 mod data;
+mod form;
+mod remote;
 
 use std::cell::{Cell, OnceCell, RefCell};
 use std::collections::VecDeque;
@@ -15,11 +18,12 @@ use crate::app::{Message, Opened, SendError, Session};
 use crate::flight::FlightKind;
 use crate::outbox::{Burst, Needs, Outbox, Room};
 use crate::pool;
+use crate::session_id::SessionId;
 use crate::waiters::Waiters;
-use crate::wire::event::{EVENT, EVENT_OVERHEAD};
-use crate::wire::{
-    CloseReason, Closing, FORCE, FromProcess, Opening, PUSHED, SessionData, SessionFacts, TEXT,
-};
+use crate::wire::event::EVENT_OVERHEAD;
+use crate::wire::{CloseReason, Closing, FromProcess, Opening, PUSHED, SessionData, SessionFacts};
+
+pub(crate) use form::Form;
 
 /// What is known of one session; every handle to it shares this.
 pub(crate) struct SessionState {
@@ -51,26 +55,6 @@ pub(crate) struct SessionState {
     data: RefCell<Option<Box<SessionData>>>,
 }
 
-/// What a message to a session is.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Form {
-    flags: u8,
-    aux: u16,
-}
-
-impl Form {
-    pub(crate) const BYTES: Self = Self { flags: 0, aux: 0 };
-    pub(crate) const TEXT: Self = Self {
-        flags: TEXT,
-        aux: 0,
-    };
-    /// As `write_event` writes it.
-    pub(crate) const EVENT: Self = Self {
-        flags: 0,
-        aux: EVENT,
-    };
-}
-
 /// Where a session is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Phase {
@@ -82,6 +66,8 @@ enum Phase {
     Closed,
     /// The gateway does not know it.
     Unknown,
+    /// On another node.
+    Remote,
 }
 
 /// What has arrived for a session and has not begun.
@@ -111,9 +97,17 @@ pub(crate) enum Refusal {
 
 impl SessionState {
     fn new(id: u64, core: Rc<Core>) -> Self {
+        let node = SessionId::from(id).node();
+        let phase = match node == core.node {
+            true => Phase::Elsewhere,
+            false if core.node == 0 || !(1..=SessionId::MOST_NODES).contains(&node) => {
+                Phase::Unknown
+            }
+            false => Phase::Remote,
+        };
         Self {
             id,
-            phase: Cell::new(Phase::Elsewhere),
+            phase: Cell::new(phase),
             is_full: Cell::new(false),
             burst: Cell::default(),
             is_refused: Cell::new(false),
@@ -139,7 +133,7 @@ impl SessionState {
     /// The loop that holds it, which is also the link to it.
     #[inline]
     pub(crate) fn link(&self) -> usize {
-        (self.id >> 56) as usize
+        SessionId::from(self.id).event_loop()
     }
 
     #[inline]
@@ -195,7 +189,16 @@ impl SessionState {
     }
 
     pub(crate) fn is_elsewhere(&self) -> bool {
-        matches!(self.phase.get(), Phase::Elsewhere | Phase::Unknown)
+        matches!(
+            self.phase.get(),
+            Phase::Elsewhere | Phase::Unknown | Phase::Remote
+        )
+    }
+
+    /// It is on another node.
+    #[inline]
+    pub(crate) fn is_remote(&self) -> bool {
+        self.phase.get() == Phase::Remote
     }
 
     pub(crate) fn is_closed(&self) -> bool {
@@ -215,6 +218,9 @@ impl SessionState {
     /// Sends a message or says why not.
     #[inline]
     pub(crate) fn offer(&self, bytes: &[u8], form: Form, room: Room) -> Result<(), Refusal> {
+        if self.is_remote() {
+            return self.offer_afar(bytes, form);
+        }
         self.check_reachable().map_err(Refusal::Never)?;
         if self.is_closing.get() {
             return Err(Refusal::Never(SendError::Closing));
@@ -273,28 +279,6 @@ impl SessionState {
             }
         }
         self.core.outbox.schedule();
-    }
-
-    /// Asks the gateway to end it.
-    pub(crate) fn close(&self, flags: u8, code: u16, text: &str) -> Result<(), SendError> {
-        self.check_reachable()?;
-        if self.is_closing.replace(true) && flags & FORCE == 0 {
-            return Err(SendError::Closing);
-        }
-        let header = Header {
-            kind: FromProcess::Close as u8,
-            flags,
-            aux: code,
-            session: self.id,
-            ..Header::default()
-        };
-        // Always: an app closes a session at most once and forces it once in a while.
-        let _ = self
-            .core
-            .outbox
-            .record(self.link(), header, &[text.as_bytes()], Room::Always);
-        self.wake_senders();
-        Ok(())
     }
 
     /// Queues to be woken when the outbound queue is drained or the session ends.
@@ -385,6 +369,7 @@ impl SessionState {
         match self.phase.get() {
             Phase::Closed => Err(SendError::Closed),
             Phase::Unknown => Err(SendError::NoSuchSession),
+            Phase::Remote => Err(SendError::Elsewhere),
             Phase::Here | Phase::Elsewhere if self.link() >= self.core.outbox.links() => {
                 Err(SendError::NoSuchSession)
             }
@@ -414,7 +399,7 @@ impl SessionState {
 
 impl Drop for SessionState {
     fn drop(&mut self) {
-        if matches!(self.phase.get(), Phase::Elsewhere | Phase::Unknown) {
+        if self.is_elsewhere() {
             self.core.sessions.elsewhere.borrow_mut().remove(&self.id);
         }
     }

@@ -116,6 +116,7 @@ impl Harness {
             process: 7,
             role,
             generation: 1,
+            engine: 1,
             config,
             scoreboard: scoreboard.clone(),
             chime: worker_bell.chime().unwrap(),
@@ -221,7 +222,7 @@ impl Harness {
     }
 
     pub(super) fn queue(&mut self, header: Header, payload: &[u8]) {
-        let link = &mut self.links[(header.session >> 56) as usize];
+        let link = &mut self.links[(header.session >> 48) as usize];
         link.producer.push(&header, &[payload]).unwrap();
     }
 
@@ -268,7 +269,7 @@ impl Harness {
         };
         self.give(header, &postcard::to_stdvec(&opening).unwrap());
         assert_eq!(self.event(), format!("open {session} Fresh unix"));
-        let opened = self.take_from((session >> 56) as usize);
+        let opened = self.take_from((session >> 48) as usize);
         assert_eq!(
             (opened.kind, opened.session),
             (FromProcess::Opened as u8, session)
@@ -513,6 +514,7 @@ pub(super) fn config(name: &str) -> Config {
             kill_after: None,
         },
         helpers: Vec::new(),
+        cluster: None,
         listeners: vec![listener],
         upstreams: Vec::new(),
         maps: Vec::new(),

@@ -121,7 +121,7 @@ fn what_a_handler_has_sent_to_several_loops_counts_once_it_has_ended() {
     let config = super::fixture::config("test");
     let mut harness = Harness::launch(config, Role::Worker(0), 2);
     harness.report();
-    let other = 1 << 56 | 2;
+    let other = 1 << 48 | 2;
     harness.open(1);
     harness.open(other);
     harness.queue_message(1, 1, &format!("to {other:x} x"));
@@ -142,7 +142,7 @@ fn a_handler_has_not_ended_while_what_it_has_sent_to_another_loop_waits_for_room
     let config = super::fixture::config("test");
     let mut harness = Harness::launch(config, Role::Worker(0), 2);
     harness.report();
-    let other = 1 << 56 | 2;
+    let other = 1 << 48 | 2;
     harness.open(1);
     harness.open(other);
     harness.queue_message(1, 1, &format!("flood_to {other:x} 10000"));
@@ -338,7 +338,7 @@ fn messages_too_large_or_for_a_closing_session_are_refused() {
 fn a_session_of_a_loop_that_does_not_exist_is_refused() {
     let mut harness = Harness::start();
     harness.open(1);
-    harness.message(1, 1, &format!("to {:x} x", 200u64 << 56));
+    harness.message(1, 1, &format!("to {:x} x", 63u64 << 48));
     assert_eq!(harness.event(), "to Err(NoSuchSession)");
     harness.stop();
 }

@@ -357,7 +357,7 @@ fn records(worker: &Worker, seed: u64) -> io::Result<()> {
                 0 => random.number(),
                 1 => NOBODY,
                 2 => 0,
-                3 => ((random.number() % 8) << 56) | (random.number() % 64),
+                3 => ((random.number() % 8) << 48) | (random.number() % 64),
                 _ => worker.sessions[random.within(0..worker.sessions.len().max(1))],
             };
             let length = match random.within(0..16) {
@@ -407,7 +407,7 @@ fn large_broadcasts(worker: &Worker) -> io::Result<()> {
         ..Header::default()
     };
     for session in &worker.sessions {
-        let link = &worker.links[(session >> 56) as usize];
+        let link = &worker.links[(session >> 48) as usize];
         RawRegion::new(&link.region)?.push(&join(FromProcess::Join, *session), b"nowhere");
     }
     forever(|| {

@@ -82,7 +82,7 @@ pub(crate) fn carry_out(worker: &Worker, kind: &str) -> io::Result<()> {
         head: Vec::new(),
     };
     let span = postcard::to_stdvec(&span).map_err(io::Error::other)?;
-    let link = &worker.links[(session >> 56) as usize];
+    let link = &worker.links[(session >> 48) as usize];
     let header = Header {
         kind: FromProcess::File as u8,
         flags: WHOLE,

@@ -1,0 +1,35 @@
+//! Engines on several machines: who is there, and how bytes get to them over NATS.
+//!
+//! [`ClusterLink`] is the entry: each worker process has one. It knows other nodes by the [`Beat`]s of their processes, and
+//! hands [`Frame`]s from process to process, in order and at most once. This crate knows no sessions, rings or apps: what is in
+//! a frame is its user's.
+//!
+//! In reading order:
+//!
+//! - `link` joins the rest: one process's place in the cluster
+//! - `connection` speaks NATS; without the feature `nats` it refuses to
+//! - `members`: which nodes and processes there are, from what is heard of them and when
+//! - `ways`: how much may be on its way to each process, and where to go on when a process is replaced
+//! - `arrivals`: what has come from each process, and what is to be confirmed
+//! - `traffic`: what is counted
+//! - `beat`, `frame`: what is written, and read from others who are not trusted
+//! - `subjects`: the names under which it travels
+
+#![forbid(unsafe_code)]
+
+mod arrivals;
+mod beat;
+#[cfg_attr(not(feature = "nats"), path = "no_connection.rs")]
+mod connection;
+mod frame;
+mod link;
+mod members;
+mod subjects;
+mod traffic;
+mod ways;
+
+pub use beat::{Beat, BeatKind};
+pub use frame::{Frame, FrameHeader, FrameKind, HEADER_BYTES};
+pub use link::{ClusterLink, ClusterNews, ClusterPlace, ClusterUser, FrameDraft, OfferError};
+pub use members::{Node, NodeChange};
+pub use traffic::{Traffic, TrafficCounts};

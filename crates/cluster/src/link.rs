@@ -1,0 +1,587 @@
+//! One process's place in the cluster.
+
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+use std::time::Duration;
+
+use moorline_config::Cluster;
+use tokio::sync::Notify;
+use tokio::time::{Instant, MissedTickBehavior, interval, timeout_at};
+
+use crate::arrivals::{Arrival, Arrivals};
+use crate::beat::{Beat, BeatKind};
+use crate::connection::{Connection, LinkState, Unpublished};
+use crate::frame::{Frame, FrameHeader, FrameKind, HEADER_BYTES};
+use crate::members::{Members, Node, NodeChange, Standing};
+use crate::subjects;
+use crate::traffic::Traffic;
+use crate::ways::{Turn, Ways, cost};
+
+/// How often a process says that it is there.
+const BEAT: Duration = Duration::from_millis(500);
+/// How often it looks what is due.
+const LOOK: Duration = Duration::from_millis(100);
+/// A beat is not said sooner after another one, whoever asks.
+const BEATS_APART: Duration = Duration::from_millis(100);
+/// How long a process waits whether anyone objects: longer than the time between two beats.
+const OBJECTIONS: Duration = Duration::from_millis(700);
+/// How long a start waits for NATS.
+const START: Duration = Duration::from_secs(2);
+/// How long a send waits at most.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// How long an old process waits until nobody writes to it any more: longer than senders wait for it.
+const FAREWELL: Duration = Duration::from_millis(1500);
+
+/// The flag of a `Probe`: its sender writes to another process from now on.
+const LAST: u8 = 1;
+
+/// Which process this is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ClusterPlace {
+    /// The engine: one that is started later has a higher one.
+    pub incarnation: u64,
+    /// The process: no other of the cluster has the same.
+    pub process: u64,
+    /// Its worker slot.
+    pub slot: u16,
+    /// The deployment it belongs to.
+    pub generation: u32,
+    /// How many worker slots there are.
+    pub slots: u16,
+}
+
+/// What is to be sent.
+#[derive(Debug, Clone, Copy)]
+pub struct FrameDraft<'a> {
+    /// To which node.
+    pub node: u16,
+    /// What it is for.
+    pub kind: FrameKind,
+    /// By kind.
+    pub flags: u8,
+    /// By kind.
+    pub aux: u16,
+    /// The session concerned. Frames with the same one stay in order.
+    pub session: u64,
+    /// The bytes.
+    pub payload: &'a [u8],
+}
+
+/// Why nothing was sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OfferError {
+    /// NATS is away, or this node does not belong to the cluster.
+    Unreachable,
+    /// The node is not there.
+    Gone,
+    /// Too much is on its way, or a process is being replaced.
+    Full,
+    /// It is larger than what the NATS servers take.
+    TooLarge {
+        /// Its size in bytes.
+        size: usize,
+        /// The largest there may be.
+        max: usize,
+    },
+}
+
+/// News for the user of a link.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ClusterNews {
+    /// A node has come or gone.
+    Node(NodeChange),
+    /// NATS is there again.
+    Up,
+    /// NATS is away; why, if it is known.
+    Away(Option<String>),
+    /// This node does not belong to the cluster any more: another one has its name or number.
+    Refused(Node),
+}
+
+/// What a link tells, and whom it gives frames to.
+pub trait ClusterUser {
+    /// A frame has come. The next one waits until this is done.
+    fn take(&self, frame: Frame) -> impl Future<Output = ()>;
+    /// Waits until what was taken has had its effect, before another process goes on with what follows.
+    fn settle(&self) -> impl Future<Output = ()>;
+    /// Something has changed.
+    fn tell(&self, news: ClusterNews);
+}
+
+/// How far this process is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Stage {
+    Starting,
+    Serving,
+    Leaving,
+}
+
+/// One process's place in the cluster.
+#[derive(Debug)]
+pub struct ClusterLink {
+    own: Node,
+    place: ClusterPlace,
+    prefix: String,
+    connection: Rc<Connection>,
+    members: RefCell<Members>,
+    ways: RefCell<Ways>,
+    arrivals: RefCell<Arrivals>,
+    stage: Cell<Stage>,
+    began: Instant,
+    said: Cell<Option<Instant>>,
+    /// Since when there is a connection.
+    up_since: Cell<Option<Instant>>,
+    /// Rings when there may be room, or somebody has come or gone.
+    news: Notify,
+    traffic: Traffic,
+}
+
+impl ClusterLink {
+    /// Begins to connect.
+    ///
+    /// # Errors
+    /// The settings cannot be used: why.
+    pub async fn open(settings: &Cluster, place: ClusterPlace) -> Result<Rc<Self>, String> {
+        let own = Node {
+            number: settings.number,
+            name: settings.node.clone(),
+            incarnation: place.incarnation,
+        };
+        let name = format!("moorline {} worker {}", settings.node, place.slot);
+        Ok(Rc::new(Self {
+            members: RefCell::new(Members::new(own.clone(), place.slot)),
+            own,
+            place,
+            prefix: settings.subject.clone(),
+            connection: Connection::open(settings, &name).await?,
+            ways: RefCell::default(),
+            arrivals: RefCell::default(),
+            stage: Cell::new(Stage::Starting),
+            began: Instant::now(),
+            said: Cell::new(None),
+            up_since: Cell::new(None),
+            news: Notify::new(),
+            traffic: Traffic::default(),
+        }))
+    }
+
+    /// Waits until it is known whether this node belongs to the cluster; not long if NATS is away. Needs
+    /// [`follow_beats`](Self::follow_beats) to run beside it.
+    ///
+    /// # Errors
+    /// Another node has its name or number.
+    pub async fn admitted(&self) -> Result<(), String> {
+        let until = Instant::now() + START;
+        loop {
+            let mut news = std::pin::pin!(self.news.notified());
+            news.as_mut().enable();
+            match &self.members.borrow().standing {
+                Standing::Belongs => return Ok(()),
+                Standing::Refused(other) => return Err(self.refusal(other)),
+                Standing::Asking => {}
+            }
+            let is_late = timeout_at(until, news).await.is_err();
+            if is_late && self.up_since.get().is_none() {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Why another node keeps this one out.
+    pub fn refusal(&self, other: &Node) -> String {
+        let same = match other.number == self.own.number {
+            true => format!("the number {}", other.number),
+            false => format!("the name {:?}", other.name),
+        };
+        format!(
+            "[cluster]: node {:?} (number {}) has {same} already: write another `node` and `number`",
+            other.name, other.number
+        )
+    }
+
+    /// This process serves from now on: others may send to it.
+    pub fn serve(&self) {
+        self.stage.set(Stage::Serving);
+        self.say();
+    }
+
+    /// This process is about to end. If another one goes on in its slot, waits until nobody writes to this one any more, for a
+    /// moment at most.
+    pub async fn hand_over(&self, deadline: Instant) {
+        self.stage.set(Stage::Leaving);
+        self.say();
+        let until = deadline.min(Instant::now() + FAREWELL);
+        if !self.members.borrow().has_twin(self.now()) {
+            return;
+        }
+        while !self.arrivals.borrow().have_ended(self.now()) && Instant::now() < until {
+            let _ = timeout_at(until, self.news.notified()).await;
+        }
+    }
+
+    /// Tells all that this process has ended.
+    pub async fn bid_farewell(&self) {
+        self.stage.set(Stage::Leaving);
+        self.say_as(BeatKind::Bye);
+        self.connection.flush().await;
+    }
+
+    /// The nodes that are there, by number; without this one.
+    pub fn nodes(&self) -> Vec<Node> {
+        self.members.borrow().nodes().cloned().collect()
+    }
+
+    /// This node.
+    pub fn own(&self) -> &Node {
+        &self.own
+    }
+
+    /// Whether it can send and be sent to.
+    pub fn is_up(&self) -> bool {
+        self.connection.is_up() && self.members.borrow().standing == Standing::Belongs
+    }
+
+    /// Why there is no connection, if that is known.
+    pub fn trouble(&self) -> Option<String> {
+        match &*self.connection.state().borrow() {
+            LinkState::Up => None,
+            LinkState::Away(reason) => reason.clone(),
+        }
+    }
+
+    /// What was counted.
+    pub fn traffic(&self) -> &Traffic {
+        &self.traffic
+    }
+
+    /// Sends something if it can go now.
+    ///
+    /// # Errors
+    /// It was not sent.
+    pub fn offer(&self, draft: FrameDraft<'_>) -> Result<(), OfferError> {
+        let offered = self.try_offer(draft);
+        self.count(&draft, offered)
+    }
+
+    /// Sends something, waiting for room, but not without end. Cancel-safe.
+    ///
+    /// # Errors
+    /// It was not sent. [`OfferError::Full`] after five seconds.
+    pub async fn send(&self, draft: FrameDraft<'_>) -> Result<(), OfferError> {
+        let until = Instant::now() + PATIENCE;
+        loop {
+            let mut news = std::pin::pin!(self.news.notified());
+            news.as_mut().enable();
+            match self.try_offer(draft) {
+                Err(OfferError::Full) if timeout_at(until, news).await.is_ok() => {}
+                offered => return self.count(&draft, offered),
+            }
+        }
+    }
+
+    fn count(
+        &self,
+        draft: &FrameDraft<'_>,
+        offered: Result<(), OfferError>,
+    ) -> Result<(), OfferError> {
+        match offered {
+            Ok(()) => self.traffic.sent(HEADER_BYTES + draft.payload.len()),
+            Err(OfferError::Unreachable | OfferError::Gone) => self.traffic.unreachable(),
+            Err(_) => {}
+        }
+        offered
+    }
+
+    fn try_offer(&self, draft: FrameDraft<'_>) -> Result<(), OfferError> {
+        if !self.connection.is_up() {
+            return Err(OfferError::Unreachable);
+        }
+        let members = self.members.borrow();
+        match members.standing {
+            Standing::Belongs => {}
+            // It soon is.
+            Standing::Asking => return Err(OfferError::Full),
+            Standing::Refused(_) => return Err(OfferError::Unreachable),
+        }
+        let target = members.target(draft.node, draft.session);
+        let target = target.ok_or(OfferError::Gone)?.ok_or(OfferError::Full)?;
+        let cost = cost(draft.payload.len());
+        let is_there = |process| members.has(draft.node, process);
+        let turn = self
+            .ways
+            .borrow_mut()
+            .turn(draft.node, target, cost, self.now(), is_there);
+        let Turn::Go { process, position } = turn else {
+            self.ask();
+            return Err(OfferError::Full);
+        };
+        let header = FrameHeader {
+            kind: draft.kind,
+            flags: draft.flags,
+            aux: draft.aux,
+            node: self.own.number,
+            process: self.place.process,
+            position,
+            session: draft.session,
+        };
+        let published = self.publish(draft.node, process, &header, draft.payload);
+        if published.is_err() {
+            let mut ways = self.ways.borrow_mut();
+            ways.give_back(draft.node, target.slot, cost);
+        }
+        published.map_err(|error| match error {
+            Unpublished::Away => OfferError::Unreachable,
+            Unpublished::Full => OfferError::Full,
+            Unpublished::TooLarge(most) => OfferError::TooLarge {
+                size: draft.payload.len(),
+                max: most.saturating_sub(HEADER_BYTES),
+            },
+        })
+    }
+
+    /// Answers a process with a frame that needs no room: what it is about is bounded by what the other one has sent.
+    pub fn answer(&self, to: &FrameHeader, kind: FrameKind, position: u64, session: u64) {
+        let header = FrameHeader {
+            kind,
+            flags: 0,
+            aux: self.place.slot,
+            node: self.own.number,
+            process: self.place.process,
+            position,
+            session,
+        };
+        // What is lost is asked for again.
+        let _ = self.publish(to.node, to.process, &header, &[]);
+    }
+
+    fn publish(
+        &self,
+        node: u16,
+        process: u64,
+        header: &FrameHeader,
+        payload: &[u8],
+    ) -> Result<(), Unpublished> {
+        let subject = subjects::process(&self.prefix, node, process);
+        self.connection.publish(&subject, header.encode(payload))
+    }
+
+    /// Says that this process is there, and hears who else is. It ends with the connection, which does not.
+    ///
+    /// # Errors
+    /// The connection has been given up: why.
+    pub async fn follow_beats(&self, user: &impl ClusterUser) -> Result<(), String> {
+        let mut beats = self
+            .connection
+            .follow(subjects::beats(&self.prefix))
+            .await?;
+        let mut state = self.connection.state();
+        let mut looks = interval(LOOK);
+        looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                beat = beats.next() => match beat {
+                    Some(bytes) => self.hear(&bytes, user),
+                    None => return Err("[cluster]: the connection has been given up".to_owned()),
+                },
+                _ = looks.tick() => self.look(user),
+                Ok(()) = state.changed() => {
+                    let state = state.borrow_and_update().clone();
+                    if let LinkState::Away(reason) = state {
+                        user.tell(ClusterNews::Away(reason));
+                    }
+                }
+            }
+        }
+    }
+
+    fn hear(&self, bytes: &[u8], user: &impl ClusterUser) {
+        let Some(beat) = Beat::decode(bytes) else {
+            self.traffic.garbage();
+            return;
+        };
+        if beat.process == self.place.process {
+            return;
+        }
+        let standing = self.members.borrow().standing.clone();
+        let heard = self.members.borrow_mut().hear(&beat, self.now());
+        if heard.wants_beat {
+            self.say_soon();
+        }
+        let after = self.members.borrow().standing.clone();
+        if standing == Standing::Belongs
+            && let Standing::Refused(other) = after
+        {
+            self.say_as(BeatKind::Bye);
+            user.tell(ClusterNews::Refused(other));
+        }
+        let is_new = !heard.changes.is_empty() || beat.kind != BeatKind::Here;
+        self.tell(heard.changes, user);
+        if is_new {
+            self.news.notify_waiters();
+        }
+    }
+
+    /// Does what is due.
+    fn look(&self, user: &impl ClusterUser) {
+        let now = Instant::now();
+        if !self.connection.is_up() {
+            // Nobody can be heard, and so silence says nothing.
+            if self.up_since.take().is_some() {
+                self.news.notify_waiters();
+            }
+            return;
+        }
+        let up_since = self.up_since.get().unwrap_or_else(|| {
+            self.members.borrow_mut().excuse(self.now());
+            self.up_since.set(Some(now));
+            self.say();
+            user.tell(ClusterNews::Up);
+            now
+        });
+        let mut members = self.members.borrow_mut();
+        if members.standing == Standing::Asking && up_since + OBJECTIONS <= now {
+            members.standing = Standing::Belongs;
+        }
+        let changes = members.elapse(self.now());
+        drop(members);
+        self.tell(changes, user);
+        if self.said.get().is_none_or(|said| said + BEAT <= now) {
+            self.say();
+        }
+        self.ask();
+        self.news.notify_waiters();
+    }
+
+    fn tell(&self, changes: Vec<NodeChange>, user: &impl ClusterUser) {
+        for change in changes {
+            user.tell(ClusterNews::Node(change));
+        }
+    }
+
+    /// Asks processes how far they have read, if somebody waits for that.
+    fn ask(&self) {
+        let members = self.members.borrow();
+        let mut ways = self.ways.borrow_mut();
+        ways.replaced(|node, slot| members.serving(node, slot), self.now());
+        let questions = ways.questions(self.now());
+        drop((ways, members));
+        for question in questions {
+            let header = FrameHeader {
+                kind: FrameKind::Probe,
+                flags: if question.is_last { LAST } else { 0 },
+                aux: 0,
+                node: self.own.number,
+                process: self.place.process,
+                position: question.position,
+                session: 0,
+            };
+            let _ = self.publish(question.node, question.process, &header, &[]);
+        }
+    }
+
+    fn say_soon(&self) {
+        let now = Instant::now();
+        if self.said.get().is_none_or(|said| said + BEATS_APART <= now) {
+            self.say();
+        }
+    }
+
+    fn say(&self) {
+        match (&self.members.borrow().standing, self.stage.get()) {
+            (Standing::Refused(_), _) => {}
+            (Standing::Asking, _) | (_, Stage::Starting) => self.say_as(BeatKind::Hello),
+            (_, Stage::Serving) => self.say_as(BeatKind::Here),
+            (_, Stage::Leaving) => self.say_as(BeatKind::Leaving),
+        }
+    }
+
+    fn say_as(&self, kind: BeatKind) {
+        // One that nobody sends to only listens.
+        if self.place.slots == 0 {
+            return;
+        }
+        let beat = Beat {
+            kind,
+            number: self.own.number,
+            name: self.own.name.clone(),
+            incarnation: self.own.incarnation,
+            process: self.place.process,
+            slot: self.place.slot,
+            generation: self.place.generation,
+            slots: self.place.slots,
+        };
+        let subject = subjects::beats(&self.prefix);
+        // One that is lost is followed by another.
+        let _ = self.connection.publish(&subject, beat.encode().into());
+        self.said.set(Some(Instant::now()));
+    }
+
+    /// Takes frames from other processes, one after another.
+    ///
+    /// # Errors
+    /// The connection has been given up: why.
+    pub async fn follow_frames(&self, user: &impl ClusterUser) -> Result<(), String> {
+        let own = subjects::process(&self.prefix, self.own.number, self.place.process);
+        let mut frames = self.connection.follow(own).await?;
+        while let Some(bytes) = frames.next().await {
+            match Frame::decode(&bytes) {
+                Some(frame) if frame.header.node != self.own.number => {
+                    self.traffic.received(bytes.len());
+                    self.take(frame, user).await;
+                }
+                _ => self.traffic.garbage(),
+            }
+        }
+        Err("[cluster]: the connection has been given up".to_owned())
+    }
+
+    async fn take(&self, frame: Frame, user: &impl ClusterUser) {
+        let header = frame.header;
+        let process = header.process;
+        match header.kind {
+            FrameKind::Probe => {
+                let is_last = header.flags & LAST != 0;
+                if is_last {
+                    user.settle().await;
+                }
+                let mut arrivals = self.arrivals.borrow_mut();
+                let read = arrivals.ask(process, header.position, is_last, self.now());
+                drop(arrivals);
+                self.answer(&header, FrameKind::Taken, read, 0);
+                self.news.notify_waiters();
+            }
+            FrameKind::Taken => {
+                let mut ways = self.ways.borrow_mut();
+                if ways.read(header.node, header.aux, process, header.position) {
+                    self.news.notify_waiters();
+                }
+            }
+            FrameKind::Unknown => user.take(frame).await,
+            FrameKind::Send | FrameKind::Close => {
+                let bytes = frame.payload.len();
+                let now = self.now();
+                let arrival = self
+                    .arrivals
+                    .borrow_mut()
+                    .take(process, header.position, bytes, now);
+                let Arrival::New { has_gap } = arrival else {
+                    self.traffic.repeated();
+                    return;
+                };
+                if has_gap {
+                    self.traffic.gap();
+                }
+                user.take(frame).await;
+                let confirmed = self.arrivals.borrow_mut().confirm(process);
+                if let Some(read) = confirmed {
+                    self.answer(&header, FrameKind::Taken, read, 0);
+                }
+            }
+        }
+    }
+
+    /// The time on the clock of this process.
+    fn now(&self) -> Duration {
+        self.began.elapsed()
+    }
+}

@@ -1,0 +1,336 @@
+//! This process among those of other nodes: what they send to sessions here, and what is sent to sessions there.
+
+use std::cell::RefCell;
+use std::future::poll_fn;
+use std::rc::Rc;
+use std::task::Poll;
+use std::time::Duration;
+
+use moorline_cluster::{
+    ClusterLink, ClusterNews, ClusterPlace, ClusterUser, Frame, FrameDraft, FrameHeader, FrameKind,
+    NodeChange, OfferError,
+};
+use rustc_hash::FxHashMap;
+use tokio::task::spawn_local;
+use tokio::time::{Instant, sleep, timeout};
+
+use crate::app::{SendError, Session, SizeLimit};
+use crate::control::Role;
+use crate::session_id::SessionId;
+use crate::wire::event::{EVENT, split_event};
+use crate::wire::{FORCE, LONGEST_CLOSE_TEXT};
+use crate::{Core, Form, Refusal, Room, SessionState, clock};
+
+/// Sessions of which it is known who has sent to them. When they are more, all are forgotten: then someone who sends to a session
+/// that has ended hears of it with the next message.
+const MOST_SENT_TO: usize = 4096;
+/// Processes that sent to one session.
+const MOST_SENDERS: usize = 8;
+/// How long the gateway has to take what came for an old process.
+const SETTLES_WITHIN: Duration = Duration::from_secs(1);
+
+/// This process among those of other nodes.
+pub(crate) struct Neighbours {
+    link: Rc<ClusterLink>,
+    /// Who has sent to sessions here, to be told if there are none.
+    senders: RefCell<FxHashMap<u64, Vec<FrameHeader>>>,
+}
+
+impl Neighbours {
+    /// Sends something to a session of another node if it can go now.
+    pub(crate) fn offer(
+        &self,
+        id: u64,
+        kind: FrameKind,
+        (flags, aux): (u8, u16),
+        bytes: &[u8],
+    ) -> Result<(), OfferError> {
+        self.link.offer(draft(id, kind, (flags, aux), bytes))
+    }
+
+    /// Sends it, waiting for room, but not without end. Cancel-safe.
+    pub(crate) async fn send(
+        &self,
+        id: u64,
+        (flags, aux): (u8, u16),
+        bytes: &[u8],
+    ) -> Result<(), OfferError> {
+        let draft = draft(id, FrameKind::Send, (flags, aux), bytes);
+        self.link.send(draft).await
+    }
+
+    pub(crate) fn link(&self) -> &ClusterLink {
+        &self.link
+    }
+
+    /// The gateway does not know a session that somebody has sent to.
+    pub(crate) fn unknown(&self, id: u64) {
+        for sender in self.senders.borrow_mut().remove(&id).unwrap_or_default() {
+            self.link.answer(&sender, FrameKind::Unknown, 0, id);
+        }
+    }
+
+    fn note_sender(&self, header: FrameHeader) {
+        let mut senders = self.senders.borrow_mut();
+        if senders.len() >= MOST_SENT_TO && !senders.contains_key(&header.session) {
+            senders.clear();
+        }
+        let of_session = senders.entry(header.session).or_default();
+        let is_new = of_session.iter().all(|it| it.process != header.process);
+        if is_new && of_session.len() < MOST_SENDERS {
+            of_session.push(header);
+        }
+    }
+}
+
+fn draft(id: u64, kind: FrameKind, (flags, aux): (u8, u16), payload: &[u8]) -> FrameDraft<'_> {
+    FrameDraft {
+        node: SessionId::from(id).node(),
+        kind,
+        flags,
+        aux,
+        session: id,
+        payload,
+    }
+}
+
+/// Joins the cluster, if one is configured.
+///
+/// # Errors
+/// The settings cannot be used, or another node has the name or number of this one.
+pub(crate) async fn join(core: &Rc<Core>, engine: u64) -> Result<(), String> {
+    let Some(settings) = &core.config.cluster else {
+        return Ok(());
+    };
+    let place = ClusterPlace {
+        incarnation: engine,
+        process: mix(engine ^ mix(u64::from(core.process))),
+        slot: core.slot(),
+        generation: core.generation,
+        // Nobody sends to a task worker.
+        slots: match core.role {
+            Role::Worker(_) => core.config.workers.count,
+            Role::Task(_) | Role::Gateway => 0,
+        },
+    };
+    let link = ClusterLink::open(settings, place).await?;
+    let neighbours = Rc::new(Neighbours {
+        link: link.clone(),
+        senders: RefCell::default(),
+    });
+    // It is set once.
+    let _ = core.neighbours.set(neighbours.clone());
+    let user = Rc::new(Arrivals {
+        core: core.clone(),
+        neighbours,
+    });
+    spawn_local({
+        let (link, user) = (link.clone(), user.clone());
+        async move { report(link.follow_beats(&*user).await) }
+    });
+    spawn_local({
+        let link = link.clone();
+        async move { report(link.follow_frames(&*user).await) }
+    });
+    link.admitted().await?;
+    if !link.is_up() && reports(core) {
+        let error = link.trouble();
+        tracing::warn!(
+            error,
+            "NATS is away: this node is alone until it comes; sends to other nodes fail with `Unreachable`"
+        );
+    }
+    if core.role == Role::Worker(core.slot()) {
+        let core = core.clone();
+        spawn_local(async move {
+            core.commitment.committed().await;
+            link.serve();
+            if reports(&core) && link.is_up() {
+                let nodes: Vec<_> = link.nodes().into_iter().map(|node| node.name).collect();
+                let (node, others) = (&link.own().name, nodes.join(", "));
+                tracing::info!(%node, %others, "this node belongs to the cluster");
+            }
+        });
+    }
+    Ok(())
+}
+
+/// Leaves it in order.
+pub(crate) async fn leave(core: &Core, deadline: Instant) {
+    if let Some(neighbours) = core.neighbours.get() {
+        neighbours.link.hand_over(deadline).await;
+    }
+}
+
+/// Says the last word.
+pub(crate) async fn end(core: &Core) {
+    if let Some(neighbours) = core.neighbours.get() {
+        // A server that takes nothing does not keep the process.
+        let _ = timeout(Duration::from_secs(1), neighbours.link.bid_farewell()).await;
+    }
+}
+
+fn report(ended: Result<(), String>) {
+    if let Err(error) = ended {
+        tracing::error!(%error, "this process cannot reach other nodes any more");
+    }
+}
+
+/// One process of an engine tells what all of them see.
+fn reports(core: &Core) -> bool {
+    core.role == Role::Worker(0)
+}
+
+/// Spreads close numbers over all.
+fn mix(number: u64) -> u64 {
+    let number = number.wrapping_add(0x9E37_79B9_7F4A_7C15);
+    let number = (number ^ (number >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+    let number = (number ^ (number >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+    number ^ (number >> 31)
+}
+
+/// What comes from other nodes.
+struct Arrivals {
+    core: Rc<Core>,
+    neighbours: Rc<Neighbours>,
+}
+
+impl ClusterUser for Arrivals {
+    async fn take(&self, frame: Frame) {
+        let id = frame.header.session;
+        if frame.header.kind == FrameKind::Unknown {
+            if SessionId::from(id).node() == frame.header.node {
+                self.core.sessions.unknown(id);
+            }
+            return;
+        }
+        if SessionId::from(id).node() != self.core.node {
+            self.neighbours
+                .link
+                .answer(&frame.header, FrameKind::Unknown, 0, id);
+            return;
+        }
+        self.neighbours.note_sender(frame.header);
+        let session = self.core.sessions.any(&self.core, id);
+        let given = match frame.header.kind {
+            FrameKind::Send => send(&session, &frame).await,
+            FrameKind::Close => close(&session, &frame).await,
+            FrameKind::Unknown | FrameKind::Probe | FrameKind::Taken => Ok(()),
+        };
+        match given {
+            Ok(()) | Err(SendError::Closing) => {}
+            Err(SendError::Closed | SendError::NoSuchSession) => self.neighbours.unknown(id),
+            Err(error) => {
+                tracing::warn!(session = %session.id(), node = frame.header.node, %error, "a message of another node is dropped");
+            }
+        }
+        self.core.outbox.show();
+        self.core.outbox.keep_pace(clock::now());
+    }
+
+    async fn settle(&self) {
+        let outbox = &self.core.outbox;
+        let settled = async {
+            for link in 0..outbox.links() {
+                let position = loop {
+                    match outbox.position(link) {
+                        Some(position) => break position,
+                        None => sleep(Duration::from_millis(1)).await,
+                    }
+                };
+                while !outbox.has_taken(link, position) {
+                    sleep(Duration::from_millis(1)).await;
+                }
+            }
+        };
+        let _ = timeout(SETTLES_WITHIN, settled).await;
+    }
+
+    fn tell(&self, news: ClusterNews) {
+        if !reports(&self.core) || !self.core.commitment.is_committed() {
+            return;
+        }
+        match news {
+            ClusterNews::Node(NodeChange::Joined(node)) => {
+                tracing::info!(node = %node.name, number = node.number, "node joined");
+            }
+            ClusterNews::Node(NodeChange::Lost(node)) => {
+                tracing::warn!(node = %node.name, number = node.number, "node lost");
+            }
+            ClusterNews::Node(_) => {}
+            ClusterNews::Up => tracing::info!("NATS is there"),
+            ClusterNews::Away(None) => {
+                tracing::warn!("NATS is away: sends to other nodes fail with `Unreachable`");
+            }
+            ClusterNews::Away(Some(error)) => tracing::warn!(%error, "NATS is away"),
+            ClusterNews::Refused(other) => {
+                let error = self.neighbours.link.refusal(&other);
+                tracing::error!(%error, "this node has left the cluster");
+            }
+        }
+    }
+}
+
+/// Gives a message to a session, waiting for room in the ring. Watermarks are not waited for: a slow session is closed at its
+/// listener's `hard_limit`.
+async fn send(session: &Session, frame: &Frame) -> Result<(), SendError> {
+    let form = Form::of(frame.header.flags, frame.header.aux);
+    if frame.header.aux == EVENT && split_event(&frame.payload).is_none() {
+        return Err(SendError::BadEvent);
+    }
+    with_room(session.shared(), |state| {
+        state.offer(&frame.payload, form, Room::Bounded)
+    })
+    .await
+}
+
+async fn close(session: &Session, frame: &Frame) -> Result<(), SendError> {
+    let text = std::str::from_utf8(&frame.payload).unwrap_or_default();
+    let text = match text.len() <= LONGEST_CLOSE_TEXT {
+        true => text,
+        false => "",
+    };
+    let (flags, code) = (frame.header.flags & FORCE, frame.header.aux);
+    with_room(session.shared(), |state| {
+        state.close_in(Room::Bounded, flags, code, text)
+    })
+    .await
+}
+
+/// Does something for a session again and again until there is room for it.
+async fn with_room(
+    state: &SessionState,
+    attempt: impl Fn(&SessionState) -> Result<(), Refusal>,
+) -> Result<(), SendError> {
+    let outbox = &state.core().outbox;
+    let mut ticket = None;
+    let done = poll_fn(|cx| match attempt(state) {
+        Ok(()) => Poll::Ready(Ok(())),
+        Err(Refusal::Never(error)) => Poll::Ready(Err(error)),
+        Err(Refusal::NoRoom(need)) => {
+            outbox.await_room(state.link(), need, &mut ticket, cx.waker());
+            Poll::Pending
+        }
+        Err(Refusal::Watermark) => Poll::Ready(Err(SendError::Full)),
+    })
+    .await;
+    if let Some(ticket) = ticket {
+        outbox.forget_waiter(state.link(), ticket);
+    }
+    done
+}
+
+impl From<OfferError> for SendError {
+    fn from(error: OfferError) -> Self {
+        match error {
+            OfferError::Unreachable => Self::Unreachable,
+            OfferError::Gone => Self::Gone,
+            OfferError::Full => Self::Full,
+            OfferError::TooLarge { size, max } => Self::TooLarge {
+                limit: SizeLimit::NatsPayload,
+                size: size as u64,
+                max: max as u64,
+            },
+        }
+    }
+}

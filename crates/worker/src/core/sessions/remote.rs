@@ -1,0 +1,55 @@
+//! What is sent to sessions of other nodes.
+
+use std::rc::Rc;
+
+use moorline_cluster::{FrameKind, OfferError};
+
+use super::{Form, Refusal, SessionState};
+use crate::app::SendError;
+use crate::cluster::Neighbours;
+use crate::wire::FORCE;
+
+impl SessionState {
+    #[cold]
+    pub(super) fn offer_afar(&self, bytes: &[u8], form: Form) -> Result<(), Refusal> {
+        if self.is_closing.get() {
+            return Err(Refusal::Never(SendError::Closing));
+        }
+        let neighbours = self.neighbours().map_err(Refusal::Never)?;
+        let offered = neighbours.offer(self.id, FrameKind::Send, form.parts(), bytes);
+        offered.map_err(|error| match error {
+            OfferError::Full => Refusal::Watermark,
+            error => Refusal::Never(error.into()),
+        })
+    }
+
+    /// Sends a message, waiting for room. Cancel-safe.
+    pub(crate) async fn send_afar(&self, bytes: &[u8], form: Form) -> Result<(), SendError> {
+        if self.is_closing.get() {
+            return Err(SendError::Closing);
+        }
+        let commitment = &self.core.commitment;
+        if commitment.is_deadlocked() {
+            return Err(SendError::NotServing);
+        }
+        commitment.committed().await;
+        let neighbours = self.neighbours()?;
+        let sent = neighbours.send(self.id, form.parts(), bytes).await;
+        Ok(sent?)
+    }
+
+    #[cold]
+    pub(super) fn close_afar(&self, flags: u8, code: u16, text: &str) -> Result<(), SendError> {
+        if self.is_closing.get() && flags & FORCE == 0 {
+            return Err(SendError::Closing);
+        }
+        let neighbours = self.neighbours()?;
+        neighbours.offer(self.id, FrameKind::Close, (flags, code), text.as_bytes())?;
+        self.is_closing.set(true);
+        Ok(())
+    }
+
+    fn neighbours(&self) -> Result<&Rc<Neighbours>, SendError> {
+        self.core.neighbours.get().ok_or(SendError::Unreachable)
+    }
+}
