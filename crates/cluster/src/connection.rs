@@ -13,6 +13,8 @@ use moorline_net::tls::TlsConnector;
 use tokio::sync::watch;
 use tokio::task::unconstrained;
 
+use crate::link_state::{LinkState, Unpublished};
+
 /// Bytes that wait for the connection. More than the windows of a few slow nodes.
 const MOST_QUEUED: u64 = 8 * 1024 * 1024;
 /// Messages that wait for it.
@@ -25,17 +27,6 @@ const CONNECT: Duration = Duration::from_secs(2);
 /// How long after a failed attempt the next one comes, at most.
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 
-/// Why something was not handed to NATS.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Unpublished {
-    /// There is no connection.
-    Away,
-    /// Too much waits for it.
-    Full,
-    /// It is larger than the server takes: that many bytes.
-    TooLarge(usize),
-}
-
 /// A connection, which is made again when it breaks.
 #[derive(Debug)]
 pub(crate) struct Connection {
@@ -43,14 +34,6 @@ pub(crate) struct Connection {
     state: watch::Receiver<LinkState>,
     /// Bytes handed to the client.
     handed: Cell<u64>,
-}
-
-/// How the connection is.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum LinkState {
-    Up,
-    /// There is none, for this reason if one is known.
-    Away(Option<String>),
 }
 
 /// What arrives on a subject.

@@ -1,4 +1,4 @@
-//! Engines on several machines: who is there, and how bytes get to them over NATS.
+//! Engines on several machines: which nodes there are, and how bytes get to them over NATS.
 //!
 //! [`ClusterLink`] is the entry: each worker process has one. It knows other nodes by the [`Beat`]s of their processes, and
 //! hands [`Frame`]s from process to process, in order and at most once. This crate knows no sessions, rings or apps: what is in
@@ -7,8 +7,9 @@
 //! In reading order:
 //!
 //! - `link` joins the rest: one process's place in the cluster
-//! - `connection` speaks NATS; without the feature `nats` it refuses to
-//! - `members`: which nodes and processes there are, from what is heard of them and when
+//! - `connection` speaks NATS; without the feature `nats` it refuses to; `link_state`
+//!   says how it is
+//! - `members`: which nodes and processes there are, from their beats and the times of these
 //! - `ways`: how much may be on its way to each process, and where to go on when a process is replaced
 //! - `arrivals`: what has come from each process, and what is to be confirmed
 //! - `traffic`: what is counted
@@ -23,6 +24,7 @@ mod beat;
 mod connection;
 mod frame;
 mod link;
+mod link_state;
 mod members;
 mod subjects;
 mod traffic;

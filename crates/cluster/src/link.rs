@@ -10,8 +10,9 @@ use tokio::time::{Instant, MissedTickBehavior, interval, timeout_at};
 
 use crate::arrivals::{Arrival, Arrivals};
 use crate::beat::{Beat, BeatKind};
-use crate::connection::{Connection, LinkState, Unpublished};
+use crate::connection::Connection;
 use crate::frame::{Frame, FrameHeader, FrameKind, HEADER_BYTES};
+use crate::link_state::{LinkState, Unpublished};
 use crate::members::{Members, Node, NodeChange, Standing};
 use crate::subjects;
 use crate::traffic::Traffic;
@@ -21,7 +22,7 @@ use crate::ways::{Turn, Ways, cost};
 const BEAT: Duration = Duration::from_millis(500);
 /// How often it looks what is due.
 const LOOK: Duration = Duration::from_millis(100);
-/// A beat is not said sooner after another one, whoever asks.
+/// A beat is not said sooner after another one, even if others ask.
 const BEATS_APART: Duration = Duration::from_millis(100);
 /// How long a process waits whether anyone objects: longer than the time between two beats.
 const OBJECTIONS: Duration = Duration::from_millis(700);
@@ -98,7 +99,7 @@ pub enum ClusterNews {
     Refused(Node),
 }
 
-/// What a link tells, and whom it gives frames to.
+/// What a link tells its news and gives its frames to.
 pub trait ClusterUser {
     /// A frame has come. The next one waits until this is done.
     fn take(&self, frame: Frame) -> impl Future<Output = ()>;

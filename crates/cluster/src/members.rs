@@ -1,4 +1,4 @@
-//! Which nodes and processes there are: from what is heard of them, and when.
+//! Which nodes and processes there are: from their beats and the times of these.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -137,7 +137,7 @@ impl Members {
             let is_older = beat.incarnation < self.own.incarnation;
             let yields = match (&self.standing, beat.kind) {
                 (_, BeatKind::Bye) | (Standing::Refused(_), _) => false,
-                // Who is in stays, whatever the clocks say.
+                // A member stays, whatever the clocks say.
                 (Standing::Asking, BeatKind::Here | BeatKind::Leaving) => true,
                 (Standing::Belongs, BeatKind::Hello) => false,
                 (Standing::Asking, BeatKind::Hello) | (Standing::Belongs, _) => is_older,
@@ -215,11 +215,15 @@ impl Members {
     }
 
     fn lose_empty(&mut self) -> Vec<NodeChange> {
-        let lost = self
-            .nodes
-            .extract_if(.., |_, member| member.processes.is_empty());
-        lost.map(|(_, member)| NodeChange::Lost(member.node))
-            .collect()
+        let mut lost = Vec::new();
+        self.nodes.retain(|_, member| {
+            let is_there = !member.processes.is_empty();
+            if !is_there {
+                lost.push(NodeChange::Lost(member.node.clone()));
+            }
+            is_there
+        });
+        lost
     }
 
     /// Whether another process of this one's slot is there, to go on when this one ends.
@@ -287,7 +291,7 @@ impl Member {
         }
     }
 
-    /// Chooses who is sent to: the process of the newest deployment, and of two of the same, where one follows on a crash, the
+    /// Chooses the receiver of each slot: the process of the newest deployment, and of two of the same, where one follows on a crash, the
     /// later one.
     fn settle(&mut self) {
         let mut best: Vec<Option<(u64, &Process)>> = vec![None; usize::from(self.slots)];
@@ -394,7 +398,7 @@ mod tests {
     }
 
     #[test]
-    fn who_asks_is_refused_by_who_belongs_and_by_who_asked_before() {
+    fn a_newcomer_is_refused_by_a_member_and_by_an_earlier_newcomer() {
         for (kind, incarnation, is_refused) in [
             (BeatKind::Here, 9, true),
             (BeatKind::Leaving, 9, true),

@@ -6,32 +6,20 @@ use bytes::Bytes;
 use moorline_config::Cluster;
 use tokio::sync::watch;
 
-/// Why something was not handed to NATS.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[expect(dead_code, reason = "without a connection there is one reason")]
-pub(crate) enum Unpublished {
-    Away,
-    Full,
-    TooLarge(usize),
-}
+use crate::link_state::{LinkState, Unpublished};
 
-/// How the connection is.
-#[derive(Debug, Clone, PartialEq, Eq)]
-#[expect(dead_code, reason = "it is never up")]
-pub(crate) enum LinkState {
-    Up,
-    Away(Option<String>),
-}
+/// The name that the others use.
+pub(crate) use NoConnection as Connection;
 
 /// There is none.
 #[derive(Debug)]
-pub(crate) enum Connection {}
+pub(crate) enum NoConnection {}
 
 /// There is nothing.
 #[derive(Debug)]
-pub(crate) enum Arriving {}
+pub(crate) enum NothingArrives {}
 
-impl Connection {
+impl NoConnection {
     pub(crate) async fn open(_: &Cluster, _: &str) -> Result<Rc<Self>, String> {
         Err(
             "[cluster]: this program is built without clusters: build it with the feature `cluster`"
@@ -51,7 +39,7 @@ impl Connection {
         match *self {}
     }
 
-    pub(crate) async fn follow(&self, _: String) -> Result<Arriving, String> {
+    pub(crate) async fn follow(&self, _: String) -> Result<NothingArrives, String> {
         match *self {}
     }
 
@@ -60,7 +48,7 @@ impl Connection {
     }
 }
 
-impl Arriving {
+impl NothingArrives {
     pub(crate) async fn next(&mut self) -> Option<Bytes> {
         match *self {}
     }

@@ -209,7 +209,7 @@ mod tests {
     }
 
     #[test]
-    fn who_waits_has_the_other_one_asked_again_and_again() {
+    fn the_other_one_is_asked_again_and_again_while_a_sender_waits() {
         let (mut ways, to) = (Ways::default(), target(7));
         turn(&mut ways, to, WINDOW, at(0));
         assert_eq!(ways.questions(at(0)), []);

@@ -2,8 +2,6 @@
 
 #[path = "config/clusters.rs"]
 mod clusters;
-#[path = "config/clusters.rs"]
-mod clusters;
 #[path = "config/datagrams.rs"]
 mod datagrams;
 #[path = "config/entry.rs"]

@@ -1,98 +1,26 @@
-//! This process among those of other nodes: what they send to sessions here, and what is sent to sessions there.
+//! How this process joins the cluster and leaves it, and what comes from other nodes.
 
-use std::cell::RefCell;
 use std::future::poll_fn;
 use std::rc::Rc;
 use std::task::Poll;
 use std::time::Duration;
 
 use moorline_cluster::{
-    ClusterLink, ClusterNews, ClusterPlace, ClusterUser, Frame, FrameDraft, FrameHeader, FrameKind,
-    NodeChange, OfferError,
+    ClusterLink, ClusterNews, ClusterPlace, ClusterUser, Frame, FrameKind, NodeChange,
 };
-use rustc_hash::FxHashMap;
 use tokio::task::spawn_local;
 use tokio::time::{Instant, sleep, timeout};
 
-use crate::app::{SendError, Session, SizeLimit};
+use crate::app::{SendError, Session};
 use crate::control::Role;
+use crate::neighbours::Neighbours;
 use crate::session_id::SessionId;
 use crate::wire::event::{EVENT, split_event};
 use crate::wire::{FORCE, LONGEST_CLOSE_TEXT};
 use crate::{Core, Form, Refusal, Room, SessionState, clock};
 
-/// Sessions of which it is known who has sent to them. When they are more, all are forgotten: then someone who sends to a session
-/// that has ended hears of it with the next message.
-const MOST_SENT_TO: usize = 4096;
-/// Processes that sent to one session.
-const MOST_SENDERS: usize = 8;
 /// How long the gateway has to take what came for an old process.
 const SETTLES_WITHIN: Duration = Duration::from_secs(1);
-
-/// This process among those of other nodes.
-pub(crate) struct Neighbours {
-    link: Rc<ClusterLink>,
-    /// Who has sent to sessions here, to be told if there are none.
-    senders: RefCell<FxHashMap<u64, Vec<FrameHeader>>>,
-}
-
-impl Neighbours {
-    /// Sends something to a session of another node if it can go now.
-    pub(crate) fn offer(
-        &self,
-        id: u64,
-        kind: FrameKind,
-        (flags, aux): (u8, u16),
-        bytes: &[u8],
-    ) -> Result<(), OfferError> {
-        self.link.offer(draft(id, kind, (flags, aux), bytes))
-    }
-
-    /// Sends it, waiting for room, but not without end. Cancel-safe.
-    pub(crate) async fn send(
-        &self,
-        id: u64,
-        (flags, aux): (u8, u16),
-        bytes: &[u8],
-    ) -> Result<(), OfferError> {
-        let draft = draft(id, FrameKind::Send, (flags, aux), bytes);
-        self.link.send(draft).await
-    }
-
-    pub(crate) fn link(&self) -> &ClusterLink {
-        &self.link
-    }
-
-    /// The gateway does not know a session that somebody has sent to.
-    pub(crate) fn unknown(&self, id: u64) {
-        for sender in self.senders.borrow_mut().remove(&id).unwrap_or_default() {
-            self.link.answer(&sender, FrameKind::Unknown, 0, id);
-        }
-    }
-
-    fn note_sender(&self, header: FrameHeader) {
-        let mut senders = self.senders.borrow_mut();
-        if senders.len() >= MOST_SENT_TO && !senders.contains_key(&header.session) {
-            senders.clear();
-        }
-        let of_session = senders.entry(header.session).or_default();
-        let is_new = of_session.iter().all(|it| it.process != header.process);
-        if is_new && of_session.len() < MOST_SENDERS {
-            of_session.push(header);
-        }
-    }
-}
-
-fn draft(id: u64, kind: FrameKind, (flags, aux): (u8, u16), payload: &[u8]) -> FrameDraft<'_> {
-    FrameDraft {
-        node: SessionId::from(id).node(),
-        kind,
-        flags,
-        aux,
-        session: id,
-        payload,
-    }
-}
 
 /// Joins the cluster, if one is configured.
 ///
@@ -114,10 +42,7 @@ pub(crate) async fn join(core: &Rc<Core>, engine: u64) -> Result<(), String> {
         },
     };
     let link = ClusterLink::open(settings, place).await?;
-    let neighbours = Rc::new(Neighbours {
-        link: link.clone(),
-        senders: RefCell::default(),
-    });
+    let neighbours = Rc::new(Neighbours::new(link.clone()));
     // It is set once.
     let _ = core.neighbours.set(neighbours.clone());
     let user = Rc::new(Arrivals {
@@ -158,7 +83,7 @@ pub(crate) async fn join(core: &Rc<Core>, engine: u64) -> Result<(), String> {
 /// Leaves it in order.
 pub(crate) async fn leave(core: &Core, deadline: Instant) {
     if let Some(neighbours) = core.neighbours.get() {
-        neighbours.link.hand_over(deadline).await;
+        neighbours.link().hand_over(deadline).await;
     }
 }
 
@@ -166,7 +91,7 @@ pub(crate) async fn leave(core: &Core, deadline: Instant) {
 pub(crate) async fn end(core: &Core) {
     if let Some(neighbours) = core.neighbours.get() {
         // A server that takes nothing does not keep the process.
-        let _ = timeout(Duration::from_secs(1), neighbours.link.bid_farewell()).await;
+        let _ = timeout(Duration::from_secs(1), neighbours.link().bid_farewell()).await;
     }
 }
 
@@ -206,7 +131,7 @@ impl ClusterUser for Arrivals {
         }
         if SessionId::from(id).node() != self.core.node {
             self.neighbours
-                .link
+                .link()
                 .answer(&frame.header, FrameKind::Unknown, 0, id);
             return;
         }
@@ -264,7 +189,7 @@ impl ClusterUser for Arrivals {
             }
             ClusterNews::Away(Some(error)) => tracing::warn!(%error, "NATS is away"),
             ClusterNews::Refused(other) => {
-                let error = self.neighbours.link.refusal(&other);
+                let error = self.neighbours.link().refusal(&other);
                 tracing::error!(%error, "this node has left the cluster");
             }
         }
@@ -318,19 +243,4 @@ async fn with_room(
         outbox.forget_waiter(state.link(), ticket);
     }
     done
-}
-
-impl From<OfferError> for SendError {
-    fn from(error: OfferError) -> Self {
-        match error {
-            OfferError::Unreachable => Self::Unreachable,
-            OfferError::Gone => Self::Gone,
-            OfferError::Full => Self::Full,
-            OfferError::TooLarge { size, max } => Self::TooLarge {
-                limit: SizeLimit::NatsPayload,
-                size: size as u64,
-                max: max as u64,
-            },
-        }
-    }
 }

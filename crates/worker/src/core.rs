@@ -13,11 +13,11 @@ use tokio::sync::watch;
 use tokio::time::{Instant, timeout};
 
 use super::broadcasts::{Broadcasts, EventDraft, group_link};
-use super::cluster::Neighbours;
 use super::commitment::Commitment;
 use super::counters::Counters;
 use super::credits::{Credits, OwnSlot, TaskOrder};
 use super::files::Files;
+use super::neighbours::Neighbours;
 use super::outbox::{Link, Outbox, Room};
 use super::questions::{Asked, Questions};
 use super::quota::Quota;

@@ -20,6 +20,7 @@ mod files;
 mod handlers;
 mod hook;
 mod inlets;
+mod neighbours;
 mod outbox;
 mod pace;
 mod panics;

@@ -66,7 +66,7 @@ fn a_session_of_another_node_is_closed() {
 }
 
 #[test]
-fn who_sends_to_a_session_that_is_gone_hears_of_it() {
+fn the_sender_to_a_session_that_has_ended_is_told() {
     let nats = Nats::start("");
     let [a, b, _c] = three(&nats);
     let (receiver, id) = session(&b);

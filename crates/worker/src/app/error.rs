@@ -3,6 +3,7 @@
 use std::error::Error;
 use std::fmt;
 
+use moorline_cluster::OfferError;
 use moorline_net::Framing;
 
 /// Why nothing was sent to a session, or why something else was not done for it.
@@ -90,6 +91,21 @@ impl fmt::Display for SendError {
 }
 
 impl Error for SendError {}
+
+impl From<OfferError> for SendError {
+    fn from(error: OfferError) -> Self {
+        match error {
+            OfferError::Unreachable => Self::Unreachable,
+            OfferError::Gone => Self::Gone,
+            OfferError::Full => Self::Full,
+            OfferError::TooLarge { size, max } => Self::TooLarge {
+                limit: SizeLimit::NatsPayload,
+                size: size as u64,
+                max: max as u64,
+            },
+        }
+    }
+}
 
 /// The setting behind a size limit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -6,7 +6,7 @@ use moorline_cluster::{FrameKind, OfferError};
 
 use super::{Form, Refusal, SessionState};
 use crate::app::SendError;
-use crate::cluster::Neighbours;
+use crate::neighbours::Neighbours;
 use crate::wire::FORCE;
 
 impl SessionState {
