@@ -2,7 +2,8 @@
 
 use std::cell::Cell;
 use std::rc::Rc;
-use std::time::Duration;
+use std::sync::Mutex;
+use std::time::{Duration, Instant};
 
 use async_nats::connection::State;
 use async_nats::{Client, ConnectOptions, Event, Subscriber};
@@ -23,6 +24,8 @@ const MOST_COMMANDS: usize = 4096;
 const MOST_UNREAD: usize = 64 * 1024;
 /// A server that answers none of three pings is gone.
 const PING: Duration = Duration::from_secs(1);
+/// How often the log has that messages are lost, at most.
+const LOSS_TOLD: Duration = Duration::from_secs(10);
 const CONNECT: Duration = Duration::from_secs(2);
 /// How long after a failed attempt the next one comes, at most.
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
@@ -46,6 +49,7 @@ impl Connection {
     /// # Errors
     /// The settings cannot be used: why.
     pub(crate) async fn open(settings: &Cluster, name: &str) -> Result<Rc<Self>, String> {
+        let lost = LossNotice::default();
         let (say, state) = watch::channel(LinkState::Away(None));
         let mut options = ConnectOptions::new()
             .name(name)
@@ -61,7 +65,7 @@ impl Connection {
                 doubled.min(LONGEST_PAUSE)
             })
             .event_callback(move |event| {
-                note(&say, event);
+                note(&say, &lost, event);
                 async {}
             });
         options = match &settings.login {
@@ -162,8 +166,25 @@ impl Arriving {
     }
 }
 
+/// When the log last had that messages are lost.
+#[derive(Debug, Default)]
+struct LossNotice(Mutex<Option<Instant>>);
+
+impl LossNotice {
+    fn note(&self) {
+        // The lock is held for this look only, and no look panics.
+        let Ok(mut last) = self.0.lock() else { return };
+        if last.is_none_or(|last| last.elapsed() > LOSS_TOLD) {
+            *last = Some(Instant::now());
+            tracing::warn!(
+                "messages of other nodes are lost: they come faster than this worker reads them"
+            );
+        }
+    }
+}
+
 /// Notes what the client tells of its connection.
-fn note(state: &watch::Sender<LinkState>, event: Event) {
+fn note(state: &watch::Sender<LinkState>, lost: &LossNotice, event: Event) {
     match event {
         Event::Connected => {
             state.send_replace(LinkState::Up);
@@ -179,11 +200,7 @@ fn note(state: &watch::Sender<LinkState>, event: Event) {
         }
         Event::ServerError(error) => fail(state, error.to_string()),
         Event::ClientError(error) => fail(state, error.to_string()),
-        Event::SlowConsumer(_) => {
-            tracing::warn!(
-                "messages of other nodes are lost: they come faster than this worker reads them"
-            );
-        }
+        Event::SlowConsumer(_) => lost.note(),
         Event::LameDuckMode | Event::Draining => {}
     }
 }

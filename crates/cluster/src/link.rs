@@ -22,6 +22,10 @@ use crate::ways::{Turn, Ways, cost};
 const BEAT: Duration = Duration::from_millis(500);
 /// How often it looks what is due.
 const LOOK: Duration = Duration::from_millis(100);
+/// A process that did not look for this long has heard nobody.
+const DEAF_AFTER: Duration = Duration::from_secs(1);
+/// How often the log has why NATS is away, at most.
+const TELLS_AGAIN: Duration = Duration::from_secs(30);
 /// A beat is not said sooner after another one, even if others ask.
 const BEATS_APART: Duration = Duration::from_millis(100);
 /// How long a process waits whether anyone objects: longer than the time between two beats.
@@ -130,6 +134,8 @@ pub struct ClusterLink {
     stage: Cell<Stage>,
     began: Instant,
     said: Cell<Option<Instant>>,
+    /// When it last looked what is due.
+    looked: Cell<Duration>,
     /// Since when there is a connection.
     up_since: Cell<Option<Instant>>,
     /// Rings when there may be room, or somebody has come or gone.
@@ -160,6 +166,7 @@ impl ClusterLink {
             stage: Cell::new(Stage::Starting),
             began: Instant::now(),
             said: Cell::new(None),
+            looked: Cell::new(Duration::ZERO),
             up_since: Cell::new(None),
             news: Notify::new(),
             traffic: Traffic::default(),
@@ -376,6 +383,7 @@ impl ClusterLink {
             .follow(subjects::beats(&self.prefix))
             .await?;
         let mut state = self.connection.state();
+        let (mut told, mut was_up) = (None::<Instant>, false);
         let mut looks = interval(LOOK);
         looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
@@ -387,7 +395,10 @@ impl ClusterLink {
                 _ = looks.tick() => self.look(user),
                 Ok(()) = state.changed() => {
                     let state = state.borrow_and_update().clone();
-                    if let LinkState::Away(reason) = state {
+                    let before = std::mem::replace(&mut was_up, state == LinkState::Up);
+                    let is_due = before || told.is_none_or(|told| told.elapsed() > TELLS_AGAIN);
+                    if let LinkState::Away(reason) = state && is_due {
+                        told = Some(Instant::now());
                         user.tell(ClusterNews::Away(reason));
                     }
                 }
@@ -439,7 +450,12 @@ impl ClusterLink {
             user.tell(ClusterNews::Up);
             now
         });
+        let looked = self.looked.replace(self.now());
         let mut members = self.members.borrow_mut();
+        if looked + DEAF_AFTER < self.now() {
+            // A handler kept the thread: what others said meanwhile is yet to be read.
+            members.excuse(self.now());
+        }
         if members.standing == Standing::Asking && up_since + OBJECTIONS <= now {
             members.standing = Standing::Belongs;
         }

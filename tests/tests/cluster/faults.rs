@@ -1,6 +1,6 @@
 //! Nodes that die, NATS that dies, and others who lie.
 
-use std::io::Write;
+use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
@@ -58,33 +58,83 @@ fn without_nats_sends_are_refused_at_once_and_all_goes_on_when_it_is_back() {
     }
 }
 
+/// A client of NATS that knows the subjects of a cluster.
+struct Liar(TcpStream);
+
+impl Liar {
+    fn connect(nats: &Nats) -> Self {
+        let mut stream = TcpStream::connect(("127.0.0.1", nats.port())).expect("a connection");
+        stream
+            .write_all(b"CONNECT {\"verbose\":false}\r\nSUB moorline.node.> 1\r\nPING\r\n")
+            .expect("it is taken");
+        let mut liar = Self(stream);
+        while !liar.line().starts_with("PONG") {}
+        liar
+    }
+
+    fn line(&mut self) -> String {
+        let (mut line, mut byte) = (Vec::new(), [0]);
+        while !line.ends_with(b"\n") {
+            self.0.read_exact(&mut byte).expect("the server speaks on");
+            line.push(byte[0]);
+        }
+        String::from_utf8_lossy(&line).into_owned()
+    }
+
+    /// The next frame between nodes: its subject and its bytes.
+    fn overhear(&mut self) -> (String, Vec<u8>) {
+        loop {
+            let line = self.line();
+            let words: Vec<_> = line.split_whitespace().collect();
+            if let ["MSG", subject, _, size] = words[..] {
+                let mut bytes = vec![0; size.parse().expect("a size")];
+                self.0.read_exact(&mut bytes).expect("the frame follows");
+                return (subject.to_owned(), bytes);
+            }
+        }
+    }
+
+    fn publish(&mut self, subject: &str, bytes: &[u8]) {
+        let head = format!("PUB {subject} {}\r\n", bytes.len());
+        let message = [head.as_bytes(), bytes, b"\r\n"].concat();
+        self.0.write_all(&message).expect("it is taken");
+    }
+}
+
 #[test]
-fn garbage_on_the_subjects_is_dropped() {
+fn garbage_and_lies_on_the_subjects_are_dropped() {
     let nats = Nats::start("");
     let [a, b, _c] = three(&nats);
     let (mut receiver, id) = session(&b);
     let (mut sender, _) = session(&a);
-    let mut liar = TcpStream::connect(("127.0.0.1", nats.port())).expect("a connection");
-    liar.write_all(b"CONNECT {\"verbose\":false}\r\n")
-        .expect("it is taken");
-    let mut random = Random::seeded(7);
-    for round in 0..2000 {
-        let subject = match round % 2 {
-            0 => "moorline.beat".to_owned(),
-            _ => format!("moorline.node.{}.x", random.within(0..600)),
-        };
-        let mut bytes: Vec<u8> = (0..random.within(0..80))
-            .map(|_| random.number() as u8)
-            .collect();
-        if let Some(first) = bytes.first_mut() {
-            *first = (round % 3) as u8;
-        }
-        let head = format!("PUB {subject} {}\r\n", bytes.len());
-        let message = [head.as_bytes(), &bytes, b"\r\n"].concat();
-        liar.write_all(&message).expect("it is taken");
-    }
+    let mut liar = Liar::connect(&nats);
     assert_eq!(sender.ask(format!("tell {id} hello")), "ok");
     assert_eq!(receiver.receive(), b"hello");
+    let (subject, frame) = liar.overhear();
+    // A second time it is the same message.
+    liar.publish(&subject, &frame);
+    let mut random = Random::seeded(7);
+    for round in 0..2000 {
+        let mut bytes = match round % 3 {
+            0 => vec![1; random.within(0..80)],
+            _ => frame.clone(),
+        };
+        // Not the sender's own name: a client of NATS can pose as it.
+        for _ in 0..random.within(0..4) {
+            if let Some(byte) = bytes.get_mut(random.within(0..8)) {
+                *byte = random.number() as u8;
+            }
+        }
+        bytes.get_mut(8..16).map(|name| name.fill(round as u8 | 1));
+        // Of a session that nobody has.
+        bytes
+            .get_mut(24..32)
+            .map(|session| session.fill(round as u8));
+        let to_all = round % 2 == 0;
+        liar.publish(if to_all { "moorline.beat" } else { &subject }, &bytes);
+    }
+    assert_eq!(sender.ask(format!("tell {id} again")), "ok");
+    assert_eq!(receiver.receive(), b"again");
     assert_eq!(a.settled().errors.worker_exits, 0);
     assert_eq!(b.settled().errors.worker_exits, 0);
 }

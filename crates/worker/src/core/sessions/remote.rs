@@ -15,7 +15,7 @@ impl SessionState {
         if self.is_closing.get() {
             return Err(Refusal::Never(SendError::Closing));
         }
-        let neighbours = self.neighbours().map_err(Refusal::Never)?;
+        let neighbours = self.serving_neighbours().map_err(Refusal::Never)?;
         let offered = neighbours.offer(self.id, FrameKind::Send, form.parts(), bytes);
         offered.map_err(|error| match error {
             OfferError::Full => Refusal::Watermark,
@@ -43,10 +43,18 @@ impl SessionState {
         if self.is_closing.get() && flags & FORCE == 0 {
             return Err(SendError::Closing);
         }
-        let neighbours = self.neighbours()?;
+        let neighbours = self.serving_neighbours()?;
         neighbours.offer(self.id, FrameKind::Close, (flags, code), text.as_bytes())?;
         self.is_closing.set(true);
         Ok(())
+    }
+
+    /// The ring keeps what a process sends before it serves; nobody keeps this.
+    fn serving_neighbours(&self) -> Result<&Rc<Neighbours>, SendError> {
+        match self.core.commitment.is_committed() {
+            true => self.neighbours(),
+            false => Err(SendError::NotServing),
+        }
     }
 
     fn neighbours(&self) -> Result<&Rc<Neighbours>, SendError> {
