@@ -6,7 +6,7 @@
 //!
 //! In reading order:
 //!
-//! - `link` joins the rest: one process's place in the cluster
+//! - `link` joins the rest: one process's place in the cluster; `user`: what it and its user say to each other
 //! - `connection` speaks NATS; without the feature `nats` it refuses to; `link_state`
 //!   says how it is
 //! - `members`: which nodes and processes there are, from their beats and the times of these
@@ -28,10 +28,12 @@ mod link_state;
 mod members;
 mod subjects;
 mod traffic;
+mod user;
 mod ways;
 
 pub use beat::{Beat, BeatKind};
 pub use frame::{Frame, FrameHeader, FrameKind, HEADER_BYTES};
-pub use link::{ClusterLink, ClusterNews, ClusterPlace, ClusterUser, FrameDraft, OfferError};
+pub use link::ClusterLink;
 pub use members::{Node, NodeChange};
 pub use traffic::{Traffic, TrafficCounts};
+pub use user::{ClusterNews, ClusterPlace, ClusterUser, FrameDraft, OfferError};
