@@ -2,8 +2,8 @@
 
 use std::fs::File;
 
-use moorline::Result;
 use moorline::net::{Address, DialOptions, Dialer};
+use moorline::{Context, Result};
 
 use super::order::Order;
 
@@ -52,13 +52,7 @@ pub(super) fn obey(order: &mut Order<'_>) -> Result<String> {
             Ok(()) => "root".to_owned(),
             Err(error) => error.to_string(),
         },
-        "nodes" => {
-            let nodes = context.nodes().into_iter();
-            let nodes: Vec<_> = nodes
-                .map(|it| format!("{}={}", it.number, it.name))
-                .collect();
-            nodes.join(" ")
-        }
+        "nodes" => nodes(context),
         "log" => {
             tracing::warn!("the app says {}", order.word());
             "logged".to_owned()
@@ -94,4 +88,13 @@ pub(super) fn obey(order: &mut Order<'_>) -> Result<String> {
         }),
         _ => return Err("an unknown command".into()),
     })
+}
+
+/// The other nodes of the cluster, as `number=name`.
+fn nodes(context: &Context) -> String {
+    let nodes = context.nodes().into_iter();
+    let nodes: Vec<_> = nodes
+        .map(|it| format!("{}={}", it.number, it.name))
+        .collect();
+    nodes.join(" ")
 }
