@@ -103,7 +103,7 @@ limit = []
 /c/a.toml:2:1: unknown key `greeting`
   2 | greeting = 1
     | ^^^^^^^^
-  hint: known here: `engine`, `workers`, `tasks`, `helpers`, `admin`, `map`, `upstream`, `limit`, `access_log`, `listen`, `app`
+  hint: known here: `engine`, `workers`, `tasks`, `helpers`, `admin`, `cluster`, `map`, `upstream`, `limit`, `access_log`, `listen`, `app`
 /c/a.toml:5:1: unknown key `limit` in [[listen]]
   5 | limit = []
     | ^^^^^
