@@ -35,15 +35,16 @@ impl Table {
     /// The table of another process: the same sessions in the same places, of which there are no more than these. `None`: these
     /// cannot be the sessions of one loop.
     pub(crate) fn resume(
-        (index, last_serial): (u8, u64),
+        (node, index, last_serial): (u16, u8, u64),
         sessions: Vec<Session>,
         places: u64,
     ) -> Option<Self> {
-        let mut this = Self::new(index, last_serial);
+        let mut this = Self::new(node, index, last_serial);
         let mut taken = FxHashSet::default();
         for session in &sessions {
-            let is_sound = session.id & !SERIAL == this.prefix
-                && session.id & SERIAL <= last_serial
+            let serial = session.id & SessionId::SERIAL;
+            let is_sound = session.id == SessionId::new(node, index, serial).as_u64()
+                && serial <= last_serial
                 && u64::from(session.key.0) < places
                 && taken.insert(session.key)
                 && this.keys.insert(session.id, session.key).is_none();
@@ -150,6 +151,11 @@ impl Table {
     /// The id of the newest session, also if that is gone.
     pub(crate) fn last_id(&self) -> u64 {
         SessionId::new(self.node, self.index, self.last_serial).as_u64()
+    }
+
+    /// The number of the node, which is in each id; 0 without a cluster.
+    pub(crate) fn node(&self) -> u16 {
+        self.node
     }
 
     /// The highest serial used.

@@ -76,6 +76,7 @@ impl Script {
         std::mem::swap(&mut self.reports, &mut heard);
         self.commands = commands;
         Parts {
+            node: 0,
             index: cx.index,
             config: cx.config.clone(),
             shared: Arc::new(Shared::new(&cx.config, 1, 0)),

@@ -199,7 +199,8 @@ impl Loop {
         let index = self.tools.cx.index;
         // Each had a descriptor once.
         let places = self.tools.cx.shared.descriptors().max(MOST_PLACES);
-        let table = Table::resume((index, last_serial), sessions, places);
+        let node = self.sessions.node();
+        let table = Table::resume((node, index, last_serial), sessions, places);
         self.sessions = table.ok_or_else(|| wrong("two sessions in one place"))?;
         let members = self.sessions.iter().map(|it| it.app.groups().len());
         if members.sum::<usize>() != self.groups.members() {
