@@ -1,12 +1,13 @@
 //! One connection to NATS.
 
-use std::cell::Cell;
+use std::cell::RefCell;
 use std::rc::Rc;
 use std::sync::Mutex;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use async_nats::connection::State;
-use async_nats::{Client, ConnectOptions, Event, Subscriber};
+use async_nats::{Client, ConnectOptions, Event, ServerError, Subscriber};
 use bytes::Bytes;
 use futures_util::{FutureExt, StreamExt};
 use moorline_config::{Cluster, ClusterLogin};
@@ -15,17 +16,17 @@ use tokio::sync::watch;
 use tokio::task::unconstrained;
 
 use crate::link_state::{LinkState, Unpublished};
+use crate::queue::ClientQueue;
+use crate::subjects;
 
-/// Bytes that wait for the connection. More than the windows of a few slow nodes.
-const MOST_QUEUED: u64 = 8 * 1024 * 1024;
-/// Messages that wait for it.
+/// Messages that wait for the connection.
 const MOST_COMMANDS: usize = 4096;
 /// Messages of one subscription that wait to be read here; those beyond are lost, and counted.
 const MOST_UNREAD: usize = 64 * 1024;
 /// A server that answers none of three pings is gone.
 const PING: Duration = Duration::from_secs(1);
-/// How often the log has that messages are lost, at most.
-const LOSS_TOLD: Duration = Duration::from_secs(10);
+/// How often the log has the same trouble, at most.
+const TOLD_AGAIN: Duration = Duration::from_secs(10);
 const CONNECT: Duration = Duration::from_secs(2);
 /// How long after a failed attempt the next one comes, at most.
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
@@ -35,8 +36,7 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 pub(crate) struct Connection {
     client: Client,
     state: watch::Receiver<LinkState>,
-    /// Bytes handed to the client.
-    handed: Cell<u64>,
+    queue: RefCell<ClientQueue>,
 }
 
 /// What arrives on a subject.
@@ -49,7 +49,10 @@ impl Connection {
     /// # Errors
     /// The settings cannot be used: why.
     pub(crate) async fn open(settings: &Cluster, name: &str) -> Result<Rc<Self>, String> {
-        let lost = LossNotice::default();
+        let notices = Notices {
+            needed: subjects::needed(&settings.subject, settings.number),
+            ..Notices::default()
+        };
         let (say, state) = watch::channel(LinkState::Away(None));
         let mut options = ConnectOptions::new()
             .name(name)
@@ -65,7 +68,7 @@ impl Connection {
                 doubled.min(LONGEST_PAUSE)
             })
             .event_callback(move |event| {
-                note(&say, &lost, event);
+                note(&say, &notices, event);
                 async {}
             });
         options = match &settings.login {
@@ -86,7 +89,9 @@ impl Connection {
                 TlsConnector::new(&tls).map_err(|error| format!("`tls` of [cluster]: {error}"))?;
             options = options
                 .tls_client_config(connector.config().as_ref().clone())
-                .require_tls(true);
+                .require_tls(true)
+                // A server tells of others before it is verified: a liar would be sent the login.
+                .ignore_discovered_servers();
         }
         let client = options
             .connect(&settings.servers)
@@ -95,7 +100,7 @@ impl Connection {
         Ok(Rc::new(Self {
             client,
             state,
-            handed: Cell::new(0),
+            queue: RefCell::default(),
         }))
     }
 
@@ -119,19 +124,17 @@ impl Connection {
             return Err(Unpublished::TooLarge(most));
         }
         let bytes = (payload.len() + subject.len()) as u64;
-        let gone = self
-            .client
-            .statistics()
-            .out_bytes
-            .load(std::sync::atomic::Ordering::Relaxed);
-        if self.handed.get().saturating_sub(gone) + bytes > MOST_QUEUED {
+        let mut queue = self.queue.borrow_mut();
+        let statistics = self.client.statistics();
+        queue.taken(statistics.out_messages.load(Ordering::Relaxed));
+        if !queue.has_room(bytes) {
             return Err(Unpublished::Full);
         }
         // It waits only for a place in the queue. What is dropped before it has one is not sent.
         let published = unconstrained(self.client.publish(subject.to_owned(), payload));
         match published.now_or_never() {
             Some(Ok(())) => {
-                self.handed.set(self.handed.get() + bytes);
+                queue.hand(bytes);
                 Ok(())
             }
             Some(Err(_)) => Err(Unpublished::Away),
@@ -166,25 +169,53 @@ impl Arriving {
     }
 }
 
-/// When the log last had that messages are lost.
+/// What is told now and then.
 #[derive(Debug, Default)]
-struct LossNotice(Mutex<Option<Instant>>);
+struct Notices {
+    lost: Notice,
+    refused: Notice,
+    /// What the user of NATS must be allowed to do.
+    needed: String,
+}
 
-impl LossNotice {
-    fn note(&self) {
+/// When the log last had something.
+#[derive(Debug, Default)]
+struct Notice(Mutex<Option<Instant>>);
+
+impl Notice {
+    /// Whether it is due again.
+    fn is_due(&self) -> bool {
         // The lock is held for this look only, and no look panics.
-        let Ok(mut last) = self.0.lock() else { return };
-        if last.is_none_or(|last| last.elapsed() > LOSS_TOLD) {
+        let Ok(mut last) = self.0.lock() else {
+            return false;
+        };
+        let is_due = last.is_none_or(|last| last.elapsed() > TOLD_AGAIN);
+        if is_due {
             *last = Some(Instant::now());
+        }
+        is_due
+    }
+}
+
+impl Notices {
+    fn lost(&self) {
+        if self.lost.is_due() {
             tracing::warn!(
                 "messages of other nodes are lost: they come faster than this worker reads them"
             );
         }
     }
+
+    fn refused(&self, error: &ServerError) {
+        if self.refused.is_due() {
+            let needed = &self.needed;
+            tracing::error!(%error, "NATS refuses something: allow the user of [cluster] to {needed}");
+        }
+    }
 }
 
 /// Notes what the client tells of its connection.
-fn note(state: &watch::Sender<LinkState>, lost: &LossNotice, event: Event) {
+fn note(state: &watch::Sender<LinkState>, notices: &Notices, event: Event) {
     match event {
         Event::Connected => {
             state.send_replace(LinkState::Up);
@@ -198,9 +229,10 @@ fn note(state: &watch::Sender<LinkState>, lost: &LossNotice, event: Event) {
                 was_up
             });
         }
+        Event::ServerError(error) if *state.borrow() == LinkState::Up => notices.refused(&error),
         Event::ServerError(error) => fail(state, error.to_string()),
         Event::ClientError(error) => fail(state, error.to_string()),
-        Event::SlowConsumer(_) => lost.note(),
+        Event::SlowConsumer(_) => notices.lost(),
         Event::LameDuckMode | Event::Draining => {}
     }
 }

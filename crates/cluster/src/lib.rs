@@ -9,6 +9,7 @@
 //! - `link` joins the rest: one process's place in the cluster; `user`: what it and its user say to each other
 //! - `connection` speaks NATS; without the feature `nats` it refuses to; `link_state`
 //!   says how it is
+//! - `queue`: what NATS has yet to take
 //! - `members`: which nodes and processes there are, from their beats and the times of these
 //! - `ways`: how much may be on its way to each process, and where to go on when a process is replaced
 //! - `arrivals`: what has come from each process, and what is to be confirmed
@@ -26,6 +27,8 @@ mod frame;
 mod link;
 mod link_state;
 mod members;
+#[cfg(feature = "nats")]
+mod queue;
 mod subjects;
 mod traffic;
 mod user;

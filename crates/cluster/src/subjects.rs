@@ -9,3 +9,14 @@ pub(crate) fn beats(prefix: &str) -> String {
 pub(crate) fn process(prefix: &str, number: u16, process: u64) -> String {
     format!("{prefix}.node.{number}.{process:016x}")
 }
+
+/// What a node must be allowed to do, in the words of NATS.
+#[cfg_attr(
+    not(feature = "nats"),
+    expect(dead_code, reason = "without NATS nothing is allowed")
+)]
+pub(crate) fn needed(prefix: &str, number: u16) -> String {
+    format!(
+        "publish to `{prefix}.beat` and `{prefix}.node.*.*`, and to subscribe to `{prefix}.beat` and `{prefix}.node.{number}.*`"
+    )
+}

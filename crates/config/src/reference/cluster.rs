@@ -16,7 +16,7 @@ pub(super) const CLUSTER: SectionReference = SectionReference {
             Required,
             r#"["nats://10.0.0.1:4222", "nats://10.0.0.2:4222"]"#,
             Yes,
-            "NATS servers, as `nats://host:port` or, encrypted, `tls://host:port`. Each tells about others of its cluster.",
+            "NATS servers, as `nats://host:port` or, encrypted, `tls://host:port`. Without TLS each tells about others of its cluster. With TLS only these are used, so list them all.",
         ),
         key(
             "node",
