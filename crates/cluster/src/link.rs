@@ -64,6 +64,8 @@ pub struct ClusterLink {
     said: Cell<Option<Instant>>,
     /// When it last looked what is due.
     looked: Cell<Duration>,
+    /// The start of this process did not wait any more: from now on it is told if it is kept out.
+    has_started: Cell<bool>,
     /// Since when there is a connection.
     up_since: Cell<Option<Instant>>,
     /// Rings when there may be room, or somebody has come or gone.
@@ -95,6 +97,7 @@ impl ClusterLink {
             began: Instant::now(),
             said: Cell::new(None),
             looked: Cell::new(Duration::ZERO),
+            has_started: Cell::new(false),
             up_since: Cell::new(None),
             news: Notify::new(),
             traffic: Traffic::default(),
@@ -111,15 +114,26 @@ impl ClusterLink {
         loop {
             let mut news = std::pin::pin!(self.news.notified());
             news.as_mut().enable();
-            match &self.members.borrow().standing {
-                Standing::Belongs => return Ok(()),
-                Standing::Refused(other) => return Err(self.refusal(other)),
-                Standing::Asking => {}
+            if self.members.borrow().standing != Standing::Asking {
+                break;
             }
-            let is_late = timeout_at(until, news).await.is_err();
-            if is_late && self.up_since.get().is_none() {
-                return Ok(());
+            if Instant::now() < until {
+                let _ = timeout_at(until, news).await;
+            } else if self.up_since.get().is_none() {
+                break;
+            } else {
+                news.await;
             }
+        }
+        self.has_started.set(true);
+        self.refused().map_or(Ok(()), Err)
+    }
+
+    /// Why it is kept out of the cluster, if it is.
+    pub fn refused(&self) -> Option<String> {
+        match &self.members.borrow().standing {
+            Standing::Refused(other) => Some(self.refusal(other)),
+            Standing::Asking | Standing::Belongs => None,
         }
     }
 
@@ -348,11 +362,15 @@ impl ClusterLink {
             self.say_soon();
         }
         let after = self.members.borrow().standing.clone();
-        if standing == Standing::Belongs
+        if !matches!(standing, Standing::Refused(_))
             && let Standing::Refused(other) = after
         {
-            self.say_as(BeatKind::Bye);
-            user.tell(ClusterNews::Refused(other));
+            if standing == Standing::Belongs {
+                self.say_as(BeatKind::Bye);
+            }
+            if self.has_started.get() {
+                user.tell(ClusterNews::Refused(other));
+            }
         }
         let is_new = !heard.changes.is_empty() || beat.kind != BeatKind::Here;
         self.tell(heard.changes, user);

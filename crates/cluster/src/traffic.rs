@@ -27,6 +27,8 @@ pub struct TrafficCounts {
     pub repeated: u64,
     /// Messages that no process of this version writes, which were dropped.
     pub garbage: u64,
+    /// Messages that a session here could not take, which were dropped.
+    pub dropped: u64,
 }
 
 impl Traffic {
@@ -63,6 +65,12 @@ impl Traffic {
 
     pub(crate) fn garbage(&self) {
         self.change(|counts| counts.garbage += 1);
+    }
+
+    /// A session here could not take a message. The count so far.
+    pub fn drop_one(&self) -> u64 {
+        self.change(|counts| counts.dropped += 1);
+        self.counts.get().dropped
     }
 
     fn change(&self, change: impl FnOnce(&mut TrafficCounts)) {

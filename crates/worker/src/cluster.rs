@@ -1,5 +1,6 @@
 //! How this process joins the cluster and leaves it, and what comes from other nodes.
 
+use std::cell::Cell;
 use std::future::poll_fn;
 use std::rc::Rc;
 use std::task::Poll;
@@ -21,6 +22,8 @@ use crate::{Core, Form, Refusal, Room, SessionState, clock};
 
 /// How long the gateway has to take what came for an old process.
 const SETTLES_WITHIN: Duration = Duration::from_secs(1);
+/// How often the log has that messages are dropped, at most.
+const TOLD_AGAIN: Duration = Duration::from_secs(10);
 
 /// Joins the cluster, if one is configured.
 ///
@@ -30,24 +33,14 @@ pub(crate) async fn join(core: &Rc<Core>, engine: u64) -> Result<(), String> {
     let Some(settings) = &core.config.cluster else {
         return Ok(());
     };
-    let place = ClusterPlace {
-        incarnation: engine,
-        process: mix(engine ^ mix(u64::from(core.process))),
-        slot: core.slot(),
-        generation: core.generation,
-        // Nobody sends to a task worker.
-        slots: match core.role {
-            Role::Worker(_) => core.config.workers.count,
-            Role::Task(_) | Role::Gateway => 0,
-        },
-    };
-    let link = ClusterLink::open(settings, place).await?;
+    let link = ClusterLink::open(settings, place(core, engine)).await?;
     let neighbours = Rc::new(Neighbours::new(link.clone()));
     // It is set once.
     let _ = core.neighbours.set(neighbours.clone());
     let user = Rc::new(Arrivals {
         core: core.clone(),
         neighbours,
+        told: Cell::new(None),
     });
     spawn_local({
         let (link, user) = (link.clone(), user.clone());
@@ -57,8 +50,15 @@ pub(crate) async fn join(core: &Rc<Core>, engine: u64) -> Result<(), String> {
         let link = link.clone();
         async move { report(link.follow_frames(&*user).await) }
     });
-    link.admitted().await?;
-    if !link.is_up() && reports(core) {
+    let admitted = link.admitted().await;
+    if let Err(error) = &admitted {
+        if is_of_first_start(core) {
+            return admitted;
+        }
+        // Its engine serves clients, and goes on.
+        tracing::error!(%error, "this worker starts outside of the cluster");
+    }
+    if admitted.is_ok() && !link.is_up() && reports(core) {
         let error = link.trouble();
         tracing::warn!(
             error,
@@ -66,18 +66,41 @@ pub(crate) async fn join(core: &Rc<Core>, engine: u64) -> Result<(), String> {
         );
     }
     if core.role == Role::Worker(core.slot()) {
-        let core = core.clone();
-        spawn_local(async move {
-            core.commitment.committed().await;
-            link.serve();
-            if reports(&core) && link.is_up() {
-                let nodes: Vec<_> = link.nodes().into_iter().map(|node| node.name).collect();
-                let (node, others) = (&link.own().name, nodes.join(", "));
-                tracing::info!(%node, %others, "this node belongs to the cluster");
-            }
-        });
+        spawn_local(serve(core.clone(), link, admitted.is_ok()));
     }
     Ok(())
+}
+
+/// Which process this is.
+fn place(core: &Core, engine: u64) -> ClusterPlace {
+    ClusterPlace {
+        incarnation: engine,
+        process: mix(engine ^ mix(u64::from(core.process))),
+        slot: core.slot(),
+        generation: core.generation,
+        // Nobody sends to a task worker.
+        slots: match core.role {
+            Role::Worker(_) => core.config.workers.count,
+            Role::Task(_) | Role::Gateway => 0,
+        },
+    }
+}
+
+/// Lets others send to this process once it serves.
+async fn serve(core: Rc<Core>, link: Rc<ClusterLink>, was_admitted: bool) {
+    core.commitment.committed().await;
+    link.serve();
+    if !reports(&core) || !was_admitted {
+        return;
+    }
+    if let Some(error) = link.refused() {
+        // Until the commit it was not told.
+        tracing::error!(%error, "this node is not in the cluster");
+    } else if link.is_up() {
+        let nodes: Vec<_> = link.nodes().into_iter().map(|node| node.name).collect();
+        let (node, others) = (&link.own().name, nodes.join(", "));
+        tracing::info!(%node, %others, "this node belongs to the cluster");
+    }
 }
 
 /// Leaves it in order.
@@ -106,6 +129,13 @@ fn reports(core: &Core) -> bool {
     core.role == Role::Worker(0)
 }
 
+/// Whether the engine does not run without this process: it is one of those that it starts with.
+fn is_of_first_start(core: &Core) -> bool {
+    let config = &core.config;
+    let most = u32::from(config.workers.count) + u32::from(config.tasks.count);
+    core.generation == 1 && core.process <= most
+}
+
 /// Spreads close numbers over all.
 fn mix(number: u64) -> u64 {
     let number = number.wrapping_add(0x9E37_79B9_7F4A_7C15);
@@ -118,6 +148,21 @@ fn mix(number: u64) -> u64 {
 struct Arrivals {
     core: Rc<Core>,
     neighbours: Rc<Neighbours>,
+    /// When the log last had that a message was dropped.
+    told: Cell<Option<Instant>>,
+}
+
+impl Arrivals {
+    /// Counts a message that was dropped, and tells it once in a while: others decide how often it happens.
+    fn drop_one(&self, frame: &Frame, error: SendError) {
+        let dropped = self.neighbours.link().traffic().drop_one();
+        let now = Instant::now();
+        if self.told.get().is_none_or(|told| told + TOLD_AGAIN <= now) {
+            self.told.set(Some(now));
+            let (session, node) = (SessionId::from(frame.header.session), frame.header.node);
+            tracing::warn!(%session, node, %error, dropped, "messages of other nodes are dropped");
+        }
+    }
 }
 
 impl ClusterUser for Arrivals {
@@ -145,9 +190,7 @@ impl ClusterUser for Arrivals {
         match given {
             Ok(()) | Err(SendError::Closing) => {}
             Err(SendError::Closed | SendError::NoSuchSession) => self.neighbours.unknown(id),
-            Err(error) => {
-                tracing::warn!(session = %session.id(), node = frame.header.node, %error, "a message of another node is dropped");
-            }
+            Err(error) => self.drop_one(&frame, error),
         }
         self.core.outbox.show();
         self.core.outbox.keep_pace(clock::now());
@@ -190,7 +233,7 @@ impl ClusterUser for Arrivals {
             ClusterNews::Away(Some(error)) => tracing::warn!(%error, "NATS is away"),
             ClusterNews::Refused(other) => {
                 let error = self.neighbours.link().refusal(&other);
-                tracing::error!(%error, "this node has left the cluster");
+                tracing::error!(%error, "this node is not in the cluster");
             }
         }
     }

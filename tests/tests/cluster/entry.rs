@@ -3,8 +3,9 @@
 use std::time::{Duration, Instant};
 
 use moorline_tests::{Engine, LENGTH_LISTENER, Nats, Site, eventually};
+use nix::sys::signal::Signal;
 
-use crate::fixture::{config, knows, node, session, three};
+use crate::fixture::{config, knows, node, on_each_worker, session, three};
 
 #[test]
 fn a_second_node_of_the_same_number_or_name_is_refused_at_start() {
@@ -61,25 +62,86 @@ fn a_node_without_nats_starts_alone_and_joins_later() {
     knows(&b, "1=a");
 }
 
+/// A site whose engine logs in as `moor`.
+fn with_login(nats: &Nats, name: &str, number: u16, password: &str) -> Site {
+    let config = config(nats, name, number).replace(
+        "[cluster]\n",
+        "[cluster]\nuser = \"moor\"\npassword_file = \"password\"\n",
+    );
+    let site = Site::new("probe", "");
+    site.write("password", password);
+    site.configure(&config);
+    site
+}
+
 #[test]
 fn logins_are_shown_and_wrong_ones_are_told() {
     let nats = Nats::start("authorization { user: moor, password: \"line of ships\" }");
-    let site = |password: &str| {
-        let config = config(&nats, "a", 1);
-        let config = config.replace(
-            "[cluster]\n",
-            "[cluster]\nuser = \"moor\"\npassword_file = \"password\"\n",
-        );
-        let site = Site::new("probe", "");
-        site.write("password", password);
-        site.configure(&config);
-        site
-    };
-    let wrong = site("another\n");
+    let wrong = with_login(&nats, "a", 1, "another\n");
     let _alone = wrong.start();
     wrong.logged(&["NATS is away", "uthorization"]);
-    let right = site("line of ships\n").start();
+    let right = with_login(&nats, "a", 1, "line of ships\n").start();
     right.site().logged(&["this node belongs to the cluster"]);
+}
+
+/// A NATS server whose user `moor` may publish and subscribe to these.
+fn with_permissions(publish: &str, subscribe: &str) -> Nats {
+    Nats::start(&format!(
+        "authorization {{ users = [ {{ user: moor, password: \"line of ships\", \
+         permissions: {{ publish: {publish}, subscribe: {subscribe} }} }} ] }}"
+    ))
+}
+
+#[test]
+fn what_nats_refuses_is_told_with_what_to_allow() {
+    let nats = with_permissions("[\"moorline.beat\"]", "[\"moorline.>\"]");
+    let [a, b] = [("a", 1), ("b", 2)]
+        .map(|(name, number)| with_login(&nats, name, number, "line of ships\n").start());
+    knows(&a, "2=b");
+    let (_receiver, id) = session(&b);
+    let (mut sender, _) = session(&a);
+    sender.ask(format!("tell {id} x"));
+    a.site()
+        .logged(&["NATS refuses something", "moorline.node.*.*", "ermissions"]);
+}
+
+#[test]
+fn the_permissions_in_the_guide_are_enough() {
+    let nats = with_permissions(
+        "[\"moorline.beat\", \"moorline.node.*.*\"]",
+        "[\"moorline.beat\", \"moorline.node.1.*\", \"moorline.node.2.*\"]",
+    );
+    let [a, b] = [("a", 1), ("b", 2)]
+        .map(|(name, number)| with_login(&nats, name, number, "line of ships\n").start());
+    knows(&a, "2=b");
+    let (mut receiver, id) = session(&b);
+    let (mut sender, _) = session(&a);
+    assert_eq!(sender.ask(format!("tell {id} hello")), "ok");
+    assert_eq!(receiver.receive(), b"hello");
+    for engine in [a, b] {
+        let log = engine.site().log();
+        assert!(!log.contains("NATS refuses"), "{log}");
+    }
+}
+
+#[test]
+fn a_node_that_is_refused_while_it_serves_logs_that_and_its_workers_are_replaced() {
+    let mut nats = Nats::start("");
+    nats.kill();
+    let _older = node(&nats, "a", 1);
+    let younger = node(&nats, "x", 1);
+    nats.restart();
+    younger
+        .site()
+        .logged(&["this node is not in the cluster", "the number 1"]);
+    younger.kill_worker(0, Signal::SIGKILL);
+    younger
+        .site()
+        .logged(&["this worker starts outside of the cluster"]);
+    for client in &mut on_each_worker(&younger) {
+        assert_eq!(client.ask("tell 0100000000000001 x"), "Unreachable");
+    }
+    younger.reload().expect_success();
 }
 
 #[test]
