@@ -1,5 +1,6 @@
 //! Who belongs to a cluster.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use moorline_tests::{Engine, LENGTH_LISTENER, Nats, Site, eventually};
@@ -63,7 +64,7 @@ fn a_node_without_nats_starts_alone_and_joins_later() {
 }
 
 /// A site whose engine logs in as `moor`.
-fn with_login(nats: &Nats, name: &str, number: u16, password: &str) -> Site {
+fn with_login(nats: &Nats, name: &str, number: u16, password: &str) -> Arc<Site> {
     let config = config(nats, name, number).replace(
         "[cluster]\n",
         "[cluster]\nuser = \"moor\"\npassword_file = \"password\"\n",
