@@ -125,11 +125,13 @@ fn garbage_and_lies_on_the_subjects_are_dropped() {
                 *byte = random.number() as u8;
             }
         }
-        bytes.get_mut(8..16).map(|name| name.fill(round as u8 | 1));
+        if let Some(name) = bytes.get_mut(8..16) {
+            name.fill(round as u8 | 1);
+        }
         // Of a session that nobody has.
-        bytes
-            .get_mut(24..32)
-            .map(|session| session.fill(round as u8));
+        if let Some(session) = bytes.get_mut(24..32) {
+            session.fill(round as u8);
+        }
         let to_all = round % 2 == 0;
         liar.publish(if to_all { "moorline.beat" } else { &subject }, &bytes);
     }
