@@ -65,7 +65,7 @@ impl<'a> Onlooker<'a> {
         address.parse().expect("an address")
     }
 
-    /// Waits until everything names this, and fails if that takes longer than [`NAMED_WITHIN`]: `kind` as in JSON, and a part of the
+    /// Waits until everything names this, and fails if that takes longer than 15 seconds: `kind` as in JSON, and a part of the
     /// sentence about it.
     #[track_caller]
     pub fn sees(&self, kind: &str, part: &str) {
