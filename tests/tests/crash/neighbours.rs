@@ -81,7 +81,7 @@ fn what_handlers_had_sent_to_sessions_of_several_loops_before_a_crash_counts() {
     while by_loop.iter().any(|clients| clients.len() < 6) {
         let mut client = client(&engine);
         let id = client.ask("id");
-        by_loop[usize::from(id.starts_with("01"))].push((client, id));
+        by_loop[usize::from(id.starts_with("0001"))].push((client, id));
     }
     let [mut here, mut there] = by_loop;
     let (mut last, _) = here.pop().expect("there are some");

@@ -452,7 +452,7 @@ fn after_the_supervisors_death_stuck_handlers_end_too() {
 
 /// The session's serial: what rises from gateway to gateway, without the loop.
 fn serial(id: &str) -> &str {
-    &id[2..]
+    &id[4..]
 }
 
 /// A task whose worker dies is given to another, and fails after its attempts.
