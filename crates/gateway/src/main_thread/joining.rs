@@ -3,7 +3,7 @@
 use std::io;
 use std::sync::Arc;
 
-use moorline_ipc::{Channel, Chime, Doorbell, Marks, Region, Side};
+use moorline_ipc::{Channel, Chime, Doorbell, Marks, Region, Side, close_elsewhere};
 use tokio::sync::oneshot;
 
 use crate::commands::{Attached, Command, Death};
@@ -128,8 +128,11 @@ impl Gateway {
 
     /// A process has died, by a fault or killed at the end of a reload.
     pub(super) fn removed(&mut self, process: ProcessId, fault: bool, forced: bool) {
-        // This drops the sender that ends the task which takes its files.
-        let marks = self.joined.remove(&process).map(|joined| joined.marks);
+        // This drops the sender that ends the task which takes its files. What the channel for them still holds may take long to close.
+        let marks = self.joined.remove(&process).map(|joined| {
+            close_elsewhere(joined.files);
+            joined.marks
+        });
         self.released.remove(&process);
         self.attaching.remove(&process);
         self.names.remove(&process);
