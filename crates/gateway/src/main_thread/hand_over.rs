@@ -20,6 +20,8 @@ use crate::stream::{MOST_BYTES, Stream};
 
 /// How long it may take. Nothing is read meanwhile.
 const TIME: Duration = Duration::from_secs(3);
+/// How long a change may take that began before, for instance because a worker was replaced. Everything is read meanwhile.
+const CHANGE_TIME: Duration = Duration::from_millis(500);
 /// How long HTTP connections may take to end. Sessions are served meanwhile.
 const HTTP_TIME: Duration = Duration::from_millis(500);
 /// How long messages to groups that are under way may take: a busy app would else make each try a long pause.
@@ -51,14 +53,9 @@ impl Gateway {
         })?;
         let stream = Arc::new(Stream::new(Channel::from_fd(channel), deadline));
         stream.expect_greeting()?;
-        let is_busy = self.is_stopping
-            || self.stands.is_some()
-            || self.drain.is_some()
-            || self.change.is_some()
-            || !self.attaching.is_empty()
-            || self.activations > self.confirmed;
-        if is_busy {
-            return Err(io::Error::other("the gateway is being changed"));
+        self.finish_changes().await?;
+        if self.is_stopping || self.stands.is_some() || self.drain.is_some() {
+            return Err(io::Error::other("the gateway stops or drains"));
         }
         if self.shared.hub.histories() == 0 {
             self.shared.http.end_present(HTTP_TIME).await;
@@ -77,6 +74,20 @@ impl Gateway {
         for index in 0..self.loops.len() {
             self.loops[index].send(Command::HandOver(stream.clone()));
             self.hear_handed_over(deadline).await?;
+        }
+        Ok(())
+    }
+
+    /// Waits until the loops have carried out the present changes of processes and configurations.
+    async fn finish_changes(&mut self) -> io::Result<()> {
+        let deadline = Instant::now() + CHANGE_TIME;
+        while self.change.is_some()
+            || !self.attaching.is_empty()
+            || self.activations > self.confirmed
+        {
+            let report = self.hear(deadline).await;
+            let report = report.map_err(|_| late("the gateway is being changed"))?;
+            Box::pin(self.pass_on(report)).await;
         }
         Ok(())
     }
