@@ -2,8 +2,10 @@
 
 use std::cell::Cell;
 use std::io::{BufRead, BufReader, Lines, Read};
-use std::process::{Child, ChildStdout, Command, Stdio};
+use std::process::{Child, ChildStdout, Command, ExitCode, Stdio};
 use std::rc::Rc;
+
+use moorline::{App, Context, Message, NoSettings, Session};
 
 use crate::Result;
 use crate::load::run;
@@ -54,8 +56,40 @@ impl Drop for Resting {
     }
 }
 
+/// All of a program that measures such sessions: `measure` is its command of this name. Otherwise it is an engine with an app that does nothing, or
+/// it holds sessions.
+pub fn run_program(name: &str, measure: impl FnOnce(&[String]) -> Result) -> ExitCode {
+    let arguments: Vec<String> = std::env::args().collect();
+    let outcome = match arguments.get(1).map(String::as_str) {
+        Some(it) if it == name => measure(&arguments[2..]),
+        Some("hold") => hold(&arguments[2..]),
+        _ => return moorline::run(Silent::start),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+struct Silent;
+
+impl App for Silent {
+    type Settings = NoSettings;
+
+    async fn start(_: Context, _: NoSettings) -> moorline::Result<Self> {
+        Ok(Silent)
+    }
+
+    async fn message(self: Rc<Self>, _: Session, _: Message) -> moorline::Result {
+        Ok(())
+    }
+}
+
 /// Holds this number of sessions until its standard input ends. Then it prints how many have ended before.
-pub fn hold(arguments: &[String]) -> Result {
+fn hold(arguments: &[String]) -> Result {
     let [address, sessions] = arguments else {
         return Err("usage: hold ADDRESS SESSIONS".into());
     };

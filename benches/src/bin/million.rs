@@ -5,14 +5,11 @@
 
 use std::fs;
 use std::process::ExitCode;
-use std::rc::Rc;
 use std::time::{Duration, Instant};
-
-use moorline::{App, Context, Message, NoSettings, Session};
 
 use moorline_benches::Result;
 use moorline_benches::figures::{Figures, print};
-use moorline_benches::resting::{Resting, hold};
+use moorline_benches::resting::{self, Resting};
 use moorline_benches::server::{Measured, be_the_load};
 
 /// Sessions of one engine: fewer than a process may have open files by a common hard limit.
@@ -20,34 +17,8 @@ const SESSIONS_OF_ONE: usize = 17_000;
 /// The time in which the last sessions open.
 const SETTLING: Duration = Duration::from_secs(5);
 
-struct Silent;
-
-impl App for Silent {
-    type Settings = NoSettings;
-
-    async fn start(_: Context, _: NoSettings) -> moorline::Result<Self> {
-        Ok(Silent)
-    }
-
-    async fn message(self: Rc<Self>, _: Session, _: Message) -> moorline::Result {
-        Ok(())
-    }
-}
-
 fn main() -> ExitCode {
-    let arguments: Vec<String> = std::env::args().collect();
-    let outcome = match arguments.get(1).map(String::as_str) {
-        Some("measure") => measure(&arguments[2..]),
-        Some("hold") => hold(&arguments[2..]),
-        _ => return moorline::run(Silent::start),
-    };
-    match outcome {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("error: {error}");
-            ExitCode::FAILURE
-        }
-    }
+    resting::run_program("measure", measure)
 }
 
 fn measure(arguments: &[String]) -> Result {

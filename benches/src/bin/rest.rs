@@ -4,14 +4,11 @@
 //! seconds and one without, and prints the CPU time of both in these seconds, as a part of a core for 50,000 sessions.
 
 use std::process::ExitCode;
-use std::rc::Rc;
 use std::time::{Duration, Instant};
-
-use moorline::{App, Context, Message, NoSettings, Session};
 
 use moorline_benches::Result;
 use moorline_benches::figures::{Figures, print};
-use moorline_benches::resting::{Resting, hold};
+use moorline_benches::resting::{self, Resting};
 use moorline_benches::server::{Measured, be_the_load};
 
 /// What the CPU time is told for.
@@ -19,34 +16,8 @@ const SCALE: f64 = 50_000.0;
 /// The time in which the last sessions open.
 const SETTLING: Duration = Duration::from_secs(2);
 
-struct Silent;
-
-impl App for Silent {
-    type Settings = NoSettings;
-
-    async fn start(_: Context, _: NoSettings) -> moorline::Result<Self> {
-        Ok(Silent)
-    }
-
-    async fn message(self: Rc<Self>, _: Session, _: Message) -> moorline::Result {
-        Ok(())
-    }
-}
-
 fn main() -> ExitCode {
-    let arguments: Vec<String> = std::env::args().collect();
-    let outcome = match arguments.get(1).map(String::as_str) {
-        Some("compare") => compare(&arguments[2..]),
-        Some("hold") => hold(&arguments[2..]),
-        _ => return moorline::run(Silent::start),
-    };
-    match outcome {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("error: {error}");
-            ExitCode::FAILURE
-        }
-    }
+    resting::run_program("compare", compare)
 }
 
 fn compare(arguments: &[String]) -> Result {

@@ -8,7 +8,7 @@ use crate::ways::cost;
 
 /// More senders than a cluster has busy ones. One that is dropped begins anew.
 const MOST_SENDERS: usize = 8192;
-/// What was read is confirmed after this much: a quarter of the window.
+/// A reader confirms after each of these bytes: a quarter of the window.
 const CONFIRM_AFTER: u64 = 256 * 1024;
 /// A sender that was not heard for this long has nothing on its way.
 const QUIET: Duration = Duration::from_secs(5);
@@ -60,7 +60,7 @@ impl Arrivals {
         Arrival::New { has_gap }
     }
 
-    /// The last of them is done: what is to be confirmed, if anything.
+    /// The last message was handled. Returns the position to confirm, if it is time to confirm one.
     pub(crate) fn confirm(&mut self, process: u64) -> Option<u64> {
         let sender = self.senders.get_mut(&process)?;
         let is_due = sender.read.saturating_sub(sender.confirmed) >= CONFIRM_AFTER;

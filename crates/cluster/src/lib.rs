@@ -12,7 +12,7 @@
 //! - `queue`: what NATS has yet to take
 //! - `members`: which nodes and processes there are, from their beats and the times of these
 //! - `ways`: how much may be on its way to each process, and where to go on when a process is replaced
-//! - `arrivals`: what has come from each process, and what is to be confirmed
+//! - `arrivals`: how far the messages of each process were read and confirmed
 //! - `traffic`: what is counted
 //! - `beat`, `frame`: what is written, and read from others who are not trusted
 //! - `subjects`: the names under which it travels

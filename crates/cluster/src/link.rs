@@ -300,7 +300,7 @@ impl ClusterLink {
             position,
             session,
         };
-        // What is lost is asked for again.
+        // If the question is lost, the next one asks again.
         let _ = self.publish(to.node, to.process, &header, &[]);
     }
 

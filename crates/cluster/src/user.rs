@@ -18,7 +18,7 @@ pub struct ClusterPlace {
     pub slots: u16,
 }
 
-/// What is to be sent.
+/// A message before it is sent.
 #[derive(Debug, Clone, Copy)]
 pub struct FrameDraft<'a> {
     /// To which node.

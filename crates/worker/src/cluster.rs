@@ -22,6 +22,8 @@ use crate::{Core, Form, Refusal, Room, SessionState, clock};
 
 /// How long the gateway has to take what came for an old process.
 const SETTLES_WITHIN: Duration = Duration::from_secs(1);
+/// How long a message of another node waits for room in a ring. Those behind it wait with it, whatever their session.
+const ROOM_WITHIN: Duration = Duration::from_secs(5);
 /// How often the log has that messages are dropped, at most.
 const TOLD_AGAIN: Duration = Duration::from_secs(10);
 
@@ -265,14 +267,15 @@ async fn close(session: &Session, frame: &Frame) -> Result<(), SendError> {
     .await
 }
 
-/// Does something for a session again and again until there is room for it.
+/// Does something for a session again and again until there is room for it, but not for ever: a gateway loop that stands still must not keep
+/// the messages of all others.
 async fn with_room(
     state: &SessionState,
     attempt: impl Fn(&SessionState) -> Result<(), Refusal>,
 ) -> Result<(), SendError> {
     let outbox = &state.core().outbox;
     let mut ticket = None;
-    let done = poll_fn(|cx| match attempt(state) {
+    let with_ticket = poll_fn(|cx| match attempt(state) {
         Ok(()) => Poll::Ready(Ok(())),
         Err(Refusal::Never(error)) => Poll::Ready(Err(error)),
         Err(Refusal::NoRoom(need)) => {
@@ -280,10 +283,10 @@ async fn with_room(
             Poll::Pending
         }
         Err(Refusal::Watermark) => Poll::Ready(Err(SendError::Full)),
-    })
-    .await;
+    });
+    let done = timeout(ROOM_WITHIN, with_ticket).await;
     if let Some(ticket) = ticket {
         outbox.forget_waiter(state.link(), ticket);
     }
-    done
+    done.unwrap_or(Err(SendError::Full))
 }

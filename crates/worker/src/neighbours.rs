@@ -11,8 +11,9 @@ use crate::session_id::SessionId;
 /// Sessions whose senders are known. When they are more, all are forgotten: then the sender to a session that has ended is told
 /// with the next message.
 const MOST_SENT_TO: usize = 4096;
-/// Processes that sent to one session.
+/// Processes that sent to one session; the oldest makes room.
 const MOST_SENDERS: usize = 8;
+
 /// The processes of other nodes, as this one sends to them.
 pub(crate) struct Neighbours {
     link: Rc<ClusterLink>,
@@ -69,7 +70,10 @@ impl Neighbours {
         }
         let of_session = senders.entry(header.session).or_default();
         let is_new = of_session.iter().all(|it| it.process != header.process);
-        if is_new && of_session.len() < MOST_SENDERS {
+        if is_new {
+            if of_session.len() == MOST_SENDERS {
+                of_session.remove(0);
+            }
             of_session.push(header);
         }
     }

@@ -82,7 +82,7 @@ impl Collector {
             .map_err(|error| io::Error::other(error.to_string()))?;
         let answer = sender.send_request(request).await?;
         let status = answer.status();
-        // What it says is no news where it has taken all, and may be anything.
+        // A collector that has taken everything answers with arbitrary text: it is not read.
         let _ = Limited::new(answer.into_body(), MOST_ANSWER)
             .collect()
             .await;
