@@ -171,6 +171,8 @@ mod wheel;
 
 pub use main_thread::run;
 pub use start::{GatewayStart, ListenerStart};
+#[doc(hidden)]
+pub use stream::greeting;
 
 #[cfg(any(test, fuzzing))]
 #[doc(hidden)]

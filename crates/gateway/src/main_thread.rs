@@ -1,6 +1,6 @@
 //! The main thread: it speaks with the supervisor, and passes its orders to the event loops.
 
-mod estate;
+pub(crate) mod estate;
 pub(crate) mod file_channel;
 pub(crate) mod file_gate;
 mod hand_over;

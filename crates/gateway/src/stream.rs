@@ -11,9 +11,14 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 
 /// The version of what is sent. It rises when the form of anything in it changes.
-pub(crate) const KEPT_VERSION: u32 = 2;
-/// Begins what the next gateway says first, before its version.
+pub(crate) const KEPT_VERSION: u32 = 3;
+/// The oldest version that a gateway of this build takes. The form of each release is read by the next one, too: a change that
+/// raises [`KEPT_VERSION`] after a release comes with a reader of the form before.
+pub(crate) const OLDEST_KEPT: u32 = KEPT_VERSION;
+/// Begins what the next gateway says first, before the versions that it takes: the oldest and the newest.
 const MAGIC: [u8; 8] = *b"MOORNEXT";
+/// Begins what the present gateway answers, before its version.
+const ANSWER: [u8; 8] = *b"MOORKEPT";
 
 /// The most bytes of one piece.
 pub(crate) const MOST_BYTES: u64 = 1 << 30;
@@ -23,6 +28,13 @@ const MOST_DESCRIPTORS: u32 = 1 << 22;
 const PACKET: usize = 64 * 1024;
 /// Too many descriptors are under way: the system is asked again after this time.
 const PAUSE: Duration = Duration::from_millis(1);
+
+/// What a gateway of this build says first to the one that it is to follow.
+#[must_use]
+pub fn greeting() -> Vec<u8> {
+    let versions = [OLDEST_KEPT, KEPT_VERSION].map(u32::to_le_bytes);
+    [&MAGIC[..], versions.as_flattened()].concat()
+}
 
 /// One end.
 #[derive(Debug)]
@@ -37,30 +49,47 @@ impl Stream {
         Self { channel, deadline }
     }
 
-    /// The next gateway says which version it knows.
+    /// The next gateway says which versions it takes.
     pub(crate) fn greet(&self) -> io::Result<()> {
-        let mut hello = MAGIC.to_vec();
-        hello.extend(KEPT_VERSION.to_le_bytes());
-        self.send_packet(&hello, &[])
+        self.send_packet(&greeting(), &[])
     }
 
-    /// Hears which version the next gateway knows.
+    /// Hears which versions the next gateway takes, and tells it which one comes.
     ///
     /// # Errors
-    /// It is another one, or none.
+    /// The present one is not among them, or it says nothing of the kind.
     pub(crate) fn expect_greeting(&self) -> io::Result<()> {
         let (hello, _) = self.recv_packet()?;
-        let version = hello
-            .strip_prefix(&MAGIC[..])
-            .and_then(|version| <[u8; 4]>::try_from(version).ok());
-        match version.map(u32::from_le_bytes) {
-            Some(KEPT_VERSION) => Ok(()),
-            Some(version) => Err(wrong(format!(
-                "the new gateway understands version {version} of the state of a gateway, and the present one has {KEPT_VERSION}: \
+        let versions = hello.strip_prefix(&MAGIC[..]).and_then(|it| {
+            let (oldest, newest) = it.split_first_chunk()?;
+            let newest = <[u8; 4]>::try_from(newest).ok()?;
+            Some((u32::from_le_bytes(*oldest), u32::from_le_bytes(newest)))
+        });
+        let Some((oldest, newest)) = versions else {
+            return Err(wrong("the new gateway did not greet".to_owned()));
+        };
+        if !(oldest..=newest).contains(&KEPT_VERSION) {
+            return Err(wrong(format!(
+                "the new gateway takes versions {oldest} to {newest} of the state of a gateway, and the present one has {KEPT_VERSION}: \
                  restart the engine instead"
-            ))),
-            None => Err(wrong("the new gateway did not greet".to_owned())),
+            )));
         }
+        self.send_packet(&[&ANSWER[..], &KEPT_VERSION.to_le_bytes()].concat(), &[])
+    }
+
+    /// Hears which version comes.
+    ///
+    /// # Errors
+    /// It is none that this build takes.
+    pub(crate) fn expect_version(&self) -> io::Result<u32> {
+        let (answer, _) = self.recv_packet()?;
+        let version = answer.strip_prefix(&ANSWER[..]);
+        let version = version.and_then(|it| <[u8; 4]>::try_from(it).ok());
+        let version = version.map(u32::from_le_bytes);
+        let taken = version.filter(|it| (OLDEST_KEPT..=KEPT_VERSION).contains(it));
+        taken.ok_or_else(|| {
+            wrong("the present gateway sends a version that was not asked for".to_owned())
+        })
     }
 
     /// Sends one piece.

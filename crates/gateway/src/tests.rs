@@ -8,6 +8,7 @@ mod exchanges;
 mod files;
 mod full;
 mod input;
+mod kept_form;
 mod last_events;
 mod memory;
 mod pings;

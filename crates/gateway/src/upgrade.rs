@@ -21,7 +21,7 @@ use crate::timers::Alarm;
 
 /// Of one loop, everything but its processes and its sessions, which follow it.
 #[derive(Debug, Serialize, Deserialize)]
-struct LoopHead<G> {
+pub(crate) struct LoopHead<G> {
     index: u8,
     last_serial: u64,
     /// When its clock began, in nanoseconds of `CLOCK_MONOTONIC`: all its times count from there.
@@ -30,10 +30,10 @@ struct LoopHead<G> {
     slots: Vec<Slot>,
     turns: Turns,
     /// Their places, in the order in which they follow.
-    processes: Vec<ProcessKey>,
-    sessions: u32,
+    pub(crate) processes: Vec<ProcessKey>,
+    pub(crate) sessions: u32,
     /// Frames that queues share: they come before the sessions.
-    frames: u32,
+    pub(crate) frames: u32,
     timers: Vec<(u64, Alarm)>,
     work: Vec<SessionRef>,
     sweep: Vec<SessionRef>,
@@ -41,4 +41,4 @@ struct LoopHead<G> {
 }
 
 /// The same, as it is read.
-type ReadHead = LoopHead<KeptGroups>;
+pub(crate) type ReadHead = LoopHead<KeptGroups>;

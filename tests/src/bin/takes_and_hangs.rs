@@ -11,8 +11,6 @@ use rustix::event::{PollFd, PollFlags, poll};
 
 /// Where the supervisor puts the control channel.
 const CONTROL: i32 = 3;
-/// The version of the state that gateways understand at present: the present one hands over to no other.
-const KEPT_VERSION: u32 = 2;
 
 fn main() -> ExitCode {
     let title = std::env::args().next().unwrap_or_default();
@@ -46,8 +44,7 @@ fn take() -> io::Result<(Channel, Channel)> {
         return Err(io::Error::other("it follows nobody"));
     };
     let present = Channel::from_fd(last);
-    let greeting = [&b"MOORNEXT"[..], &KEPT_VERSION.to_le_bytes()].concat();
-    present.send(&greeting, &[])?;
+    present.send(&moorline_gateway::greeting(), &[])?;
     let waits = postcard::to_stdvec(&FromRole::Waits).map_err(io::Error::other)?;
     control.send(&waits, &[])?;
     Ok((control, present))

@@ -15,7 +15,7 @@ use crate::upgrade::take_up::Inheritance;
 
 /// What the main thread has, for the next one.
 #[derive(Debug, Serialize, Deserialize)]
-pub(super) struct KeptEstate {
+pub(crate) struct KeptEstate {
     /// Since when no session is read, in nanoseconds of `CLOCK_MONOTONIC`.
     pub(super) since_ns: u64,
     pub(super) loops: u16,

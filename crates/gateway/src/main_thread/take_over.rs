@@ -25,7 +25,11 @@ impl Gateway {
         let stream = Stream::new(channel, Instant::now() + TIME);
         stream.greet()?;
         self.say(&FromRole::Waits).await;
-        let received = receive(&stream, self.loops.len());
+        // There is no older form yet: a reader of one is chosen by this.
+        let received = match stream.expect_version() {
+            Ok(_) => receive(&stream, self.loops.len()),
+            Err(error) => Err(error),
+        };
         if let Err(error) = &received {
             self.say_failed(error).await;
         }

@@ -1,7 +1,7 @@
 //! Output that a session's socket did not take.
 
 use serde::{Deserialize, Serialize};
-mod kept;
+pub(crate) mod kept;
 
 use std::collections::VecDeque;
 use std::rc::Rc;

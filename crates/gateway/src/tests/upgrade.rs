@@ -106,7 +106,7 @@ websocket = "/"
 "#;
 
 /// A loop in the middle of something.
-fn busy() -> (Script, Vec<super::client::Client>) {
+pub(super) fn busy() -> (Script, Vec<super::client::Client>) {
     let mut script = Script::serving(config(TWO), 2);
     let mut clients: Vec<_> = (0..6).map(|_| script.connect(0)).collect();
     clients.push(script.connect_websocket(1));
@@ -284,12 +284,13 @@ fn another_version_and_garbage_are_refused() {
         (one, Stream::new(other, deadline))
     };
     let (new, present) = stream();
-    new.send(b"MOORNEXT\x07\0\0\0", &[]).expect("room");
+    new.send(b"MOORNEXT\x07\0\0\0\x09\0\0\0", &[])
+        .expect("room");
     let refused = present
         .expect_greeting()
         .expect_err("it is another version");
-    assert!(refused.to_string().contains("version 7"), "{refused}");
-    for garbage in [&b"MOORNEXT"[..], b"hello", b"MOORLINE\x01\0\0\0"] {
+    assert!(refused.to_string().contains("versions 7 to 9"), "{refused}");
+    for garbage in [&b"MOORNEXT"[..], b"hello", b"MOORNEXT\x03\0\0\0"] {
         let (new, present) = stream();
         new.send(garbage, &[]).expect("room");
         assert!(present.expect_greeting().is_err());

@@ -40,7 +40,8 @@ pub(crate) struct Inheritance {
 }
 
 #[derive(Deserialize)]
-struct TakenFrame(#[serde(with = "crate::kept::bytes")] Vec<u8>);
+#[cfg_attr(test, derive(serde::Serialize))]
+pub(crate) struct TakenFrame(#[serde(with = "crate::kept::bytes")] Vec<u8>);
 
 /// It is not what a loop of this version can have had.
 fn wrong(what: &str) -> io::Error {

@@ -15,7 +15,7 @@ enum KeptPiece<'a> {
 }
 
 #[derive(Deserialize)]
-enum TakenPiece {
+pub(crate) enum TakenPiece {
     Own(#[serde(with = "crate::kept::bytes")] Vec<u8>),
     Shared,
 }
