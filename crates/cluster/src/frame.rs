@@ -21,15 +21,24 @@ pub enum FrameKind {
     Probe,
     /// Says it.
     Taken,
+    /// A message to the members of a group on the other node.
+    Broadcast,
+    /// A session joins a group.
+    Join,
+    /// A session leaves a group.
+    Leave,
 }
 
 impl FrameKind {
-    const ALL: [Self; 5] = [
+    const ALL: [Self; 8] = [
         Self::Send,
         Self::Close,
         Self::Unknown,
         Self::Probe,
         Self::Taken,
+        Self::Broadcast,
+        Self::Join,
+        Self::Leave,
     ];
 
     fn from_u8(kind: u8) -> Option<Self> {

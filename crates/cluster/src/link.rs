@@ -520,7 +520,11 @@ impl ClusterLink {
                 }
             }
             FrameKind::Unknown => user.take(frame).await,
-            FrameKind::Send | FrameKind::Close => {
+            FrameKind::Send
+            | FrameKind::Close
+            | FrameKind::Broadcast
+            | FrameKind::Join
+            | FrameKind::Leave => {
                 let bytes = frame.payload.len();
                 let now = self.now();
                 let arrival = self

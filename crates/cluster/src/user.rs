@@ -29,7 +29,7 @@ pub struct FrameDraft<'a> {
     pub flags: u8,
     /// By kind.
     pub aux: u16,
-    /// The session concerned. Frames with the same one stay in order.
+    /// The session concerned, or a number made of a group's name. Frames with the same one stay in order.
     pub session: u64,
     /// The bytes.
     pub payload: &'a [u8],

@@ -98,8 +98,9 @@ pub enum Opened {
 /// # Errors
 /// A hook that returns an error or panics is logged, with its session and listener, and counted. It ends neither the
 /// process nor any other hook. The listener's `on_error` (for a panic `on_crash`) decides what happens to the session.
-/// [`SendError::Closed`] and [`SendError::NoSuchSession`] do not count as errors, anywhere in the chain of sources: a
-/// session may end at any time, so `session.send(..).await?` is all that a handler needs.
+/// [`SendError::Closed`], [`SendError::NoSuchSession`], [`SendError::Gone`] and [`SendError::Unreachable`] do not count as errors,
+/// anywhere in the chain of sources: a session may end at any time, and so may the way to other nodes, so
+/// `session.send(..).await?` is all that a handler needs.
 ///
 /// # Cancellation
 /// The future of a hook is dropped before its end only when the process ends: the stop deadline (`max_wait`) has passed,

@@ -1,5 +1,7 @@
 //! How this process joins the cluster and leaves it, and what comes from other nodes.
 
+mod groups;
+
 use std::cell::Cell;
 use std::future::poll_fn;
 use std::rc::Rc;
@@ -161,8 +163,10 @@ impl Arrivals {
         let now = Instant::now();
         if self.told.get().is_none_or(|told| told + TOLD_AGAIN <= now) {
             self.told.set(Some(now));
-            let (session, node) = (SessionId::from(frame.header.session), frame.header.node);
-            tracing::warn!(%session, node, %error, dropped, "messages of other nodes are dropped");
+            let (kind, node) = (frame.header.kind, frame.header.node);
+            let session = SessionId::from(frame.header.session);
+            let session = (kind != FrameKind::Broadcast).then(|| tracing::field::display(session));
+            tracing::warn!(session, node, %error, dropped, "messages of other nodes are dropped");
         }
     }
 }
@@ -173,6 +177,12 @@ impl ClusterUser for Arrivals {
         if frame.header.kind == FrameKind::Unknown {
             if SessionId::from(id).node() == frame.header.node {
                 self.core.sessions.unknown(id);
+            }
+            return;
+        }
+        if frame.header.kind == FrameKind::Broadcast {
+            if let Err(error) = groups::broadcast(&self.core, &frame).await {
+                self.drop_one(&frame, error);
             }
             return;
         }
@@ -187,7 +197,10 @@ impl ClusterUser for Arrivals {
         let given = match frame.header.kind {
             FrameKind::Send => send(&session, &frame).await,
             FrameKind::Close => close(&session, &frame).await,
-            FrameKind::Unknown | FrameKind::Probe | FrameKind::Taken => Ok(()),
+            FrameKind::Join | FrameKind::Leave => groups::change(&session, &frame),
+            FrameKind::Unknown | FrameKind::Probe | FrameKind::Taken | FrameKind::Broadcast => {
+                Ok(())
+            }
         };
         match given {
             Ok(()) | Err(SendError::Closing) => {}

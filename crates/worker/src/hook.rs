@@ -200,7 +200,7 @@ fn failure(error: &(dyn Error + 'static)) -> Failure {
     }
 }
 
-/// Whether an error says that a session has ended: one of this process, or one that another process had. The inner error
+/// Whether an error says that a session has ended, or cannot be reached: one of this process, or one that another process had. The inner error
 /// of an `io::Error` is not among its sources. What `anyhow` and `eyre` turn an error into is a type of their own, which
 /// shows the same text.
 fn tells_of_an_end(error: &(dyn Error + 'static), text: &str) -> bool {
@@ -212,10 +212,13 @@ fn tells_of_an_end(error: &(dyn Error + 'static), text: &str) -> bool {
     }
     matches!(
         error.downcast_ref(),
-        Some(SendError::Closed | SendError::NoSuchSession)
+        Some(
+            SendError::Closed | SendError::NoSuchSession | SendError::Gone | SendError::Unreachable
+        )
     ) || error.downcast_ref() == Some(&AskError::NoSuchSession)
         || error.is::<ClientLeft>()
         || text == SendError::CLOSED
         || text == SendError::NO_SUCH_SESSION
         || text == SendError::GONE
+        || text == SendError::UNREACHABLE
 }

@@ -1,5 +1,7 @@
 //! The processes of other nodes: what is sent to them, and which of them have sent to this one.
 
+mod groups;
+
 use std::cell::RefCell;
 use std::rc::Rc;
 
@@ -7,6 +9,7 @@ use moorline_cluster::{ClusterLink, FrameDraft, FrameHeader, FrameKind, OfferErr
 use rustc_hash::FxHashMap;
 
 use crate::session_id::SessionId;
+pub(crate) use groups::{GroupMessage, read_group_message, write_group_message};
 
 /// Sessions whose senders are known. When they are more, all are forgotten: then the sender to a session that has ended is told
 /// with the next message.

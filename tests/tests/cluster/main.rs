@@ -3,5 +3,6 @@
 mod entry;
 mod faults;
 mod fixture;
+mod groups;
 mod reloads;
 mod sessions;

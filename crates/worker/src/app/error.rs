@@ -43,7 +43,8 @@ pub enum SendError {
     GatewayLost,
     /// The session is on another node, and that is not there: it has stopped, or was not heard for three seconds.
     Gone,
-    /// The session is on another node, and NATS is away or this node does not belong to the cluster.
+    /// The session is on another node, and NATS is away or this node does not belong to the cluster. Of a message to a group:
+    /// the members on this node have been sent it, those on others have not.
     Unreachable,
 }
 
@@ -55,6 +56,7 @@ impl SendError {
     pub(crate) const CLOSED: &str = "the session is closed";
     pub(crate) const NO_SUCH_SESSION: &str = "there is no such session";
     pub(crate) const GONE: &str = "the node of the session is gone";
+    pub(crate) const UNREACHABLE: &str = "this node cannot reach other nodes now";
 }
 
 impl fmt::Display for SendError {
@@ -80,9 +82,7 @@ impl fmt::Display for SendError {
             Self::Elsewhere => f.write_str("the session is with another process"),
             Self::GatewayLost => f.write_str("the gateway has died"),
             Self::Gone => f.write_str(Self::GONE),
-            Self::Unreachable => {
-                f.write_str("the session is on another node, and this one cannot reach any now")
-            }
+            Self::Unreachable => f.write_str(Self::UNREACHABLE),
             Self::NotServing => f.write_str(
                 "this process does not serve yet, and more was sent in `start` than can wait: send it in the `serving` hook",
             ),

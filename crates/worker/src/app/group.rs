@@ -3,11 +3,14 @@
 use std::fmt;
 use std::rc::Rc;
 
+use moorline_cluster::FrameKind;
+
 use crate::Core;
 use crate::EventDraft;
 use crate::app::event::encode;
 use crate::app::{AskError, Context, SendError, Session, SizeLimit};
-use crate::wire::event::LONGEST_EVENT_ID;
+use crate::neighbours::{GroupMessage, write_group_message};
+use crate::wire::event::{EVENT, LONGEST_EVENT_ID};
 use crate::wire::{
     Answer, FromProcess, LARGEST_BROADCAST, LONGEST_NAME, MOST_LEFT_OUT, Question, TEXT,
 };
@@ -65,10 +68,10 @@ impl Group {
     /// 256 groups.
     ///
     /// # Errors
-    /// [`SendError::TooLarge`] for the group's name; else as [`Session::push`].
+    /// [`SendError::TooLarge`] for the group's name; else as [`Session::push`]. A session of another node joins a moment after this
+    /// has returned.
     pub fn join(&self, session: &Session) -> Result<(), SendError> {
-        self.check_name()?;
-        session.shared().request(FromProcess::Join, &self.name)
+        self.change(session, FromProcess::Join, FrameKind::Join)
     }
 
     /// Takes a session out of the group. It still gets what was sent to the group before.
@@ -76,8 +79,7 @@ impl Group {
     /// # Errors
     /// As [`join`](Self::join).
     pub fn leave(&self, session: &Session) -> Result<(), SendError> {
-        self.check_name()?;
-        session.shared().request(FromProcess::Leave, &self.name)
+        self.change(session, FromProcess::Leave, FrameKind::Leave)
     }
 
     /// Sends a message to all members that the group has when it reaches the gateway. It travels once for each loop of the
@@ -89,6 +91,10 @@ impl Group {
     ///
     /// # Errors
     /// [`SendError::TooLarge`] over 4 MiB. A member whose framing cannot carry it is skipped, with a warning in the log.
+    ///
+    /// In a cluster the message goes to each other node once. The members on this node are sent it first. If another node is not
+    /// sent it, [`SendError::Unreachable`], [`SendError::Full`], after five seconds, or [`SendError::TooLarge`] tells why; and
+    /// [`SendError::NotServing`] in [`start`](crate::app::App::start).
     pub async fn send(&self, bytes: impl AsRef<[u8]>) -> Result<(), SendError> {
         self.broadcast(bytes.as_ref(), 0, &[]).await
     }
@@ -155,12 +161,20 @@ impl Group {
         check(SizeLimit::Broadcast, data.len(), LARGEST_BROADCAST)?;
         check(SizeLimit::LeftOut, left_out.len(), MOST_LEFT_OUT)?;
         let event = encode(id.as_ref(), event.as_ref(), data)?;
+        let left_out: Vec<_> = left_out.iter().map(|it| it.shared().id()).collect();
+        let message = GroupMessage {
+            group: &self.name,
+            left_out: left_out.clone(),
+            bytes: &event,
+        };
+        let payload = write_group_message(&message);
         let draft = EventDraft {
             group: &self.name,
-            left_out: left_out.iter().map(|it| it.shared().id()).collect(),
+            left_out,
             event: &event,
         };
-        self.core.broadcast_event(draft).await
+        self.core.broadcast_event(draft).await?;
+        self.send_afar((0, EVENT), &payload).await
     }
 
     /// From now on the gateway keeps the last `events` events of the group, at most 10,000; with 0 it keeps none. A client
@@ -245,15 +259,39 @@ impl Group {
         let count = left_out.len();
         check(SizeLimit::Broadcast, bytes.len(), LARGEST_BROADCAST)?;
         check(SizeLimit::LeftOut, count, MOST_LEFT_OUT)?;
-        // Both lengths are checked and fit.
-        let mut payload = vec![self.name.len() as u8];
-        payload.extend_from_slice(&self.name);
-        payload.extend_from_slice(&(count as u16).to_le_bytes());
-        for session in left_out {
-            payload.extend_from_slice(&session.shared().id().to_le_bytes());
+        let payload = write_group_message(&GroupMessage {
+            group: &self.name,
+            left_out: left_out.iter().map(|it| it.shared().id()).collect(),
+            bytes,
+        });
+        self.core.broadcast(flags, &payload).await?;
+        self.send_afar((flags, 0), &payload).await
+    }
+
+    /// Sends to the members on other nodes what those on this one have been sent.
+    async fn send_afar(&self, form: (u8, u16), payload: &[u8]) -> Result<(), SendError> {
+        let Some(neighbours) = self.core.neighbours.get() else {
+            return Ok(());
+        };
+        if self.core.commitment.is_deadlocked() {
+            return Err(SendError::NotServing);
         }
-        payload.extend_from_slice(bytes);
-        self.core.broadcast(flags, &payload).await
+        self.core.commitment.committed().await;
+        Ok(neighbours.broadcast(&self.name, form, payload).await?)
+    }
+
+    fn change(
+        &self,
+        session: &Session,
+        kind: FromProcess,
+        afar: FrameKind,
+    ) -> Result<(), SendError> {
+        self.check_name()?;
+        let session = session.shared();
+        match session.is_remote() {
+            true => session.group_afar(afar, &self.name),
+            false => session.request(kind, &self.name),
+        }
     }
 
     fn check_name(&self) -> Result<(), SendError> {

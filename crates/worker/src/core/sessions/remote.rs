@@ -49,6 +49,12 @@ impl SessionState {
         Ok(())
     }
 
+    /// Has it join or leave a group.
+    pub(crate) fn group_afar(&self, kind: FrameKind, group: &[u8]) -> Result<(), SendError> {
+        let neighbours = self.serving_neighbours()?;
+        Ok(neighbours.offer(self.id, kind, (0, 0), group)?)
+    }
+
     /// The ring keeps what a process sends before it serves; nobody keeps this.
     fn serving_neighbours(&self) -> Result<&Rc<Neighbours>, SendError> {
         match self.core.commitment.is_committed() {
