@@ -27,10 +27,14 @@ pub enum FrameKind {
     Join,
     /// A session leaves a group.
     Leave,
+    /// A request.
+    Call,
+    /// Its answer.
+    Answer,
 }
 
 impl FrameKind {
-    const ALL: [Self; 8] = [
+    const ALL: [Self; 10] = [
         Self::Send,
         Self::Close,
         Self::Unknown,
@@ -39,6 +43,8 @@ impl FrameKind {
         Self::Broadcast,
         Self::Join,
         Self::Leave,
+        Self::Call,
+        Self::Answer,
     ];
 
     fn from_u8(kind: u8) -> Option<Self> {
@@ -61,7 +67,7 @@ pub struct FrameHeader {
     pub process: u64,
     /// How far the sender has written to this process, with this frame. Of `Taken`: how far the other one has read.
     pub position: u64,
-    /// The session concerned.
+    /// The session concerned. Of a call and its answer: the number of the call.
     pub session: u64,
 }
 

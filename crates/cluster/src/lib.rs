@@ -6,6 +6,7 @@
 //!
 //! In reading order:
 //!
+//! - `calls`: requests to other processes
 //! - `link` joins the rest: one process's place in the cluster; `user`: what it and its user say to each other
 //! - `connection` speaks NATS; without the feature `nats` it refuses to; `link_state`
 //!   says how it is
@@ -13,6 +14,7 @@
 //! - `members`: which nodes and processes there are, from their beats and the times of these
 //! - `ways`: how much may be on its way to each process, and where to go on when a process is replaced
 //! - `arrivals`: how far the messages of each process were read and confirmed
+//! - `pending`: calls that are not answered yet
 //! - `traffic`: what is counted
 //! - `beat`, `frame`: what is written, and read from others who are not trusted
 //! - `subjects`: the names under which it travels
@@ -21,12 +23,14 @@
 
 mod arrivals;
 mod beat;
+mod calls;
 #[cfg_attr(not(feature = "nats"), path = "no_connection.rs")]
 mod connection;
 mod frame;
 mod link;
 mod link_state;
 mod members;
+mod pending;
 #[cfg(feature = "nats")]
 mod queue;
 mod subjects;
@@ -35,8 +39,10 @@ mod user;
 mod ways;
 
 pub use beat::{Beat, BeatKind};
+pub use calls::CallDraft;
 pub use frame::{Frame, FrameHeader, FrameKind, HEADER_BYTES};
 pub use link::ClusterLink;
 pub use members::{Node, NodeChange};
+pub use pending::{CallAnswer, CallLoss, OpenCall};
 pub use traffic::{Traffic, TrafficCounts};
 pub use user::{ClusterNews, ClusterPlace, ClusterUser, FrameDraft, OfferError};

@@ -14,6 +14,7 @@ use crate::connection::Connection;
 use crate::frame::{Frame, FrameHeader, FrameKind, HEADER_BYTES};
 use crate::link_state::{LinkState, Unpublished};
 use crate::members::{Members, Node, NodeChange, Standing};
+use crate::pending::{PendingCalls, Presence};
 use crate::subjects;
 use crate::traffic::Traffic;
 use crate::user::{ClusterNews, ClusterPlace, ClusterUser, FrameDraft, OfferError};
@@ -53,12 +54,13 @@ enum Stage {
 #[derive(Debug)]
 pub struct ClusterLink {
     own: Node,
-    place: ClusterPlace,
+    pub(crate) place: ClusterPlace,
     prefix: String,
     connection: Rc<Connection>,
-    members: RefCell<Members>,
+    pub(crate) members: RefCell<Members>,
     ways: RefCell<Ways>,
     arrivals: RefCell<Arrivals>,
+    pub(crate) pending: Rc<PendingCalls>,
     stage: Cell<Stage>,
     began: Instant,
     said: Cell<Option<Instant>>,
@@ -69,7 +71,7 @@ pub struct ClusterLink {
     /// Since when there is a connection.
     up_since: Cell<Option<Instant>>,
     /// Rings when there may be room, or somebody has come or gone.
-    news: Notify,
+    pub(crate) news: Notify,
     traffic: Traffic,
 }
 
@@ -93,6 +95,7 @@ impl ClusterLink {
             connection: Connection::open(settings, &name).await?,
             ways: RefCell::default(),
             arrivals: RefCell::default(),
+            pending: Rc::default(),
             stage: Cell::new(Stage::Starting),
             began: Instant::now(),
             said: Cell::new(None),
@@ -229,7 +232,7 @@ impl ClusterLink {
         }
     }
 
-    fn count(
+    pub(crate) fn count(
         &self,
         draft: &FrameDraft<'_>,
         offered: Result<(), OfferError>,
@@ -243,6 +246,15 @@ impl ClusterLink {
     }
 
     fn try_offer(&self, draft: FrameDraft<'_>) -> Result<(), OfferError> {
+        self.try_offer_to(draft, None).map(drop)
+    }
+
+    /// Sends something to the process of this worker slot, or of the one that the session belongs to. Returns the process.
+    pub(crate) fn try_offer_to(
+        &self,
+        draft: FrameDraft<'_>,
+        slot: Option<u16>,
+    ) -> Result<u64, OfferError> {
         if !self.connection.is_up() {
             return Err(OfferError::Unreachable);
         }
@@ -253,7 +265,13 @@ impl ClusterLink {
             Standing::Asking => return Err(OfferError::Full),
             Standing::Refused(_) => return Err(OfferError::Unreachable),
         }
-        let target = members.target(draft.node, draft.session);
+        let target = match slot {
+            Some(slot) if slot >= members.slots(draft.node).ok_or(OfferError::Gone)? => {
+                return Err(OfferError::NoSuchSlot);
+            }
+            Some(slot) => Some(members.serving(draft.node, slot)),
+            None => members.target(draft.node, draft.session),
+        };
         let target = target.ok_or(OfferError::Gone)?.ok_or(OfferError::Full)?;
         let cost = cost(draft.payload.len());
         let is_there = |process| members.has(draft.node, process);
@@ -279,14 +297,9 @@ impl ClusterLink {
             let mut ways = self.ways.borrow_mut();
             ways.give_back(draft.node, target.slot, cost);
         }
-        published.map_err(|error| match error {
-            Unpublished::Away => OfferError::Unreachable,
-            Unpublished::Full => OfferError::Full,
-            Unpublished::TooLarge(most) => OfferError::TooLarge {
-                size: draft.payload.len(),
-                max: most.saturating_sub(HEADER_BYTES),
-            },
-        })
+        published
+            .map(|()| process)
+            .map_err(|error| error.for_payload(draft.payload.len()))
     }
 
     /// Answers a process with a frame that needs no room: what it is about is bounded by what the other one has sent.
@@ -304,7 +317,7 @@ impl ClusterLink {
         let _ = self.publish(to.node, to.process, &header, &[]);
     }
 
-    fn publish(
+    pub(crate) fn publish(
         &self,
         node: u16,
         process: u64,
@@ -385,6 +398,7 @@ impl ClusterLink {
         if !self.connection.is_up() {
             // Nobody can be heard, and so silence says nothing.
             if self.up_since.take().is_some() {
+                self.pending.lose_all();
                 self.news.notify_waiters();
             }
             return;
@@ -406,6 +420,11 @@ impl ClusterLink {
             members.standing = Standing::Belongs;
         }
         let changes = members.elapse(self.now());
+        self.pending.look(|node, process| match members.slots(node) {
+            _ if members.has(node, process) => Presence::There,
+            Some(_) => Presence::ProcessLost,
+            None => Presence::NodeLost,
+        });
         drop(members);
         self.tell(changes, user);
         if self.said.get().is_none_or(|said| said + BEAT <= now) {
@@ -520,11 +539,17 @@ impl ClusterLink {
                 }
             }
             FrameKind::Unknown => user.take(frame).await,
+            FrameKind::Answer => {
+                if !self.pending.answer(&header, frame.payload) {
+                    self.traffic.late();
+                }
+            }
             FrameKind::Send
             | FrameKind::Close
             | FrameKind::Broadcast
             | FrameKind::Join
-            | FrameKind::Leave => {
+            | FrameKind::Leave
+            | FrameKind::Call => {
                 let bytes = frame.payload.len();
                 let now = self.now();
                 let arrival = self

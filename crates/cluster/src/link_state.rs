@@ -4,6 +4,9 @@
     expect(dead_code, reason = "without NATS none is ever up")
 )]
 
+use crate::frame::HEADER_BYTES;
+use crate::user::OfferError;
+
 /// Why something was not handed to NATS.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Unpublished {
@@ -13,6 +16,20 @@ pub(crate) enum Unpublished {
     Full,
     /// It is larger than the server takes: that many bytes.
     TooLarge(usize),
+}
+
+impl Unpublished {
+    /// For whoever wanted to send a payload of this size.
+    pub(crate) fn for_payload(self, size: usize) -> OfferError {
+        match self {
+            Self::Away => OfferError::Unreachable,
+            Self::Full => OfferError::Full,
+            Self::TooLarge(most) => OfferError::TooLarge {
+                size,
+                max: most.saturating_sub(HEADER_BYTES),
+            },
+        }
+    }
 }
 
 /// How the connection is.

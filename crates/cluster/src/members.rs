@@ -252,6 +252,16 @@ impl Members {
         member.serving.get(usize::from(slot)).copied().flatten()
     }
 
+    /// The number of the node of this name.
+    pub(crate) fn named(&self, name: &str) -> Option<u16> {
+        self.nodes().find(|node| node.name == name).map(|it| it.number)
+    }
+
+    /// How many worker slots a node has; `None` if it is not there.
+    pub(crate) fn slots(&self, number: u16) -> Option<u16> {
+        Some(self.nodes.get(&number)?.slots)
+    }
+
     /// Whether this process is known, and so may still read what was sent to it.
     pub(crate) fn has(&self, number: u16, process: u64) -> bool {
         let member = self.nodes.get(&number);

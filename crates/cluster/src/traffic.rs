@@ -27,6 +27,8 @@ pub struct TrafficCounts {
     pub repeated: u64,
     /// Messages that no process of this version writes, which were dropped.
     pub garbage: u64,
+    /// Answers that nobody waited for any more.
+    pub late: u64,
     /// Messages that a session here could not take, which were dropped.
     pub dropped: u64,
 }
@@ -65,6 +67,10 @@ impl Traffic {
 
     pub(crate) fn garbage(&self) {
         self.change(|counts| counts.garbage += 1);
+    }
+
+    pub(crate) fn late(&self) {
+        self.change(|counts| counts.late += 1);
     }
 
     /// A session here could not take a message. The count so far.

@@ -44,6 +44,8 @@ pub enum OfferError {
     Gone,
     /// Too much is on its way, or a process is being replaced.
     Full,
+    /// The node has no worker slot of this number.
+    NoSuchSlot,
     /// It is larger than what the NATS servers take.
     TooLarge {
         /// Its size in bytes.
