@@ -12,6 +12,7 @@ mod itself;
 mod later;
 mod lockers;
 mod misuse;
+mod nodes;
 mod opening;
 mod order;
 mod requests;
@@ -30,9 +31,10 @@ use std::time::Duration;
 
 use moorline::{
     Accept, App, CloseReason, Context, Datagram, Message, Opened, PostedBy, Request, Response,
-    Result, Session, SessionId,
+    Result, ServiceCall, Session, SessionId,
 };
 use serde::Deserialize;
+use tokio::sync::Notify;
 
 use answers::told_of;
 use order::Order;
@@ -102,6 +104,8 @@ pub struct Probe {
     poured: Cell<u64>,
     /// Messages that `fill` has handed over before it was refused.
     filled: Cell<u64>,
+    /// Calls wait for it.
+    held: Notify,
 }
 
 impl Probe {
@@ -121,6 +125,7 @@ impl Probe {
             journal,
             poured: Cell::new(0),
             filled: Cell::new(0),
+            held: Notify::new(),
         };
         probe.speak_in_start().await?;
         Ok(probe)
@@ -187,6 +192,10 @@ impl Probe {
                 std::thread::spawn(|| panic!("asked to panic in a thread"));
                 "started".to_owned()
             }
+            "release" => {
+                self.held.notify_waiters();
+                "released".to_owned()
+            }
             "queued" => message.queued().as_millis().to_string(),
             "journal" => {
                 self.note(format_args!("noted {}", order.rest));
@@ -201,6 +210,7 @@ impl Probe {
             _ if groups::COMMANDS.contains(&command) => return groups::obey(order).await,
             _ if closing::COMMANDS.contains(&command) => return closing::obey(order).await,
             _ if later::COMMANDS.contains(&command) => return later::obey(order).await,
+            _ if nodes::COMMANDS.contains(&command) => return nodes::obey(order).await,
             _ if tasks::COMMANDS.contains(&command) => return tasks::obey(order).await,
             _ if sending::COMMANDS.contains(&command) => return sending::obey(order).await,
             _ => {
@@ -334,6 +344,10 @@ impl App for Probe {
         let answer = format!("{rest} from {from} in {}", context.slot());
         context.session(id.parse()?).send(answer).await?;
         Ok(())
+    }
+
+    async fn call(self: Rc<Self>, _: Context, call: ServiceCall) -> Result<Vec<u8>> {
+        nodes::answer(&self, call).await
     }
 
     async fn task(self: Rc<Self>, _: Context, task: Message) -> Result<Vec<u8>> {

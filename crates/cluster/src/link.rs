@@ -420,11 +420,12 @@ impl ClusterLink {
             members.standing = Standing::Belongs;
         }
         let changes = members.elapse(self.now());
-        self.pending.look(|node, process| match members.slots(node) {
-            _ if members.has(node, process) => Presence::There,
-            Some(_) => Presence::ProcessLost,
-            None => Presence::NodeLost,
-        });
+        self.pending
+            .look(|node, process| match members.slots(node) {
+                _ if members.has(node, process) => Presence::There,
+                Some(_) => Presence::ProcessLost,
+                None => Presence::NodeLost,
+            });
         drop(members);
         self.tell(changes, user);
         if self.said.get().is_none_or(|said| said + BEAT <= now) {

@@ -254,7 +254,9 @@ impl Members {
 
     /// The number of the node of this name.
     pub(crate) fn named(&self, name: &str) -> Option<u16> {
-        self.nodes().find(|node| node.name == name).map(|it| it.number)
+        self.nodes()
+            .find(|node| node.name == name)
+            .map(|it| it.number)
     }
 
     /// How many worker slots a node has; `None` if it is not there.

@@ -255,7 +255,11 @@ mod tests {
         let calls = Rc::<PendingCalls>::default();
         let mut call = calls.open().expect("there is room");
         call.sent_to(2, 7);
-        for presence in [Presence::ProcessLost, Presence::There, Presence::ProcessLost] {
+        for presence in [
+            Presence::ProcessLost,
+            Presence::There,
+            Presence::ProcessLost,
+        ] {
             calls.look(|_, _| presence);
             assert_eq!(answered(&mut call), None);
         }

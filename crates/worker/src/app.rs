@@ -13,10 +13,14 @@ mod group;
 mod info;
 mod locker;
 mod message;
+mod node_call;
+mod node_handle;
+mod node_task;
 mod nodes;
 mod posted;
 mod request;
 mod response;
+mod service_call;
 mod session;
 mod session_data;
 mod settings;
@@ -39,11 +43,15 @@ pub use group::{Group, Member};
 pub use info::{SessionInfo, Sessions};
 pub use locker::{LockerError, Versioned};
 pub use message::{Datagram, Message};
+pub use node_call::{CallError, NodeCall};
+pub use node_handle::NodeHandle;
+pub use node_task::NodeTask;
 pub use nodes::Node;
 pub use posted::PostedBy;
 pub use request::{KeptRequest, Request};
 pub(crate) use response::Content;
 pub use response::{BodySender, ClientLeft, Response};
+pub use service_call::ServiceCall;
 pub use session::Session;
 pub use settings::NoSettings;
 pub use task::Task;
@@ -302,6 +310,28 @@ pub trait App: Sized + 'static {
     ) -> impl Future<Output = Result> {
         let _ = (context, from, message);
         ready(Ok(()))
+    }
+
+    /// A worker of another node, or this one, [calls](NodeHandle::call) a service of this node. What it returns is the answer. Other nodes
+    /// choose the name freely: the app knows its own, and answers [`CallError::NoSuchService`] to all others.
+    ///
+    /// # When it runs
+    /// For each call, concurrently with all other hooks. At most 1,024 calls, posts and tasks of other nodes are in progress at a time, with
+    /// 64 MiB in all; those beyond are refused as [`CallError::Full`].
+    ///
+    /// # Errors
+    /// The caller gets [`CallError::Failed`] with the text of the error. It is logged and counted, but for
+    /// [`CallError::NoSuchService`], which the caller gets as it is.
+    ///
+    /// # Cancellation
+    /// As for all hooks. A caller that stops waiting does not cancel the call.
+    fn call(
+        self: Rc<Self>,
+        context: Context,
+        call: ServiceCall,
+    ) -> impl Future<Output = Result<Vec<u8>>> {
+        let _ = (context, call);
+        ready(Err(CallError::NoSuchService.into()))
     }
 
     /// Carries out a [task](Context::task). What it returns is the task's result.

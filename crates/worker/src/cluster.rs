@@ -14,6 +14,7 @@ use moorline_cluster::{
 use tokio::task::spawn_local;
 use tokio::time::{Instant, sleep, timeout};
 
+use crate::answering::Answering;
 use crate::app::{SendError, Session};
 use crate::control::Role;
 use crate::neighbours::Neighbours;
@@ -174,6 +175,10 @@ impl Arrivals {
 impl ClusterUser for Arrivals {
     async fn take(&self, frame: Frame) {
         let id = frame.header.session;
+        if frame.header.kind == FrameKind::Call {
+            Answering::take(&self.core, &frame);
+            return;
+        }
         if frame.header.kind == FrameKind::Unknown {
             if SessionId::from(id).node() == frame.header.node {
                 self.core.sessions.unknown(id);
@@ -198,9 +203,12 @@ impl ClusterUser for Arrivals {
             FrameKind::Send => send(&session, &frame).await,
             FrameKind::Close => close(&session, &frame).await,
             FrameKind::Join | FrameKind::Leave => groups::change(&session, &frame),
-            FrameKind::Unknown | FrameKind::Probe | FrameKind::Taken | FrameKind::Broadcast => {
-                Ok(())
-            }
+            FrameKind::Unknown
+            | FrameKind::Probe
+            | FrameKind::Taken
+            | FrameKind::Broadcast
+            | FrameKind::Call
+            | FrameKind::Answer => Ok(()),
         };
         match given {
             Ok(()) | Err(SendError::Closing) => {}

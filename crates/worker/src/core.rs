@@ -12,11 +12,13 @@ use moorline_net::Address;
 use tokio::sync::watch;
 use tokio::time::{Instant, timeout};
 
+use super::answering::Answering;
 use super::broadcasts::{Broadcasts, EventDraft, group_link};
 use super::commitment::Commitment;
 use super::counters::Counters;
 use super::credits::{Credits, OwnSlot, TaskOrder};
 use super::files::Files;
+use super::inquiries::Inquiries;
 use super::neighbours::Neighbours;
 use super::outbox::{Link, Outbox, Room};
 use super::questions::{Asked, Questions};
@@ -51,6 +53,9 @@ pub(crate) struct Core {
     pub(crate) node: u16,
     /// The processes of other nodes, if this one is in a cluster.
     pub(crate) neighbours: OnceCell<Rc<Neighbours>>,
+    /// What other nodes ask of this process, and it of them.
+    pub(crate) answering: Answering,
+    pub(crate) inquiries: Inquiries,
     pub(crate) generation: u32,
     pub(crate) config: Config,
     pub(crate) outbox: Outbox,
@@ -99,6 +104,8 @@ impl Core {
             role,
             node: config.cluster.as_ref().map_or(0, |it| it.number),
             neighbours: OnceCell::new(),
+            answering: Answering::default(),
+            inquiries: Inquiries::default(),
             waits,
             quota: Quota::new(max_requests, |most| fastrand::u64(0..=most)),
             generation,

@@ -1,5 +1,6 @@
 //! The app's hooks: which run at once, which wait, and what is said when they end.
 
+mod calls;
 mod requests;
 
 use std::cell::{Cell, RefCell};

@@ -5,9 +5,11 @@
 
 #![forbid(unsafe_code)]
 
+mod answering;
 pub mod app;
 mod backlog;
 mod broadcasts;
+mod call_wire;
 mod clock;
 mod cluster;
 mod commitment;
@@ -20,6 +22,7 @@ mod files;
 mod handlers;
 mod hook;
 mod inlets;
+mod inquiries;
 mod neighbours;
 mod outbox;
 mod pace;
@@ -287,7 +290,14 @@ fn spawn_ring_task<A: App>(
     let begin_hooks = move |app| {
         let (messages, datagrams) = (Hot::new(A::message), Hot::new(A::datagram));
         // If the ring task has ended, the process is about to.
-        let _ = sender.send(Handlers::new(core, app, messages, datagrams));
+        let handlers = Handlers::new(core.clone(), app, messages, datagrams);
+        let carrier = Rc::downgrade(&handlers);
+        core.answering.connect(move |inquiry, reply| {
+            if let Some(carrier) = carrier.upgrade() {
+                carrier.inquiry(inquiry, reply);
+            }
+        });
+        let _ = sender.send(handlers);
     };
     Ok((begin_hooks, ring_task))
 }

@@ -54,10 +54,11 @@ pub(super) enum Hook {
     Serving,
     Accept,
     Request,
+    Call,
 }
 
 impl Hook {
-    pub(super) const ALL: [Self; 14] = [
+    pub(super) const ALL: [Self; 15] = [
         Self::Message,
         Self::Start,
         Self::Open,
@@ -72,6 +73,7 @@ impl Hook {
         Self::Serving,
         Self::Accept,
         Self::Request,
+        Self::Call,
     ];
 
     pub(super) fn as_str(self) -> &'static str {
@@ -87,6 +89,7 @@ impl Hook {
             Self::Datagram => "datagram",
             Self::Post => "post",
             Self::Task => "task",
+            Self::Call => "call",
             Self::Timer => "timer",
             Self::Stop => "stop",
             Self::Serving => "serving",

@@ -1,8 +1,10 @@
 //! Engines on several machines, as three on one, with a real NATS server.
 
+mod calls;
 mod entry;
 mod faults;
 mod fixture;
 mod groups;
+mod posts;
 mod reloads;
 mod sessions;

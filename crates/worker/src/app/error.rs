@@ -98,6 +98,7 @@ impl From<OfferError> for SendError {
             OfferError::Unreachable => Self::Unreachable,
             OfferError::Gone => Self::Gone,
             OfferError::Full => Self::Full,
+            OfferError::NoSuchSlot => Self::NoSuchSession,
             OfferError::TooLarge { size, max } => Self::TooLarge {
                 limit: SizeLimit::NatsPayload,
                 size: size as u64,
@@ -202,6 +203,10 @@ pub enum PostError {
     /// It was sent in [`start`](crate::app::App::start), after more than can wait until this process serves: send it in
     /// [`serving`](crate::app::App::serving).
     NotServing,
+    /// The worker is on another node, and that is not there.
+    Gone,
+    /// The worker is on another node, and NATS is away or this node does not belong to the cluster.
+    Unreachable,
 }
 
 impl fmt::Display for PostError {
@@ -212,6 +217,8 @@ impl fmt::Display for PostError {
             Self::TooLarge { size, max } => {
                 write!(f, "a post of {size} bytes is over the limit of {max}")
             }
+            Self::Gone => f.write_str("the node of the worker is gone"),
+            Self::Unreachable => f.write_str("no other node can be reached now"),
             Self::NotServing => f.write_str(NOT_SERVING),
         }
     }
@@ -247,6 +254,12 @@ pub enum TaskError {
     /// Its result was awaited in [`start`](crate::app::App::start), and no task is given out before this process serves:
     /// use [`serving`](crate::app::App::serving).
     NotServing,
+    /// It is for another node, and that is not there, or was lost before the result.
+    Gone,
+    /// The worker of the other node that had given it out has ended. It may run all the same.
+    WorkerLost,
+    /// It is for another node, and NATS is away, or was away before the result came, or this node does not belong to the cluster.
+    Unreachable,
 }
 
 impl fmt::Display for TaskError {
@@ -264,6 +277,9 @@ impl fmt::Display for TaskError {
             Self::Timeout => f.write_str("the task's result did not come in time"),
             Self::Failed(reason) => write!(f, "the task failed: {reason}"),
             Self::GatewayLost => f.write_str("the gateway was lost while the task ran"),
+            Self::Gone => f.write_str("the node of the task is gone"),
+            Self::WorkerLost => f.write_str("the worker that had given the task out has ended"),
+            Self::Unreachable => f.write_str("no other node can be reached now"),
             Self::NotServing => f.write_str(NOT_SERVING),
         }
     }

@@ -10,6 +10,8 @@ pub enum PostedBy {
     Worker(u16),
     /// The task worker in this slot.
     Task(u16),
+    /// A process of the node of this number.
+    Node(u16),
 }
 
 impl fmt::Display for PostedBy {
@@ -17,6 +19,7 @@ impl fmt::Display for PostedBy {
         match self {
             Self::Worker(slot) => write!(f, "worker {slot}"),
             Self::Task(slot) => write!(f, "task worker {slot}"),
+            Self::Node(number) => write!(f, "node {number}"),
         }
     }
 }
