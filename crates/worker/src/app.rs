@@ -46,7 +46,7 @@ pub use message::{Datagram, Message};
 pub use node_call::{CallError, NodeCall};
 pub use node_handle::NodeHandle;
 pub use node_task::NodeTask;
-pub use nodes::Node;
+pub use nodes::{Node, NodeChange, NodeChanges};
 pub use posted::PostedBy;
 pub use request::{KeptRequest, Request};
 pub(crate) use response::Content;

@@ -238,6 +238,9 @@ impl ClusterUser for Arrivals {
     }
 
     fn tell(&self, news: ClusterNews) {
+        if let ClusterNews::Node(_) = news {
+            self.neighbours.have_changed();
+        }
         if !reports(&self.core) || !self.core.commitment.is_committed() {
             return;
         }

@@ -7,6 +7,7 @@ use std::rc::Rc;
 
 use moorline_cluster::{ClusterLink, FrameDraft, FrameHeader, FrameKind, OfferError};
 use rustc_hash::FxHashMap;
+use tokio::sync::watch;
 
 use crate::session_id::SessionId;
 pub(crate) use groups::{GroupMessage, read_group_message, write_group_message};
@@ -22,6 +23,8 @@ pub(crate) struct Neighbours {
     link: Rc<ClusterLink>,
     /// The senders to sessions here, to be told if there are none.
     senders: RefCell<FxHashMap<u64, Vec<FrameHeader>>>,
+    /// Tells that a node has come or gone.
+    changes: watch::Sender<()>,
 }
 
 impl Neighbours {
@@ -29,6 +32,7 @@ impl Neighbours {
         Self {
             link,
             senders: RefCell::default(),
+            changes: watch::Sender::new(()),
         }
     }
 
@@ -52,6 +56,16 @@ impl Neighbours {
     ) -> Result<(), OfferError> {
         let draft = draft(id, FrameKind::Send, (flags, aux), bytes);
         self.link.send(draft).await
+    }
+
+    /// Tells when a node has come or gone.
+    pub(crate) fn changes(&self) -> watch::Receiver<()> {
+        self.changes.subscribe()
+    }
+
+    /// A node has come or gone.
+    pub(crate) fn have_changed(&self) {
+        self.changes.send_replace(());
     }
 
     pub(crate) fn link(&self) -> &ClusterLink {

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt::Debug;
 use std::time::Duration;
 
-use moorline::{CallError, NodeHandle, Result, ServiceCall};
+use moorline::{CallError, NodeChange, NodeHandle, Result, ServiceCall};
 use tokio::task::JoinSet;
 
 use super::Probe;
@@ -23,6 +23,7 @@ pub(super) const COMMANDS: &[&str] = &[
     "call-drop",
     "call-many",
     "call-flood",
+    "node-changes",
     "node-post",
     "node-post-all",
     "node-post-fill",
@@ -33,6 +34,13 @@ pub(super) const COMMANDS: &[&str] = &[
 
 /// Carries out one of them: its first argument is the name of a node.
 pub(super) async fn obey(order: &mut Order<'_>) -> Result<Option<String>> {
+    if order.command == "node-changes" {
+        let (mut changes, session) = (order.context.node_changes(), order.session.clone());
+        tokio::task::spawn_local(async move {
+            while session.send(describe(&changes.next().await)).await.is_ok() {}
+        });
+        return Ok(None);
+    }
     if order.command.starts_with("node-") {
         return post_or_task(order).await.map(Some);
     }
@@ -96,6 +104,14 @@ async fn flood(order: &Order<'_>, node: &NodeHandle, count: usize) -> Result<Str
         }
     }
     Ok(format!("{ends:?}"))
+}
+
+fn describe(change: &NodeChange) -> String {
+    match change {
+        NodeChange::Joined(node) => format!("joined {}", node.name),
+        NodeChange::Lost(node) => format!("lost {}", node.name),
+        change => format!("{change:?}"),
+    }
 }
 
 async fn post_or_task(order: &mut Order<'_>) -> Result<String> {

@@ -47,6 +47,26 @@ fn a_node_that_stops_is_gone_at_once_and_comes_back() {
 }
 
 #[test]
+fn changes_among_nodes_are_told_in_each_worker() {
+    let nats = Nats::start("");
+    let [a, b, _c] = three(&nats);
+    let mut watchers = on_each_worker(&a);
+    for watcher in &mut watchers {
+        watcher.send("node-changes");
+        assert_eq!(watcher.receive(), b"joined b");
+        assert_eq!(watcher.receive(), b"joined c");
+    }
+    let site = b.site();
+    b.run(&["stop"]).expect_success();
+    drop(b);
+    let _b = site.start();
+    for watcher in &mut watchers {
+        assert_eq!(watcher.receive(), b"lost b");
+        assert_eq!(watcher.receive(), b"joined b");
+    }
+}
+
+#[test]
 fn a_node_without_nats_starts_alone_and_joins_later() {
     let mut nats = Nats::start("");
     nats.kill();
