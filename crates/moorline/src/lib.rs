@@ -174,6 +174,8 @@ mod pages {
     struct Readme;
     #[doc = include_str!("../../../docs/guide/app.md")]
     struct App;
+    #[doc = include_str!("../../../docs/guide/many-machines.md")]
+    struct ManyMachines;
     #[doc = include_str!("../../../docs/guide/web.md")]
     struct Web;
     #[doc = include_str!("../../../docs/guide/history.md")]
