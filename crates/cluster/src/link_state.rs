@@ -19,7 +19,7 @@ pub(crate) enum Unpublished {
 }
 
 impl Unpublished {
-    /// For whoever wanted to send a payload of this size.
+    /// The error of a send of this many bytes.
     pub(crate) fn for_payload(self, size: usize) -> OfferError {
         match self {
             Self::Away => OfferError::Unreachable,

@@ -50,7 +50,7 @@ pub(crate) struct PendingCalls {
 struct Pending {
     /// The node and the process that it was sent to, once it was.
     to: Option<(u16, u64)>,
-    /// The process was gone at the last look.
+    /// The process was gone when it last looked.
     is_doomed: bool,
     answer: oneshot::Sender<Answered>,
 }

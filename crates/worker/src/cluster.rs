@@ -14,14 +14,13 @@ use moorline_cluster::{
 use tokio::task::spawn_local;
 use tokio::time::{Instant, sleep, timeout};
 
-use crate::answering::Answering;
 use crate::app::{SendError, Session};
 use crate::control::Role;
 use crate::neighbours::Neighbours;
 use crate::session_id::SessionId;
 use crate::wire::event::{EVENT, split_event};
 use crate::wire::{FORCE, LONGEST_CLOSE_TEXT};
-use crate::{Core, Form, Refusal, Room, SessionState, clock};
+use crate::{Core, Form, Refusal, Room, SessionState, answering, clock};
 
 /// How long the gateway has to take what came for an old process.
 const SETTLES_WITHIN: Duration = Duration::from_secs(1);
@@ -176,7 +175,7 @@ impl ClusterUser for Arrivals {
     async fn take(&self, frame: Frame) {
         let id = frame.header.session;
         if frame.header.kind == FrameKind::Call {
-            Answering::take(&self.core, &frame);
+            answering::take(&self.core, &frame);
             return;
         }
         if frame.header.kind == FrameKind::Unknown {

@@ -12,8 +12,8 @@ use moorline_net::Address;
 use tokio::sync::watch;
 use tokio::time::{Instant, timeout};
 
-use super::answering::Answering;
 use super::broadcasts::{Broadcasts, EventDraft, group_link};
+use super::calls_in_hand::CallsInHand;
 use super::commitment::Commitment;
 use super::counters::Counters;
 use super::credits::{Credits, OwnSlot, TaskOrder};
@@ -54,7 +54,7 @@ pub(crate) struct Core {
     /// The processes of other nodes, if this one is in a cluster.
     pub(crate) neighbours: OnceCell<Rc<Neighbours>>,
     /// What other nodes ask of this process, and it of them.
-    pub(crate) answering: Answering,
+    pub(crate) calls_in_hand: CallsInHand,
     pub(crate) inquiries: Inquiries,
     pub(crate) generation: u32,
     pub(crate) config: Config,
@@ -104,7 +104,7 @@ impl Core {
             role,
             node: config.cluster.as_ref().map_or(0, |it| it.number),
             neighbours: OnceCell::new(),
-            answering: Answering::default(),
+            calls_in_hand: CallsInHand::default(),
             inquiries: Inquiries::default(),
             waits,
             quota: Quota::new(max_requests, |most| fastrand::u64(0..=most)),

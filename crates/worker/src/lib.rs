@@ -7,9 +7,11 @@
 
 mod answering;
 pub mod app;
+mod asking;
 mod backlog;
 mod broadcasts;
 mod call_wire;
+mod calls_in_hand;
 mod clock;
 mod cluster;
 mod commitment;
@@ -292,9 +294,9 @@ fn spawn_ring_task<A: App>(
         // If the ring task has ended, the process is about to.
         let handlers = Handlers::new(core.clone(), app, messages, datagrams);
         let carrier = Rc::downgrade(&handlers);
-        core.answering.connect(move |inquiry, reply| {
+        core.calls_in_hand.connect(move |inquiry, to, bytes| {
             if let Some(carrier) = carrier.upgrade() {
-                carrier.inquiry(inquiry, reply);
+                carrier.inquiry(inquiry, to, bytes);
             }
         });
         let _ = sender.send(handlers);

@@ -10,11 +10,11 @@ use bytes::Bytes;
 use moorline_cluster::{CallLoss, OfferError};
 use tokio::time::{Instant, timeout_at};
 
-use crate::answering::Answering;
+use crate::answering;
 use crate::app::NodeHandle;
 use crate::app::error::NOT_SERVING;
+use crate::asking::{AskedInVain, Reached};
 use crate::call_wire::{CallOutcome, Inquiry, LONGEST_NAME, service_call};
-use crate::inquiries::{AskedInVain, Reached};
 
 /// How long a call waits, unless it says otherwise.
 const WITHIN: Duration = Duration::from_secs(10);
@@ -111,7 +111,7 @@ async fn call_own(
         return Err(CallError::Elsewhere);
     }
     let size = bytes.len();
-    let answer = Answering::take_own(core, Inquiry::Service { name, bytes }, size);
+    let answer = answering::take_own(core, Inquiry::Service { name, bytes }, size);
     match timeout_at(deadline, answer).await {
         Ok(Ok((outcome, payload))) => told(outcome, payload),
         Ok(Err(_)) => Err(CallError::WorkerLost),

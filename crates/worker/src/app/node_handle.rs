@@ -7,7 +7,7 @@ use moorline_cluster::OfferError;
 
 use crate::Core;
 use crate::app::{Context, NodeCall, NodeTask, PostError};
-use crate::inquiries::{AskedInVain, Reached};
+use crate::asking::{AskedInVain, Reached};
 
 /// A node of the cluster, by its name: see [`Context::on`].
 #[derive(Clone)]

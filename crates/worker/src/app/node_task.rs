@@ -9,8 +9,8 @@ use moorline_cluster::{CallLoss, OfferError};
 
 use crate::app::node_call::deadline;
 use crate::app::{Context, NodeHandle, TaskError};
+use crate::asking::{AskedInVain, Reached};
 use crate::call_wire::{CallOutcome, task};
-use crate::inquiries::{AskedInVain, Reached};
 
 /// How long a task of another node is waited for, unless it says otherwise.
 const WITHIN: Duration = Duration::from_secs(60);

@@ -8,6 +8,7 @@ use super::Handlers;
 use crate::answering::Reply;
 use crate::app::{App, CallError, Context, Datagram, Message, PostedBy, ServiceCall, Session};
 use crate::call_wire::{CallOutcome, Inquiry};
+use crate::calls_in_hand::ReplyTo;
 use crate::hook::HotHook;
 use crate::stalls::Hook;
 use crate::{clock, pool};
@@ -19,7 +20,8 @@ where
     D: HotHook<A, Datagram>,
 {
     /// Carries out what another node asks.
-    pub(crate) fn inquiry(self: &Rc<Self>, inquiry: Inquiry, reply: Reply) {
+    pub(crate) fn inquiry(self: &Rc<Self>, inquiry: Inquiry, to: ReplyTo, bytes: usize) {
+        let reply = Reply::new(self.core.clone(), to, bytes);
         match inquiry {
             Inquiry::Service { name, bytes } => self.service_call(name, &bytes, reply),
             Inquiry::Post(bytes) => self.post_from_afar(&bytes, reply),
