@@ -8,6 +8,9 @@
 //!
 //! - `calls`: requests to other processes
 //! - `link` joins the rest: one process's place in the cluster; `user`: what it and its user say to each other
+//! - `presence_link`: the members of the groups of all nodes, over NATS
+//! - `announcer`: what a process of a node says about the members of its groups; `rosters`: what others make of it
+//! - `presence_message`: how it is said; `roster`: the members of the groups of one node
 //! - `connection` speaks NATS; without the feature `nats` it refuses to; `link_state`
 //!   says how it is
 //! - `queue`: what NATS has yet to take
@@ -21,6 +24,7 @@
 
 #![forbid(unsafe_code)]
 
+mod announcer;
 mod arrivals;
 mod beat;
 mod calls;
@@ -31,8 +35,12 @@ mod link;
 mod link_state;
 mod members;
 mod pending;
+mod presence_link;
+mod presence_message;
 #[cfg(feature = "nats")]
 mod queue;
+mod roster;
+mod rosters;
 mod subjects;
 mod traffic;
 mod user;
@@ -44,5 +52,7 @@ pub use frame::{Frame, FrameHeader, FrameKind, HEADER_BYTES};
 pub use link::ClusterLink;
 pub use members::{Node, NodeChange};
 pub use pending::{CallAnswer, CallLoss, OpenCall};
+pub use presence_link::{PresenceLink, PresenceUser};
+pub use roster::{Membership, Roster};
 pub use traffic::{Traffic, TrafficCounts};
 pub use user::{ClusterNews, ClusterPlace, ClusterUser, FrameDraft, OfferError};

@@ -55,8 +55,8 @@ enum Stage {
 pub struct ClusterLink {
     own: Node,
     pub(crate) place: ClusterPlace,
-    prefix: String,
-    connection: Rc<Connection>,
+    pub(crate) prefix: String,
+    pub(crate) connection: Rc<Connection>,
     pub(crate) members: RefCell<Members>,
     ways: RefCell<Ways>,
     arrivals: RefCell<Arrivals>,
@@ -182,6 +182,13 @@ impl ClusterLink {
     /// The nodes that are there, by number; without this one.
     pub fn nodes(&self) -> Vec<Node> {
         self.members.borrow().nodes().cloned().collect()
+    }
+
+    /// Whether a node is there; this engine of it, if one is meant.
+    pub(crate) fn has_node(&self, number: u16, incarnation: Option<u64>) -> bool {
+        let members = self.members.borrow();
+        let mut nodes = members.nodes();
+        nodes.any(|it| it.number == number && incarnation.is_none_or(|at| it.incarnation == at))
     }
 
     /// This node.

@@ -5,6 +5,7 @@
 //! other sessions do not wait. A member that is sent something else meanwhile first gets the earlier broadcasts, so one
 //! worker's messages keep their order.
 
+mod changes;
 mod kept;
 mod message;
 mod resumption;
@@ -35,6 +36,7 @@ use moorline_protocol::control::{LoopCounter, ProcessId};
 use moorline_protocol::session_id::SessionId;
 use moorline_protocol::wire::{LARGEST_BROADCAST, LONGEST_NAME, MOST_LEFT_OUT, TEXT, ToProcess};
 
+use changes::GroupLog;
 pub(crate) use kept::KeptGroups;
 use message::{Message, Origin};
 pub(crate) use resumption::split_join;
@@ -65,6 +67,7 @@ pub(crate) struct Groups {
     pub(crate) watches_histories: bool,
     /// When it does so next, in the loop's milliseconds.
     pub(crate) histories_due: u64,
+    log: GroupLog,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -152,7 +155,9 @@ impl Groups {
         let Some(group) = self.groups.get_mut(&number) else {
             return 0;
         };
-        group.members.try_remove(place as usize);
+        if let Some(member) = group.members.try_remove(place as usize) {
+            self.log.note(&group.name, member.name.id);
+        }
         if !group.members.is_empty() {
             return 0;
         }
@@ -232,6 +237,7 @@ impl Groups {
             return None;
         }
         let group = self.groups.get_mut(&number)?;
+        self.log.note(name, session.id);
         let place = group.members.insert(Member {
             name: session.name(),
             seen: self.last_broadcast,

@@ -15,7 +15,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-pub use question::{Answer, Question, SessionFacts, UNKNOWN_PLACE};
+pub use question::{Answer, GroupPlace, Question, SessionFacts, SessionGroups, UNKNOWN_PLACE};
 
 /// The record is the first part of its message.
 pub const FIRST: u8 = 1;

@@ -1,6 +1,7 @@
 //! How this process joins the cluster and leaves it, and what comes from other nodes.
 
 mod groups;
+mod presence;
 
 use std::cell::Cell;
 use std::future::poll_fn;
@@ -43,7 +44,7 @@ pub(crate) async fn join(core: &Rc<Core>, engine: u64) -> Result<(), String> {
     let _ = core.neighbours.set(neighbours.clone());
     let user = Rc::new(Arrivals {
         core: core.clone(),
-        neighbours,
+        neighbours: neighbours.clone(),
         told: Cell::new(None),
     });
     spawn_local({
@@ -53,6 +54,11 @@ pub(crate) async fn join(core: &Rc<Core>, engine: u64) -> Result<(), String> {
     spawn_local({
         let link = link.clone();
         async move { report(link.follow_frames(&*user).await) }
+    });
+    let far = neighbours.presence().clone();
+    spawn_local({
+        let (far, user) = (far.clone(), presence::FarMembers(core.clone()));
+        async move { report(far.follow(&user).await) }
     });
     let admitted = link.admitted().await;
     if let Err(error) = &admitted {
@@ -71,6 +77,7 @@ pub(crate) async fn join(core: &Rc<Core>, engine: u64) -> Result<(), String> {
     }
     if core.role == Role::Worker(core.slot()) {
         spawn_local(serve(core.clone(), link, admitted.is_ok()));
+        spawn_local(presence::lead(core.clone(), far));
     }
     Ok(())
 }

@@ -7,6 +7,7 @@ use std::os::fd::AsFd;
 use std::rc::Rc;
 use std::time::Duration;
 
+use moorline_cluster::PresenceLink;
 use moorline_ipc::{Consumer, Header, Scoreboard};
 use moorline_net::Address;
 use tokio::sync::watch;
@@ -21,6 +22,7 @@ use super::files::Files;
 use super::inquiries::Inquiries;
 use super::neighbours::Neighbours;
 use super::outbox::{Link, Outbox, Room};
+use super::presence::Presence;
 use super::questions::{Asked, Questions};
 use super::quota::Quota;
 use super::requests::Requests;
@@ -56,6 +58,8 @@ pub(crate) struct Core {
     /// What other nodes ask of this process, and it of them.
     pub(crate) calls_in_hand: CallsInHand,
     pub(crate) inquiries: Inquiries,
+    /// The members of groups.
+    pub(crate) presence: Rc<Presence>,
     pub(crate) generation: u32,
     pub(crate) config: Config,
     pub(crate) outbox: Outbox,
@@ -106,6 +110,7 @@ impl Core {
             neighbours: OnceCell::new(),
             calls_in_hand: CallsInHand::default(),
             inquiries: Inquiries::default(),
+            presence: Rc::default(),
             waits,
             quota: Quota::new(max_requests, |most| fastrand::u64(0..=most)),
             generation,
@@ -140,6 +145,11 @@ impl Core {
         self.flight.note(FlightKind::Serves, 0, 0, 0);
         // Posts of the process to itself are among them.
         self.outbox.schedule();
+    }
+
+    /// The members of groups of other nodes, in a cluster.
+    pub(crate) fn far_members(&self) -> Option<&PresenceLink> {
+        self.neighbours.get().map(|it| &**it.presence())
     }
 
     pub(crate) fn slot(&self) -> u16 {

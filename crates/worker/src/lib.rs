@@ -21,6 +21,7 @@ mod credits;
 mod dials;
 mod exchanges;
 mod files;
+mod group_reader;
 mod handlers;
 mod hook;
 mod inlets;
@@ -30,6 +31,7 @@ mod outbox;
 mod pace;
 mod panics;
 mod pool;
+mod presence;
 mod questions;
 mod quota;
 mod remote;
@@ -176,6 +178,7 @@ async fn serve<A: App>(
     };
     core.flight.note(FlightKind::AppStarted, 0, 0, 0);
     begin_hooks(app.clone());
+    spawn_local(group_reader::follow(core.clone()));
     orders.control.send(&FromRole::Ready, &[]).await?;
     spawn_local(serve_app(core.clone(), app.clone()));
     serve_until_ordered(app, orders, ring_task, max_wait).await

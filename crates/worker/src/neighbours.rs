@@ -5,7 +5,7 @@ mod groups;
 use std::cell::RefCell;
 use std::rc::Rc;
 
-use moorline_cluster::{ClusterLink, FrameDraft, FrameHeader, FrameKind, OfferError};
+use moorline_cluster::{ClusterLink, FrameDraft, FrameHeader, FrameKind, OfferError, PresenceLink};
 use rustc_hash::FxHashMap;
 use tokio::sync::watch;
 
@@ -21,6 +21,7 @@ const MOST_SENDERS: usize = 8;
 /// The processes of other nodes, as this one sends to them.
 pub(crate) struct Neighbours {
     link: Rc<ClusterLink>,
+    presence: Rc<PresenceLink>,
     /// The senders to sessions here, to be told if there are none.
     senders: RefCell<FxHashMap<u64, Vec<FrameHeader>>>,
     /// Tells that a node has come or gone.
@@ -30,6 +31,7 @@ pub(crate) struct Neighbours {
 impl Neighbours {
     pub(crate) fn new(link: Rc<ClusterLink>) -> Self {
         Self {
+            presence: PresenceLink::new(link.clone()),
             link,
             senders: RefCell::default(),
             changes: watch::Sender::new(()),
@@ -70,6 +72,11 @@ impl Neighbours {
 
     pub(crate) fn link(&self) -> &ClusterLink {
         &self.link
+    }
+
+    /// The members of groups of other nodes.
+    pub(crate) fn presence(&self) -> &Rc<PresenceLink> {
+        &self.presence
     }
 
     /// The gateway does not know a session that somebody has sent to.

@@ -1,6 +1,8 @@
 //! Groups of sessions, and what is said to them.
 
-use moorline::{Result, SessionId};
+use std::time::Duration;
+
+use moorline::{Context, MemberChange, Result, Session, SessionId};
 
 use super::answers::outcome;
 use super::order::Order;
@@ -15,6 +17,7 @@ pub(super) const COMMANDS: &[&str] = &[
     "label",
     "labels",
     "members-count",
+    "watch",
     "say",
     "say-others",
     "say-much",
@@ -66,8 +69,33 @@ pub(super) async fn obey(order: &mut Order<'_>) -> Result<Option<String>> {
             labels.join(" ")
         }
         "members-count" => context.group(rest).members().await?.len().to_string(),
+        "watch" => {
+            watch(context, session, rest)?;
+            "watching".to_owned()
+        }
         _ => return speak(order).await,
     }))
+}
+
+/// Tells a session what changes among the members of a group.
+fn watch(context: &Context, session: &Session, group: &str) -> Result {
+    let (mut watch, session) = (context.group(group).watch()?, session.clone());
+    let tell = async move |_: Context| {
+        loop {
+            let (how, member) = match watch.next().await {
+                MemberChange::Joined(member) => ("joined", member),
+                MemberChange::Relabelled(member) => ("relabelled", member),
+                MemberChange::Left(member) => ("left", member),
+                other => panic!("an unknown change: {other:?}"),
+            };
+            let label = String::from_utf8_lossy(&member.label).into_owned();
+            if session.send(format!("{how} {label}")).await.is_err() {
+                break;
+            }
+        }
+    };
+    context.after(Duration::ZERO, tell).detach();
+    Ok(())
 }
 
 /// Says something to a group.

@@ -129,8 +129,8 @@ fn what_nats_refuses_is_told_with_what_to_allow() {
 #[test]
 fn the_permissions_in_the_guide_are_enough() {
     let nats = with_permissions(
-        "[\"moorline.beat\", \"moorline.node.*.*\"]",
-        "[\"moorline.beat\", \"moorline.node.1.*\", \"moorline.node.2.*\"]",
+        "[\"moorline.beat\", \"moorline.node.*.*\", \"moorline.presence.1\", \"moorline.presence.2\"]",
+        "[\"moorline.beat\", \"moorline.node.1.*\", \"moorline.node.2.*\", \"moorline.presence.*\"]",
     );
     let [a, b] = [("a", 1), ("b", 2)]
         .map(|(name, number)| with_login(&nats, name, number, "line of ships\n").start());

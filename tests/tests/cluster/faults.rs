@@ -59,13 +59,16 @@ fn without_nats_sends_are_refused_at_once_and_all_goes_on_when_it_is_back() {
 }
 
 /// A client of NATS that knows the subjects of a cluster.
-struct Liar(TcpStream);
+pub(crate) struct Liar(TcpStream);
 
 impl Liar {
-    fn connect(nats: &Nats) -> Self {
+    /// One that hears what is said on these subjects.
+    pub(crate) fn connect(nats: &Nats, subjects: &str) -> Self {
         let mut stream = TcpStream::connect(("127.0.0.1", nats.port())).expect("a connection");
         stream
-            .write_all(b"CONNECT {\"verbose\":false}\r\nSUB moorline.node.> 1\r\nPING\r\n")
+            .write_all(
+                format!("CONNECT {{\"verbose\":false}}\r\nSUB {subjects} 1\r\nPING\r\n").as_bytes(),
+            )
             .expect("it is taken");
         let mut liar = Self(stream);
         while !liar.line().starts_with("PONG") {}
@@ -82,7 +85,7 @@ impl Liar {
     }
 
     /// The next frame between nodes: its subject and its bytes.
-    fn overhear(&mut self) -> (String, Vec<u8>) {
+    pub(crate) fn overhear(&mut self) -> (String, Vec<u8>) {
         loop {
             let line = self.line();
             let words: Vec<_> = line.split_whitespace().collect();
@@ -94,7 +97,7 @@ impl Liar {
         }
     }
 
-    fn publish(&mut self, subject: &str, bytes: &[u8]) {
+    pub(crate) fn publish(&mut self, subject: &str, bytes: &[u8]) {
         let head = format!("PUB {subject} {}\r\n", bytes.len());
         let message = [head.as_bytes(), bytes, b"\r\n"].concat();
         self.0.write_all(&message).expect("it is taken");
@@ -107,7 +110,7 @@ fn garbage_and_lies_on_the_subjects_are_dropped() {
     let [a, b, _c] = three(&nats);
     let (mut receiver, id) = session(&b);
     let (mut sender, _) = session(&a);
-    let mut liar = Liar::connect(&nats);
+    let mut liar = Liar::connect(&nats, "moorline.node.>");
     assert_eq!(sender.ask(format!("tell {id} hello")), "ok");
     assert_eq!(receiver.receive(), b"hello");
     let (subject, frame) = liar.overhear();

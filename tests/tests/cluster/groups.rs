@@ -7,13 +7,19 @@ use moorline_tests::{Client, Engine, Nats, eventually};
 
 use crate::fixture::{node, on_each_worker, session, three};
 
-/// A session on each node, in this group.
+/// A session on each node, in this group, of which all nodes know.
 fn members(nodes: &[Engine; 3], group: &str) -> [Client; 3] {
-    std::array::from_fn(|at| {
+    let members = std::array::from_fn(|at| {
         let (mut client, _) = session(&nodes[at]);
         assert_eq!(client.ask(format!("join {group}")), "ok");
         client
-    })
+    });
+    for mut client in nodes.iter().flat_map(on_each_worker) {
+        eventually("the members are known", || {
+            client.ask(format!("members-count {group}")) == "3"
+        });
+    }
+    members
 }
 
 #[test]
@@ -98,7 +104,7 @@ fn a_session_of_another_node_joins_and_leaves() {
     let (mut far, id) = session(&b);
     let (mut near, _) = session(&a);
     assert_eq!(near.ask(format!("join-other {id} lobby")), "ok");
-    eventually("it is a member", || far.ask("members-count lobby") == "1");
+    eventually("it is a member", || near.ask("members-count lobby") == "1");
     near.send("say lobby hello");
     assert_eq!(far.receive(), b"hello");
     assert_eq!(near.ask(format!("leave-other {id} lobby")), "ok");
@@ -139,13 +145,21 @@ fn without_nats_a_group_goes_on_on_its_node_and_the_sender_is_told() {
 #[test]
 fn a_message_that_nats_does_not_take_is_told_and_reaches_its_own_node() {
     let nats = Nats::start("max_payload: 100000");
-    let [a, _b, _c] = three(&nats);
-    let (mut member, _) = session(&a);
-    assert_eq!(member.ask("join lobby"), "ok");
-    let (mut sender, _) = session(&a);
-    let refused = sender.ask(format!("say lobby {}", "x".repeat(100_000)));
+    let nodes = three(&nats);
+    let mut members = members(&nodes, "lobby");
+    let (mut sender, _) = session(&nodes[0]);
+    let large = "x".repeat(100_000);
+    let refused = sender.ask(format!("say-others lobby {large}"));
     assert!(refused.contains("NatsPayload"), "{refused}");
-    assert_eq!(member.receive().len(), 100_000);
+    assert_eq!(members[0].receive().len(), large.len());
+    assert_eq!(sender.ask("say-others lobby small"), "ok");
+    for member in &mut members {
+        assert_eq!(member.receive(), b"small");
+    }
+    // A group without members elsewhere does not travel.
+    eventually("no other node may have members", || {
+        sender.ask(format!("say-others nobody {large}")) == "ok"
+    });
 }
 
 #[test]

@@ -1,10 +1,12 @@
 //! Engines on several machines, as three on one, with a real NATS server.
 
 mod calls;
+mod crowd;
 mod entry;
 mod faults;
 mod fixture;
 mod groups;
 mod posts;
+mod presence;
 mod reloads;
 mod sessions;

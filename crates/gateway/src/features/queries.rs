@@ -12,7 +12,7 @@ use crate::session::table::Table;
 use crate::tools::Tools;
 use crate::transfer::Asker;
 use moorline_config::Config;
-use moorline_protocol::wire::{Answer, Question, ToProcess};
+use moorline_protocol::wire::{Answer, GroupPlace, Question, SessionGroups, ToProcess};
 
 /// The longest question in bytes: a number, and perhaps a name.
 const LONGEST_QUESTION: usize = 512;
@@ -69,12 +69,47 @@ pub(crate) fn answer(
             let rows = page.into_iter().map(|it| told(it).among_others());
             Answer::Sessions(rows.collect(), next)
         }
+        Question::GroupChanges { log, after } => group_changes(log, after, sessions, groups),
+        Question::Memberships(from) => memberships(from, sessions, groups),
     };
     // Plain values only: there is nothing in it that could fail to be written.
     let bytes = postcard::to_stdvec(&answer).unwrap_or_default();
     let (processes, memory) = (&mut tools.processes, &mut tools.memory);
     processes.answer(asker, ToProcess::Answer, 0, bytes.into(), memory);
     Ok(())
+}
+
+/// How sessions are in groups now, of which something has changed.
+fn group_changes(log: u64, after: u64, sessions: &Table, groups: &Groups) -> Answer {
+    let logged = groups.changes_since(log, after);
+    let place = |(group, id): (&[u8], u64)| {
+        let session = sessions.find(id).map(|key| &sessions[key]);
+        let member = session.filter(|session| groups.is_in(group, session));
+        GroupPlace {
+            group: group.to_vec(),
+            session: id,
+            label: member.map(|session| session.app.label().to_vec()),
+        }
+    };
+    let changes = logged.changes;
+    Answer::GroupChanges {
+        log: logged.log,
+        until: logged.until,
+        has_more: logged.has_more,
+        changes: changes.map(|changes| changes.into_iter().map(place).collect()),
+    }
+}
+
+/// Some sessions that are in groups.
+fn memberships(from: u32, sessions: &Table, groups: &Groups) -> Answer {
+    let is_in_some = |session: &Session| !session.app.groups().is_empty();
+    let (page, next) = sessions.page(from, PLACES, ROWS, is_in_some);
+    let row = |session: &Session| SessionGroups {
+        session: session.id,
+        label: session.app.label().to_vec(),
+        groups: groups.names(session).map(<[u8]>::to_vec).collect(),
+    };
+    Answer::Memberships(page.into_iter().map(row).collect(), next)
 }
 
 /// The session's listener as a process that serves by these rules knows it. One that is being replaced may remember

@@ -63,6 +63,7 @@ pub(crate) fn handle_request(
         FromProcess::SetLabel => {
             let (before, after) = session.app.change(|state| state.label = bytes);
             tools.memory.change(Class::State, before, after);
+            groups.relabel(session);
         }
         FromProcess::Bind => {
             let (before, after) = session.app.change(|state| state.key = bytes);

@@ -13,6 +13,15 @@ pub enum Question {
     Sessions(u32),
     /// The members of this group, from this place of its list on.
     Members(Vec<u8>, u32),
+    /// What has changed of groups behind the first `after` changes of this log. A process that knows none asks for a log 0.
+    GroupChanges {
+        /// The log, as it was told before.
+        log: u64,
+        /// How many changes of it are known.
+        after: u64,
+    },
+    /// The sessions that are in groups, from this place of the loop's table on.
+    Memberships(u32),
 }
 
 /// From a loop, in as many records as needed.
@@ -24,6 +33,41 @@ pub enum Answer {
     Sessions(Vec<SessionFacts>, Option<u32>),
     /// Some members, by their ids, with their labels, and the place to continue from.
     Members(Vec<(u64, Vec<u8>)>, Option<u32>),
+    /// How sessions are in groups now, of which something has changed.
+    GroupChanges {
+        /// The log: another gateway has another one.
+        log: u64,
+        /// How many changes there were, with these.
+        until: u64,
+        /// There are more.
+        has_more: bool,
+        /// `None`: the log does not reach back so far. All memberships are to be asked for, and then what has changed since.
+        changes: Option<Vec<GroupPlace>>,
+    },
+    /// Some sessions with their labels and groups, and the place to continue from.
+    Memberships(Vec<SessionGroups>, Option<u32>),
+}
+
+/// How a session is in a group.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GroupPlace {
+    /// The group.
+    pub group: Vec<u8>,
+    /// The session.
+    pub session: u64,
+    /// The session's label; `None` if it is not in the group.
+    pub label: Option<Vec<u8>>,
+}
+
+/// A session's groups.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SessionGroups {
+    /// The session.
+    pub session: u64,
+    /// Its label; empty if it has none.
+    pub label: Vec<u8>,
+    /// The groups.
+    pub groups: Vec<Vec<u8>>,
 }
 
 /// The place of no listener.

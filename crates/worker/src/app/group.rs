@@ -10,6 +10,7 @@ use crate::EventDraft;
 use crate::app::event::encode;
 use crate::app::{AskError, Context, SendError, Session, SizeLimit};
 use crate::neighbours::{GroupMessage, write_group_message};
+use crate::session_id::SessionId;
 use crate::wire::event::{EVENT, LONGEST_EVENT_ID};
 use crate::wire::{
     Answer, FromProcess, LARGEST_BROADCAST, LONGEST_NAME, MOST_LEFT_OUT, Question, TEXT,
@@ -214,6 +215,7 @@ impl Group {
             false => UNKNOWN_ID,
         };
         let payload = [&[self.name.len() as u8], &*self.name, last_id.as_bytes()].concat();
+        self.hint();
         session.shared().request(FromProcess::JoinAfter, &payload)
     }
 
@@ -227,6 +229,10 @@ impl Group {
 
     /// All members of the group, with their labels. It asks the gateway for a page at a time, and
     /// returns a list as large as the group. Cancel-safe.
+    ///
+    /// In a cluster the members on other nodes follow those on this one, as these nodes have announced them: a change is known
+    /// everywhere after about a tenth of a second. Those of nodes that have just come are waited for, for a second at most. While
+    /// NATS is away they are those that were known last.
     ///
     /// # Errors
     /// [`AskError::Full`] and [`AskError::GatewayLost`].
@@ -245,6 +251,16 @@ impl Group {
                 }));
                 from = next;
             }
+        }
+        if let Some(neighbours) = self.core.neighbours.get() {
+            neighbours.presence().known().await;
+            let far = neighbours.presence().members(&self.name).into_iter();
+            // A node speaks for its own sessions only.
+            let far = far.filter(|(node, id, _)| SessionId::from(*id).node() == *node);
+            members.extend(far.map(|(_, id, label)| Member {
+                session: self.core.sessions.any(&self.core, id),
+                label,
+            }));
         }
         Ok(members)
     }
@@ -290,11 +306,28 @@ impl Group {
         let session = session.shared();
         match session.is_remote() {
             true => session.group_afar(afar, &self.name),
-            false => session.request(kind, &self.name),
+            false => {
+                if kind == FromProcess::Join {
+                    self.hint();
+                }
+                session.request(kind, &self.name)
+            }
         }
     }
 
-    fn check_name(&self) -> Result<(), SendError> {
+    /// What it is made of.
+    pub(super) fn parts(&self) -> (&Rc<Core>, &Rc<[u8]>) {
+        (&self.core, &self.name)
+    }
+
+    /// Other nodes send here what they send to the group, also before they know of the member.
+    fn hint(&self) {
+        if let Some(neighbours) = self.core.neighbours.get() {
+            neighbours.presence().hint(&self.name);
+        }
+    }
+
+    pub(super) fn check_name(&self) -> Result<(), SendError> {
         check(SizeLimit::GroupName, self.name.len(), LONGEST_NAME)
     }
 }

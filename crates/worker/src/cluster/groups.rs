@@ -49,5 +49,10 @@ pub(super) fn change(session: &Session, frame: &Frame) -> Result<(), SendError> 
         FrameKind::Leave => FromProcess::Leave,
         _ => FromProcess::Join,
     };
+    if kind == FromProcess::Join
+        && let Some(neighbours) = session.shared().core().neighbours.get()
+    {
+        neighbours.presence().hint(group);
+    }
     session.shared().request(kind, group)
 }

@@ -4,7 +4,7 @@ use std::future::{Future, poll_fn};
 use std::hash::BuildHasher;
 use std::task::Poll;
 
-use moorline_cluster::{FrameDraft, FrameKind, OfferError};
+use moorline_cluster::{FrameDraft, FrameKind, Node, OfferError};
 use rustc_hash::FxBuildHasher;
 
 use super::Neighbours;
@@ -52,8 +52,8 @@ pub(crate) fn read_group_message(payload: &[u8]) -> Option<GroupMessage<'_>> {
 }
 
 impl Neighbours {
-    /// Sends a message to the members of a group on all other nodes: to each node once, waiting for room, but not without end. If
-    /// one node is slow, the others have it all the same.
+    /// Sends a message to the members of a group on all other nodes: once to each node that may have some, waiting for room, but not
+    /// without end. If one node is slow, the others have it all the same.
     ///
     /// # Errors
     /// Some node was not sent it: why.
@@ -83,7 +83,8 @@ impl Neighbours {
             Err(error) => done = Err(error),
         };
         let mut waiting = Vec::new();
-        for node in nodes {
+        let may_have = |node: &Node| self.presence.may_have(node.number, group);
+        for node in nodes.into_iter().filter(may_have) {
             match self.link.offer(draft(node.number)) {
                 Err(OfferError::Full) => {
                     waiting.push(Box::pin(self.link.send(draft(node.number))));

@@ -10,8 +10,8 @@ use super::{Gateway, encoded, header_of};
 use crate::app::CloseReason;
 use crate::wire::event::{EVENT, split_event};
 use crate::wire::{
-    Answer, DONE, ERRED, FAILED, FIRST, FORCE, FileSpan, FromProcess, LAST, Question, ToProcess,
-    WHOLE,
+    Answer, DONE, ERRED, FAILED, FIRST, FORCE, FileSpan, FromProcess, LAST, Question,
+    SessionGroups, ToProcess, WHOLE,
 };
 
 impl Gateway {
@@ -162,9 +162,31 @@ impl Gateway {
                 let label = |id| (id, self.sessions[&id].data.label.clone());
                 Answer::Members(members.copied().map(label).collect(), None)
             }
+            // It has no log, so all is asked for each time.
+            Question::GroupChanges { .. } => Answer::GroupChanges {
+                log: 1,
+                until: 0,
+                has_more: false,
+                changes: None,
+            },
+            Question::Memberships(_) => self.memberships(),
         };
         let header = header_of(ToProcess::Answer, number);
         self.give(from, header, encoded(&answer));
+    }
+
+    fn memberships(&self) -> Answer {
+        let row = |id: &u64| SessionGroups {
+            session: *id,
+            label: self.sessions[id].data.label.clone(),
+            groups: self
+                .groups
+                .iter()
+                .filter(|(_, members)| members.contains(id))
+                .map(|(name, _)| name.clone())
+                .collect(),
+        };
+        Answer::Memberships(self.sessions.keys().map(row).collect(), None)
     }
 
     /// A process has passed the descriptor of a file.
