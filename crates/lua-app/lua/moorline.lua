@@ -112,6 +112,64 @@ end
 local handlers
 local events = {}
 
+-- The cluster of the engine, for `skynet.cluster`.
+if core.node then
+	local serve
+
+	moorline.cluster = { node = core.node, slot = core.slot, has = core.has_node }
+
+	-- The bytes of a request: whether it is answered, and the service, a number or a name.
+	function moorline.cluster.request(addr, is_push, text)
+		local number = math.tointeger(addr)
+		if number and type(addr) == "number" then
+			assert(number >= 0 and number <= 0xffffffff, "the address of a service is a number of 32 bits")
+			return string.pack("<BI4", is_push and 1 or 0, number) .. text
+		end
+		assert(type(addr) == "string" and #addr >= 1 and #addr <= 255, "a service of a node is a number, or a name of 1 to 255 bytes")
+		return string.pack("<Bs1", is_push and 3 or 2, addr) .. text
+	end
+
+	-- The bytes of a question whether a worker has a service of this name.
+	function moorline.cluster.question(addr)
+		assert(type(addr) == "string" and #addr >= 1 and #addr <= 255, "a service of a node is a number, or a name of 1 to 255 bytes")
+		return string.pack("<Bs1", 4, addr)
+	end
+
+	-- Asks the worker of a node. Returns its answer; or nil and why there is none.
+	function moorline.cluster.call(node, slot, request, seconds)
+		local ok, answer = skynet.call(core.engine, "moorline", "call", node, slot, request, seconds)
+		if not ok then
+			return nil, answer
+		elseif answer:byte() ~= 1 then
+			error(answer:sub(2), 0)
+		end
+		return answer:sub(2)
+	end
+
+	-- This service takes requests of other nodes.
+	function moorline.cluster.serve(new)
+		serve = new
+		core.serve_cluster(skynet.self())
+	end
+
+	-- The answer begins with a byte: 1 if it went well, 0 before a reason, 2 if another worker may have the service.
+	function events.cluster(request)
+		local kind, to, at = request:byte(), nil, nil
+		if not kind or kind > 4 then
+			return "\0the request is malformed"
+		end
+		local is_read, why = pcall(function() to, at = string.unpack(kind >= 2 and "<s1" or "<I4", request, 2) end)
+		if not is_read or to == "" then
+			return "\0the request is malformed: " .. tostring(why)
+		end
+		local ok, answer = serve(to, kind == 4 and "question" or (kind & 1 == 1 and "push" or "call"), request:sub(at))
+		if ok == nil then
+			return "\2"
+		end
+		return (ok and "\1" or "\0") .. tostring(answer)
+	end
+end
+
 -- Another process serves it, or it comes back from there.
 function events.moved(number)
 	local session = sessions[number]

@@ -5,13 +5,14 @@ use std::rc::Rc;
 use moorline_actor::LaunchOptions;
 use moorline_lua::{Embedded, EmbeddedOptions, RunOptions};
 use moorline_worker::app::{
-    Accept, App, CloseReason, Context, LuaScript, Message, Opened, Request, Response, Result,
-    Session,
+    Accept, App, CallError as AppCallError, CloseReason, Context, LuaScript, Message, Opened,
+    Request, Response, Result, ServiceCall, Session,
 };
 use tokio::sync::oneshot;
 use tokio::task::spawn_local;
 
 use crate::bridge::CallError;
+use crate::cluster::CLUSTER;
 use crate::functions::MODULES;
 use crate::gate::SOCKETS;
 use crate::serving::{BridgeService, Serving};
@@ -83,6 +84,12 @@ impl App for LuaApp {
         let is_text = message.is_text();
         let bytes = message.into_vec();
         running.serving.message(&session, bytes, is_text).await
+    }
+
+    async fn call(self: Rc<Self>, _: Context, call: ServiceCall) -> Result<Vec<u8>> {
+        let running = self.0.as_ref().filter(|_| call.service() == CLUSTER);
+        let running = running.ok_or(AppCallError::NoSuchService)?;
+        running.serving.cluster_call(call.into_vec()).await
     }
 
     async fn full(self: Rc<Self>, session: Session) -> Result {

@@ -1,8 +1,12 @@
 //! What a service asks of the engine, and has to wait for.
 
+use std::time::Duration;
+
 use moorline_actor::Payload;
 use moorline_lua::Plain;
 use moorline_worker::app::{Context, SendError, SessionId};
+
+use crate::cluster;
 
 /// Values; or why there are none.
 pub(crate) type Answer = Result<Vec<Plain>, String>;
@@ -17,6 +21,13 @@ pub(crate) enum Asked {
     Members(Vec<u8>),
     /// A reload.
     Reload,
+    /// A request to a worker of a node.
+    Call {
+        node: Vec<u8>,
+        slot: i64,
+        /// Its bytes, and how long it may take.
+        request: (Vec<u8>, Duration),
+    },
 }
 
 /// What is sent.
@@ -35,6 +46,23 @@ impl Asked {
         let Plain::Text(name) = values.next()? else {
             return None;
         };
+        if name == b"call" {
+            let [
+                Plain::Text(node),
+                Plain::Integer(slot),
+                Plain::Text(request),
+                Plain::Integer(seconds),
+            ] = <[Plain; 4]>::try_from(values.collect::<Vec<_>>()).ok()?
+            else {
+                return None;
+            };
+            let within = Duration::from_secs(u64::try_from(seconds).ok()?);
+            return Some(Self::Call {
+                node,
+                slot,
+                request: (request, within),
+            });
+        }
         let (to, data, is_text) = (values.next(), values.next(), values.next());
         let message = match data {
             Some(Plain::Text(data)) => Some(Message {
@@ -78,6 +106,11 @@ impl Asked {
                 let ids = members.iter().map(|member| u64::from(member.session.id()));
                 Ok(ids.map(|id| Plain::Integer(id.cast_signed())).collect())
             }
+            Self::Call {
+                node,
+                slot,
+                request,
+            } => cluster::call(context, node, slot, request).await,
             Self::Reload => {
                 let reloaded = context.reload().await;
                 let text = reloaded.map_err(|error| error.to_string())?;

@@ -205,6 +205,7 @@ fn of_the_process(lua: &Lua, core: &Table, serving: &Rc<Serving>) -> mlua::Resul
         serving.bridge.port().map(|port| port.id().number()),
     )?;
     core.set("slot", serving.context.slot())?;
+    of_the_cluster(lua, core, serving)?;
     core.set("generation", serving.context.generation())?;
     core.set("workers", serving.context.workers())?;
     let context = serving.context.clone();
@@ -212,4 +213,27 @@ fn of_the_process(lua: &Lua, core: &Table, serving: &Rc<Serving>) -> mlua::Resul
         "leader",
         foreign_function(lua, move |_, ()| Ok(context.leader()))?,
     )
+}
+
+/// What `skynet.cluster` stands on, where there is a `[cluster]`.
+fn of_the_cluster(lua: &Lua, core: &Table, serving: &Rc<Serving>) -> mlua::Result<()> {
+    let Some(own) = serving.context.node() else {
+        return Ok(());
+    };
+    core.set("node", own.name.as_str())?;
+    let context = serving.context.clone();
+    let has_node = foreign_function(lua, move |_, name: LuaString| {
+        let name = name.as_bytes();
+        let is_it = |node: &str| node.as_bytes() == &*name;
+        Ok(is_it(&own.name) || context.nodes().iter().any(|node| is_it(&node.name)))
+    })?;
+    core.set("has_node", has_node)?;
+    let shared = serving.clone();
+    let serve = foreign_function(lua, move |_, service: u32| {
+        shared
+            .cluster_service
+            .set(Some(ServiceId::from_number(service)));
+        Ok(())
+    })?;
+    core.set("serve_cluster", serve)
 }

@@ -7,6 +7,7 @@
 //! The modules, from top to bottom; none uses one above it:
 //!
 //! - `app`: the hooks
+//! - `cluster_requests`: what other nodes ask of services
 //! - `functions`: what the module `moorline` stands on
 //! - `gate`: sessions that scripts know as sockets
 //! - `streams`: sessions that scripts listen for as sockets
@@ -17,6 +18,7 @@
 //! - `websocket_wire`: a WebSocket as the bytes that scripts read and write
 //! - `http`: requests and answers as values
 //! - `asked`: what services ask of the engine
+//! - `cluster`: calls to services of other nodes
 //! - `bridge`: calls from hooks to services
 //! - `settings`: the `[app]` table
 
@@ -25,6 +27,8 @@
 mod app;
 mod asked;
 mod bridge;
+mod cluster;
+mod cluster_requests;
 mod functions;
 mod gate;
 mod gate_sessions;

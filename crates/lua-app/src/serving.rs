@@ -42,6 +42,8 @@ pub(crate) struct Serving {
     /// Where the search for a service begins: for sessions, and for requests.
     openings: Cell<usize>,
     requests: Cell<usize>,
+    /// The service that takes requests of other nodes.
+    pub(crate) cluster_service: Cell<Option<ServiceId>>,
     phase: Cell<Phase>,
 }
 
@@ -110,6 +112,7 @@ impl Serving {
             swept_at: Cell::new(FEWEST_SWEPT),
             openings: Cell::new(0),
             requests: Cell::new(0),
+            cluster_service: Cell::new(None),
             phase: Cell::new(Phase::Starts),
         });
         HERE.set(Rc::downgrade(&this));

@@ -38,6 +38,35 @@ macro_rules! builtins {
     };
 }
 
+/// What `skynet.cluster` launches.
+fn cluster_services() -> Vec<Builtin> {
+    vec![
+        Builtin::new("clusterd", include_str!("../lua/service/clusterd.lua")),
+        Builtin::new(
+            "clusteragent",
+            include_str!("../lua/service/clusteragent.lua"),
+        )
+        .lasting(),
+        Builtin::new(
+            "clusterlink",
+            include_str!("../lua/service/clusterlink.lua"),
+        )
+        .lasting(),
+        Builtin::new(
+            "clusternode",
+            include_str!("../lua/service/clusternode.lua"),
+        ),
+        Builtin::new(
+            "clusterproxy",
+            include_str!("../lua/service/clusterproxy.lua"),
+        ),
+        Builtin::new(
+            "clustersender",
+            include_str!("../lua/service/clustersender.lua"),
+        ),
+    ]
+}
+
 impl Default for Builtins {
     fn default() -> Self {
         Self {
@@ -49,49 +78,42 @@ impl Default for Builtins {
                 .into_iter()
                 .flatten()
                 .collect(),
-            services: vec![
-                Builtin::new("bootstrap", include_str!("../lua/service/bootstrap.lua")).lasting(),
-                Builtin::new("clusterd", include_str!("../lua/service/clusterd.lua")),
-                Builtin::new(
-                    "clusteragent",
-                    include_str!("../lua/service/clusteragent.lua"),
-                )
-                .lasting(),
-                Builtin::new(
-                    "clusterproxy",
-                    include_str!("../lua/service/clusterproxy.lua"),
-                ),
-                Builtin::new(
-                    "clustersender",
-                    include_str!("../lua/service/clustersender.lua"),
-                ),
-                Builtin::new(
-                    "datacenterd",
-                    include_str!("../lua/service/datacenterd.lua"),
-                ),
-                Builtin::new("gate", include_str!("../lua/service/gate.lua")).lasting(),
-                Builtin::new("multicastd", include_str!("../lua/service/multicastd.lua")),
-                Builtin::new("snaxd", include_str!("../lua/service/snaxd.lua")).lasting(),
-                Builtin::new("cdummy", include_str!("../lua/service/cdummy.lua")),
-                Builtin::new("console", include_str!("../lua/service/console.lua")).lasting(),
-                Builtin::new(
-                    "debug_console",
-                    include_str!("../lua/service/debug_console.lua"),
-                )
-                .lasting(),
-                // A bootstrap script of the user's launches these, too.
-                Builtin::new("launcher", include_str!("../lua/service/launcher.lua")),
-                Builtin::new("service_mgr", include_str!("../lua/service/unique.lua")),
-                Builtin::new("logger", include_str!("../lua/service/logger.lua")),
-                Builtin::new(
-                    "service_cell",
-                    include_str!("../lua/service/service_cell.lua"),
-                ),
-                Builtin::new(
-                    "service_provider",
-                    include_str!("../lua/service/service_provider.lua"),
-                ),
-            ],
+            services: [
+                cluster_services(),
+                vec![
+                    Builtin::new("bootstrap", include_str!("../lua/service/bootstrap.lua"))
+                        .lasting(),
+                    Builtin::new(
+                        "datacenterd",
+                        include_str!("../lua/service/datacenterd.lua"),
+                    ),
+                    Builtin::new("gate", include_str!("../lua/service/gate.lua")).lasting(),
+                    Builtin::new("multicastd", include_str!("../lua/service/multicastd.lua")),
+                    Builtin::new("snaxd", include_str!("../lua/service/snaxd.lua")).lasting(),
+                    Builtin::new("cdummy", include_str!("../lua/service/cdummy.lua")),
+                    Builtin::new("console", include_str!("../lua/service/console.lua")).lasting(),
+                    Builtin::new(
+                        "debug_console",
+                        include_str!("../lua/service/debug_console.lua"),
+                    )
+                    .lasting(),
+                    // A bootstrap script of the user's launches these, too.
+                    Builtin::new("launcher", include_str!("../lua/service/launcher.lua")),
+                    Builtin::new("service_mgr", include_str!("../lua/service/unique.lua")),
+                    Builtin::new("logger", include_str!("../lua/service/logger.lua")),
+                    Builtin::new(
+                        "service_cell",
+                        include_str!("../lua/service/service_cell.lua"),
+                    ),
+                    Builtin::new(
+                        "service_provider",
+                        include_str!("../lua/service/service_provider.lua"),
+                    ),
+                ],
+            ]
+            .into_iter()
+            .flatten()
+            .collect(),
             unique: Builtin::new(".service", include_str!("../lua/service/unique.lua")),
             launcher: Builtin::new(".launcher", include_str!("../lua/service/launcher.lua")),
         }
@@ -146,6 +168,7 @@ fn network_modules() -> Vec<Builtin> {
         "http.sockethelper" => "http/sockethelper.lua",
         "skynet.cluster" => "skynet/cluster.lua",
         "skynet.cluster.frames" => "skynet/cluster/frames.lua",
+        "skynet.cluster.receiver" => "skynet/cluster/receiver.lua",
         "skynet.db.mongo" => "skynet/db/mongo.lua",
         "skynet.db.mongo.collection" => "skynet/db/mongo/collection.lua",
         "skynet.db.mongo.cursor" => "skynet/db/mongo/cursor.lua",

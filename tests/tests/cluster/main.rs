@@ -6,6 +6,7 @@ mod entry;
 mod faults;
 mod fixture;
 mod groups;
+mod lua;
 mod posts;
 mod presence;
 mod reloads;

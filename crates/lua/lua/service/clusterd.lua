@@ -3,6 +3,9 @@
 local skynet = require "skynet"
 require "skynet.manager"
 local core = require "moorline.core"
+-- The engine's own cluster, over NATS, where there is one.
+local has_engine, moorline = pcall(require, "moorline")
+local nats = has_engine and moorline.cluster
 
 local MOST_NODES <const>, MOST_NAMES <const>, MOST_PROXIES <const>, MOST_AGENTS <const> = 16384, 16384, 1024, 256
 -- The most services that wait for one node.
@@ -15,6 +18,8 @@ local nodes, node_count = {}, 0
 -- Addresses by name and names by address.
 local registered, name_of, name_count = {}, {}, 0
 local proxies, agents = {}, {}
+-- Who takes requests over NATS.
+local link
 
 local function node_of(name)
 	if type(name) ~= "string" then
@@ -97,10 +102,33 @@ local function connected(node)
 	end
 end
 
+-- Nodes of the engine's own cluster go over NATS, whatever their addresses, and so does a name without an address.
+local function is_over_nats(node)
+	if nats and not node.is_over_nats then
+		node.is_over_nats = nats.has(node.name) or (node.address == nil and not node.is_connected)
+	end
+	return node.is_over_nats
+end
+
+local function sender_over_nats(node)
+	if not (node.nats and core.is_alive(node.nats)) then
+		local sender = skynet.newservice("clusternode", node.name)
+		if node.nats and core.is_alive(node.nats) then
+			skynet.kill(sender)
+		else
+			node.nats = sender
+		end
+	end
+	return node.nats
+end
+
 local COMMAND = {}
 
 function COMMAND.sender(_, name)
 	local node = node_of(name)
+	if is_over_nats(node) then
+		return sender_over_nats(node)
+	end
 	if not (node.is_connected and core.is_alive(node.sender)) then
 		connected(node)
 	end
@@ -110,7 +138,7 @@ end
 function COMMAND.senders()
 	local list = {}
 	for name, node in pairs(nodes) do
-		list[name] = node.sender
+		list[name] = node.nats or node.sender
 	end
 	return list
 end
@@ -199,8 +227,26 @@ local function count_agents()
 	return count
 end
 
+-- Takes requests over NATS.
+local function listen_over_nats()
+	if link and core.is_alive(link) then
+		return
+	end
+	local launched = skynet.newservice "clusterlink"
+	if link and core.is_alive(link) then
+		skynet.kill(launched)
+		return
+	end
+	link = launched
+	agents[link] = true
+	skynet.call(link, "lua", "names", registered)
+end
+
 function COMMAND.listen(_, host, port, maxclient)
-	if port == nil then
+	if port == nil and nats and host == nats.node then
+		listen_over_nats()
+		return host
+	elseif port == nil then
 		local node = nodes[host]
 		local address = node and node.address or error("cluster node [" .. tostring(host) .. "] is down.", 0)
 		host, port = split(address)
