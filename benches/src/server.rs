@@ -111,17 +111,8 @@ impl Measured {
 
     /// The CPU time that its processes have spent so far.
     pub fn cpu_time(&self) -> Result<Duration> {
-        let mut nanoseconds = 0;
-        for process in self.processes()? {
-            for thread in fs::read_dir(format!("/proc/{process}/task"))? {
-                // A thread that has ended since counts no more.
-                let times = fs::read_to_string(thread?.path().join("schedstat"));
-                let times = times.unwrap_or_default();
-                let spent = times.split(' ').next().unwrap_or_default();
-                nanoseconds += spent.parse::<u64>().unwrap_or(0);
-            }
-        }
-        Ok(Duration::from_nanos(nanoseconds))
+        let processes = self.processes()?;
+        processes.into_iter().map(cpu_time_of).sum()
     }
 
     /// Has the engine replace its worker. Returns when the new one serves.
@@ -180,6 +171,19 @@ impl Drop for Measured {
 /// An address of this machine on which nothing listens over TCP.
 pub fn free_address() -> Result<SocketAddr> {
     Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?)
+}
+
+/// The CPU time that a process has spent so far.
+pub fn cpu_time_of(process: u32) -> Result<Duration> {
+    let mut nanoseconds = 0;
+    for thread in fs::read_dir(format!("/proc/{process}/task"))? {
+        // A thread that has ended since counts no more.
+        let times = fs::read_to_string(thread?.path().join("schedstat"));
+        let times = times.unwrap_or_default();
+        let spent = times.split(' ').next().unwrap_or_default();
+        nanoseconds += spent.parse::<u64>().unwrap_or(0);
+    }
+    Ok(Duration::from_nanos(nanoseconds))
 }
 
 /// A command that runs on the servers' CPU.

@@ -7,6 +7,7 @@
 //! `broadcast.rs` for a large group. `web.rs` lists what is measured of HTTP, and `proxy.rs` is the part beside other proxies.
 
 mod broadcast;
+mod cluster;
 mod comparison;
 mod echo;
 mod idle;
@@ -71,6 +72,8 @@ enum Part {
     Tls,
     /// Messages to a group of 10,000.
     Broadcast,
+    /// Calls between two nodes, beside requests over bare NATS.
+    Cluster,
     /// Memory of idle sessions.
     Idle,
     /// Compressed WebSocket messages.
@@ -116,6 +119,7 @@ pub(crate) fn run(args: BenchArgs) -> Result {
             Part::WebSocket => websocket::measure(&release, &args)?,
             Part::Tls => tls::measure(&release, args.rounds)?,
             Part::Broadcast => broadcast::measure(&release, args.rounds)?,
+            Part::Cluster => cluster::measure(&release, args.rounds)?,
             Part::Idle => idle::measure(&release)?,
             Part::Deflate => web::deflate(&release, &args)?,
             Part::Requests => web::requests(&release, &args)?,
