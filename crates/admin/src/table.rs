@@ -476,6 +476,23 @@ pub(crate) const METRICS: &[Metric] = &[
         "Reloads.",
     ),
     metric(
+        "moorline_upgrades_total",
+        Counter,
+        &["result"],
+        Source::Choice(&[
+            ("done", &["upgrades", "done"]),
+            ("failed", &["upgrades", "failed"]),
+        ]),
+        "Replacements of the gateway.",
+    ),
+    metric(
+        "moorline_upgrade_pause_seconds",
+        Gauge,
+        &[],
+        Source::Milliseconds(&["upgrades", "last_pause_ms"]),
+        "For how long the last upgrade has read no session. None before the first one.",
+    ),
+    metric(
         "moorline_handler_failures_total",
         Counter,
         &[],

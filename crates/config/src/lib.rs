@@ -490,6 +490,14 @@ impl Listener {
         self.destination.is_some()
     }
 
+    /// Whether another gateway can go on with its connections: they are not encrypted, not relayed, and have no context of
+    /// their clients' compression.
+    pub fn can_move(&self) -> bool {
+        let compression = self.compression.as_ref();
+        let has_context = compression.is_some_and(|it| it.parameters.client.context_takeover);
+        self.tls.is_none() && !self.is_relay() && !has_context
+    }
+
     /// Whether an app must be there for its sessions or requests.
     pub fn needs_app(&self) -> bool {
         !self.is_relay() && (!self.is_http() || self.routes.need_app())

@@ -3,6 +3,7 @@
 //! It decides and does nothing else: the time, and who sends what, are arguments. All loops of the gateway share it behind one
 //! lock, so all events have one order. An event's number says where it stands in that order; no two have the same.
 
+mod kept;
 mod sent;
 #[cfg(test)]
 mod tests;
@@ -13,6 +14,7 @@ use std::sync::atomic::AtomicU64;
 
 use rustc_hash::FxHashMap;
 
+pub(crate) use kept::KeptHistories;
 pub(crate) use sent::Draft;
 use sent::HeldBytes;
 pub(crate) use sent::{Content, Sent};
@@ -116,6 +118,11 @@ impl Histories {
     /// Whether no group keeps its events.
     pub(crate) fn is_empty(&self) -> bool {
         self.by_group.is_empty()
+    }
+
+    /// The number of the last event.
+    pub(crate) fn last(&self) -> u64 {
+        self.last
     }
 
     /// How many groups keep events.

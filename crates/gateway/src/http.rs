@@ -166,8 +166,11 @@ impl Site {
             let bytes = CONNECTION_BYTES + arrival.tls.as_ref().map_or(0, |_| TLS_BYTES);
             let _held = shared.http_memory.hold(bytes);
             let counted = arrival.counted;
-            let ended = self.clone().serve_connection(socket, &peer, arrival);
-            match ended.await {
+            let ended = tokio::select! {
+                ended = self.clone().serve_connection(socket, &peer, arrival) => ended,
+                () = shared.http.is_cut() => Err(Ended::other("another gateway follows")),
+            };
+            match ended {
                 Ok(Served::Whole) => self.shared.release(self.listener, &peer, counted),
                 Ok(Served::Until(socket, arrival)) => self.give_back(socket, peer, arrival),
                 Err(ended) => {

@@ -36,18 +36,21 @@ pub(crate) mod bytes {
     }
 }
 
-/// How far a stream is cut: only of a decoder without parts of a message.
+/// How far a stream is cut.
 pub(crate) mod decoder {
     use moorline_net::Decoder;
+    use moorline_net::framing::KeptDecoder;
 
     use super::*;
 
     pub(crate) fn serialize<S: Serializer>(decoder: &Decoder, to: S) -> Result<S::Ok, S::Error> {
-        decoder.scanned().unwrap_or(0).serialize(to)
+        decoder.keep().serialize(to)
     }
 
     pub(crate) fn deserialize<'a, D: Deserializer<'a>>(from: D) -> Result<Decoder, D::Error> {
-        usize::deserialize(from).map(Decoder::resume)
+        let kept = Option::<KeptDecoder>::deserialize(from)?;
+        let resumed = kept.and_then(Decoder::resume);
+        resumed.ok_or_else(|| D::Error::custom("a decoder"))
     }
 }
 

@@ -132,9 +132,9 @@ pub(crate) struct Gateway {
     pub(crate) confirmed: usize,
     /// How many sessions of each loop wait for silent processes.
     pub(crate) waiting: Waiting,
-    /// The drain in progress, and how many loops have ended it.
+    /// The drain in progress, and how many have not ended it: the loops, and perhaps HTTP connections.
     pub(crate) drain: Option<u64>,
-    pub(crate) drained: usize,
+    pub(crate) draining: usize,
     pub(crate) is_stopping: bool,
     /// Where the main thread gives its signs of life.
     pub(crate) board: Scoreboard,
@@ -260,7 +260,7 @@ impl Gateway {
             confirmed: 0,
             waiting: Waiting::new(loops.len()),
             drain: None,
-            drained: 0,
+            draining: 0,
             is_stopping: false,
             board: board.row(main_row(loops.len())),
             flight: FlightLog::new(board.row(gateway_flight(loops.len(), loops.len()))),
@@ -357,14 +357,7 @@ impl Gateway {
                 over_ms,
                 max_wait_ms,
             } => self.stop(time(over_ms), time(max_wait_ms)),
-            ToRole::Drain {
-                number,
-                places,
-                over_ms,
-                max_wait_ms,
-            } => {
-                self.begin_drain(number, places, (time(over_ms), time(max_wait_ms)));
-            }
+            ToRole::Drain { .. } => self.begin_drain(message),
             ToRole::Silent { processes } => self.ask_who_waits(processes.into()),
             ToRole::ListSessions { question, from } => self.list(question, from).await,
             ToRole::CloseSession { question, id } => self.close_session(question, id).await,
@@ -372,7 +365,7 @@ impl Gateway {
             ToRole::ListUpstreams { .. } | ToRole::SetPeer { .. } => {
                 self.asked_of_upstreams(message).await;
             }
-            ToRole::HandOver => self.hand_over(descriptors).await,
+            ToRole::HandOver { cuts_http } => self.hand_over(descriptors, cuts_http).await,
             ToRole::GoOn => self.go_on().await,
             ToRole::Leave => self.leave().await,
             ToRole::ReopenLog => self.reopen_logs(descriptors),

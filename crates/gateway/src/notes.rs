@@ -1,5 +1,7 @@
 //! What a relay notes for the texts that it fills in later. Where no text needs it, nothing is noted.
 
+mod kept;
+
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -7,6 +9,7 @@ use crate::client_hello::{ClientHello, Offer};
 use crate::pace::RatePace;
 use crate::shared::limits::{LimitStatus, LimitTicket};
 use crate::upstreams::PeerAddress;
+pub(crate) use kept::KeptNotes;
 use moorline_protocol::wire::Peer;
 
 /// The notes of one connection.

@@ -22,13 +22,12 @@ pub(crate) enum Obstacle {
     Datagrams,
     Requests,
     Http,
-    Histories,
     Leaving,
     Drains,
 }
 
 impl Obstacle {
-    pub(crate) const ALL: [Self; 13] = [
+    pub(crate) const ALL: [Self; 12] = [
         Self::Tls,
         Self::Compressed,
         Self::Parts,
@@ -39,7 +38,6 @@ impl Obstacle {
         Self::Datagrams,
         Self::Requests,
         Self::Http,
-        Self::Histories,
         Self::Leaving,
         Self::Drains,
     ];
@@ -66,10 +64,6 @@ impl Obstacle {
             Self::Datagrams => ("relayed UDP client", "relayed UDP clients"),
             Self::Requests => ("plain request", "plain requests"),
             Self::Http => ("HTTP connection", "HTTP connections"),
-            Self::Histories => (
-                "group that keeps its last events",
-                "groups that keep their last events",
-            ),
             Self::Leaving => (
                 "process that is being replaced",
                 "processes that are being replaced",

@@ -11,7 +11,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 
 /// The version of what is sent. It rises when the form of anything in it changes.
-pub(crate) const KEPT_VERSION: u32 = 3;
+pub(crate) const KEPT_VERSION: u32 = 4;
 /// The oldest version that a gateway of this build takes. The form of each release is read by the next one, too: a change that
 /// raises [`KEPT_VERSION`] after a release comes with a reader of the form before.
 pub(crate) const OLDEST_KEPT: u32 = KEPT_VERSION;
@@ -47,6 +47,11 @@ pub(crate) struct Stream {
 impl Stream {
     pub(crate) fn new(channel: Channel, deadline: Instant) -> Self {
         Self { channel, deadline }
+    }
+
+    /// It is given up at this time.
+    pub(crate) fn end_at(&mut self, deadline: Instant) {
+        self.deadline = deadline;
     }
 
     /// The next gateway says which versions it takes.

@@ -90,6 +90,12 @@ enum Command {
     },
     /// Replace the gateway by the executable that is at its path now: connections stay, and workers go on.
     Upgrade {
+        /// Close the connections that cannot move, as a drain does, instead of refusing.
+        #[arg(long)]
+        close_rest: bool,
+        /// The time over which they close, as in 10s. Default: 1s.
+        #[arg(long, value_name = "TIME", value_parser = duration, requires = "close_rest")]
+        over: Option<Duration>,
         #[command(flatten)]
         engine: EngineChoice,
     },
@@ -279,7 +285,11 @@ fn perform(command: Command, paths: &Paths) -> ExitCode {
         } => serve::serve(paths, config, end_with_parent),
         Command::Check { config } => serve::check(paths, config),
         Command::Doctor { config } => serve::doctor(paths, config),
-        Command::Upgrade { engine } => control::upgrade(paths, engine),
+        Command::Upgrade {
+            close_rest,
+            over,
+            engine,
+        } => control::upgrade(paths, engine, close_rest.then_some(over)),
         Command::Reload { tasks, engine } => control::reload(paths, engine, tasks),
         Command::Stop { engine } => control::stop(paths, engine),
         Command::Drain {

@@ -14,6 +14,7 @@ mod envelope;
 mod error;
 pub(crate) mod fields;
 mod guess;
+mod kept;
 mod kinds;
 mod length;
 mod line;
@@ -29,6 +30,7 @@ pub use delimiter::Delimiter;
 pub use envelope::{Envelope, MAX_DELIMITER_BYTES, MAX_HEADER_BYTES};
 pub use error::{EncodeError, FramingError, InvalidFraming};
 pub use guess::{Guess, guess};
+pub use kept::{KeptDecoder, KeptMessageKind};
 pub use kinds::Framing;
 pub use length::{Counts, Endian, Length};
 

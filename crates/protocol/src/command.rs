@@ -40,7 +40,10 @@ pub enum Request {
         config: Option<PathBuf>,
     },
     /// Replace the gateway by one of the executable at the path, under its connections.
-    Upgrade,
+    Upgrade {
+        /// Close what cannot move, spread over this time, in milliseconds; without, that refuses the upgrade.
+        close_rest_ms: Option<u64>,
+    },
     /// Drain and end; asked a second time, end now.
     Stop,
     /// Close the present sessions, spread over a time, and keep serving.

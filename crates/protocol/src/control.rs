@@ -63,7 +63,10 @@ pub enum ToRole {
     },
     /// To a gateway: stand still, and hand everything over to the gateway at the other end of this channel. Answered with
     /// `HandedOver`. Then comes `GoOn` or `Leave`, and nothing else before.
-    HandOver,
+    HandOver {
+        /// HTTP connections whose requests take too long are cut.
+        cuts_http: bool,
+    },
     /// To a gateway that stands still: go on.
     GoOn,
     /// To a gateway that has handed everything over: another one goes on with it. End, and close nothing before.
@@ -143,6 +146,8 @@ pub enum ToRole {
         over_ms: u64,
         /// How long a message in progress may take then, in milliseconds.
         max_wait_ms: u64,
+        /// HTTP connections of all listeners end, too, within both times.
+        ends_http: bool,
     },
     /// To a gateway: list some sessions; answered with `Sessions`.
     ListSessions {

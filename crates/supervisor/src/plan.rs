@@ -186,7 +186,7 @@ impl Plan {
             Event::ReloadAsked { caller, scope } => self.reload_asked(caller, scope),
             Event::AppReloadAsked { by, caller } => self.app_reload_asked(by, caller, now),
             Event::Opened(result) => self.opened(result, now),
-            Event::UpgradeAsked(caller) => self.upgrade_asked(caller),
+            Event::UpgradeAsked { caller, close_rest } => self.upgrade_asked(caller, close_rest),
             Event::Waits(incarnation) => self.successor_waits(incarnation, now),
             Event::HandedOver {
                 incarnation,

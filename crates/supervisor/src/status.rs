@@ -41,6 +41,8 @@ pub(super) struct Tally {
     pub(super) reloads_failed: u64,
     pub(super) upgrades_done: u64,
     pub(super) upgrades_failed: u64,
+    /// For how long the last upgrade has read no session.
+    pub(super) last_pause: Option<Duration>,
     pub(super) last_reload: Option<LastReload>,
 }
 
@@ -76,6 +78,7 @@ impl Default for Tally {
             reloads_failed: 0,
             upgrades_done: 0,
             upgrades_failed: 0,
+            last_pause: None,
             last_reload: None,
         }
     }

@@ -1,8 +1,10 @@
 //! Upgrade: another gateway takes everything from the present one, and neither clients nor workers notice.
 
 mod failures;
+mod kept;
 mod load;
 mod refusals;
+mod rest;
 mod state;
 
 use moorline_tests::{Engine, Finished};

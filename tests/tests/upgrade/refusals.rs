@@ -15,12 +15,12 @@ fn what_cannot_move_is_said_and_nothing_changes() {
     let mut client = Client::connect(&engine, 0, Wire::LENGTH);
     let id = client.ask("id");
     let gateway = engine.status().gateway.pid;
-    let mut keeps = Client::connect(&engine, 0, Wire::LENGTH);
-    keeps.ask("keep-events room 10");
-    engine.run(&["upgrade"]).expect_refusal(&[
-        "1 group that keeps its last events cannot move",
-        "goes on as before",
-    ]);
+    let mut asks = TcpStream::connect(engine.socket_address(1)).expect("it listens");
+    asks.write_all(b"GET / HTTP/1.1\r\nHost: x\r\n")
+        .expect("it takes bytes");
+    engine
+        .run(&["upgrade"])
+        .expect_refusal(&["1 connection that begins cannot move", "goes on as before"]);
     assert_eq!(engine.status().gateway.pid, gateway);
     assert_eq!(client.ask("id"), id);
     let log = engine.logged(&["upgrade failed", "the present gateway goes on"]);

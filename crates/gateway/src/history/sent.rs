@@ -84,6 +84,11 @@ impl Sent {
         &self.draft.content
     }
 
+    /// The ids of the sessions that do not get it, sorted.
+    pub(super) fn left_out(&self) -> &[u64] {
+        &self.draft.left_out
+    }
+
     /// Whether the session of this id does not get it.
     pub(crate) fn leaves_out(&self, session: u64) -> bool {
         self.draft.left_out.binary_search(&session).is_ok()

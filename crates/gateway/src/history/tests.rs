@@ -372,3 +372,49 @@ fn every_client_gets_every_event_once_and_in_order_or_is_told_of_a_gap() {
         }
     }
 }
+
+/// The same histories, as the next gateway has them.
+fn moved(histories: &Histories) -> Histories {
+    let kept = postcard::to_stdvec(&histories.keep_all()).expect("bytes");
+    let mut next = Histories::new("another".to_owned(), LIMITS);
+    assert!(next.take_up(postcard::from_bytes(&kept).expect("they are read")));
+    next.check_invariants();
+    next
+}
+
+#[test]
+fn the_next_gateway_goes_on_with_all_of_it() {
+    let before = with(3, &[("", "a"), ("mine", "b"), ("", "c"), ("", "d")]);
+    let held = before.held().load(Ordering::Relaxed);
+    let mut next = moved(&before);
+    assert_eq!(next.held().load(Ordering::Relaxed), held);
+    assert_eq!(missed(&mut next, "mine"), ("cd".to_owned(), false));
+    // The first one is not kept, and nothing after it is missing.
+    assert_eq!(missed(&mut next, "e-1"), ("bcd".to_owned(), false));
+    assert_eq!(missed(&mut next, "unknown"), ("bcd".to_owned(), true));
+    let sent = next.send(event("room", "", "e"), 0).expect("it is new");
+    assert_eq!((sent.number(), id_of(&sent)), (5, "e-5"));
+    assert!(next.send(event("room", "e-5", "e"), 0).is_none());
+    assert!(next.send(event("room", "mine", "e"), 0).is_some());
+}
+
+#[test]
+fn what_cannot_be_histories_is_not_taken() {
+    let before = with(3, &[("", "a"), ("mine", "b"), ("", "c"), ("", "d")]);
+    let bytes = postcard::to_stdvec(&before.keep_all()).expect("bytes");
+    let mut rng = Rng::new();
+    println!("seed {}", rng.get_seed());
+    let mut refused = 0;
+    for _ in 0..3000 {
+        let mut garbled = bytes.clone();
+        for _ in 0..rng.usize(1..4) {
+            let at = rng.usize(0..garbled.len());
+            garbled[at] = [0, 1, 0xff, rng.u8(..)][rng.usize(0..4)];
+        }
+        let mut next = histories();
+        let kept: Result<_, _> = postcard::from_bytes(&garbled);
+        refused += u32::from(!kept.is_ok_and(|kept| next.take_up(kept)));
+        next.check_invariants();
+    }
+    assert!(refused > 1000, "{refused}");
+}

@@ -10,6 +10,8 @@ use moorline_protocol::control_channel::decode;
 use rustc_hash::FxHashMap;
 use serde::{Deserialize, Serialize};
 
+use crate::history::KeptHistories;
+use crate::shared::hub::Hub;
 use crate::stream::Stream;
 use crate::upgrade::take_up::Inheritance;
 
@@ -43,11 +45,11 @@ impl Heirloom {
     }
 }
 
-/// Takes what another gateway sends.
+/// Takes what another gateway sends, the histories of groups at once.
 ///
 /// # Errors
 /// It is not what a gateway of this version has.
-pub(super) fn receive(stream: &Stream, loops: usize) -> io::Result<Heirloom> {
+pub(super) fn receive(stream: &Stream, loops: usize, hub: &Hub) -> io::Result<Heirloom> {
     let garbled = |what: &str| io::Error::new(io::ErrorKind::InvalidData, what.to_owned());
     let (bytes, descriptors) = stream.receive()?;
     let kept: KeptEstate = decode(&bytes)?;
@@ -67,6 +69,10 @@ pub(super) fn receive(stream: &Stream, loops: usize) -> io::Result<Heirloom> {
         let doorbell = Arc::new(Doorbell::from_fd(doorbell));
         doorbells.insert(*process, doorbell.clone());
         processes.push((*process, *role, *pid, doorbell, files));
+    }
+    let histories: KeptHistories = decode(&stream.receive()?.0)?;
+    if !hub.take_up(histories) {
+        return Err(garbled("the histories of groups"));
     }
     let mut inherited = Vec::new();
     for _ in 0..loops {

@@ -32,8 +32,14 @@ const MOST_WEIGHT: u64 = MOST_BYTES;
 
 impl Gateway {
     /// Stands still, and sends everything to the gateway at the other end of a channel.
-    pub(super) async fn hand_over(&mut self, descriptors: Descriptors) {
-        let failure = match self.try_hand_over(descriptors).await {
+    pub(super) async fn hand_over(&mut self, descriptors: Descriptors, cuts_http: bool) {
+        let deadline = Instant::now() + TIME;
+        let stream = stream_to_next(descriptors, deadline);
+        let handed_over = match &stream {
+            Ok(stream) => self.try_hand_over(stream, deadline, cuts_http).await,
+            Err(error) => Err(io::Error::other(error.to_string())),
+        };
+        let failure = match handed_over {
             Ok(()) => None,
             Err(reason) => {
                 self.go_on().await;
@@ -41,24 +47,24 @@ impl Gateway {
             }
         };
         self.say(&FromRole::HandedOver { failure }).await;
+        // Not before: the other one would complain of the end, and the reason would be lost.
+        drop(stream);
     }
 
-    async fn try_hand_over(&mut self, descriptors: Descriptors) -> io::Result<()> {
-        let deadline = Instant::now() + TIME;
-        let channel = descriptors?.into_iter().next().ok_or_else(|| {
-            io::Error::new(
-                io::ErrorKind::InvalidData,
-                "the channel to the new gateway is missing",
-            )
-        })?;
-        let stream = Arc::new(Stream::new(Channel::from_fd(channel), deadline));
+    async fn try_hand_over(
+        &mut self,
+        stream: &Arc<Stream>,
+        deadline: Instant,
+        cuts_http: bool,
+    ) -> io::Result<()> {
         stream.expect_greeting()?;
         self.finish_changes().await?;
         if self.is_stopping || self.stands.is_some() || self.drain.is_some() {
             return Err(io::Error::other("the gateway stops or drains"));
         }
-        if self.shared.hub.histories() == 0 {
-            self.shared.http.end_present(HTTP_TIME).await;
+        self.shared.http.end_present(HTTP_TIME).await;
+        if cuts_http {
+            self.shared.http.cut(HTTP_TIME).await;
         }
         refuse(&self.obstacles())?;
         let no_files = timeout_at(deadline.into(), self.file_gate.close()).await;
@@ -71,6 +77,7 @@ impl Gateway {
         let (bytes, descriptors) = self.estate()?;
         stream.send(&bytes, &descriptors)?;
         drop(descriptors);
+        stream.send(&encode(&self.shared.hub.keep_all())?, &[])?;
         for index in 0..self.loops.len() {
             self.loops[index].send(Command::HandOver(stream.clone()));
             self.hear_handed_over(deadline).await?;
@@ -96,7 +103,6 @@ impl Gateway {
     fn obstacles(&self) -> Obstacles {
         let mut found = Obstacles::default();
         found.note(Obstacle::Http, self.shared.http.connections() as u64);
-        found.note(Obstacle::Histories, self.shared.hub.histories() as u64);
         found
     }
 
@@ -178,6 +184,17 @@ impl Gateway {
         let descriptors = joined.flat_map(|(_, it)| [it.doorbell.as_fd(), it.files.as_fd()]);
         Ok((encode(&kept)?, descriptors.collect()))
     }
+}
+
+fn stream_to_next(descriptors: Descriptors, deadline: Instant) -> io::Result<Arc<Stream>> {
+    let channel = descriptors?.into_iter().next().ok_or_else(|| {
+        io::Error::new(
+            io::ErrorKind::InvalidData,
+            "the channel to the new gateway is missing",
+        )
+    })?;
+    let stream = Stream::new(Channel::from_fd(channel), deadline);
+    Ok(Arc::new(stream))
 }
 
 fn refuse(obstacles: &Obstacles) -> io::Result<()> {

@@ -7,20 +7,30 @@ use crate::commands::Order;
 use crate::commands::{Command, Report};
 use crate::ids::ListenerId;
 use crate::main_thread::Gateway;
-use moorline_protocol::control::FromRole;
+use moorline_protocol::control::{FromRole, ToRole};
 use moorline_protocol::flight::FlightKind;
 
 /// The number of the drain that a stop is: no other comes after it.
 const STOP: u64 = u64::MAX;
 
 impl Gateway {
-    /// Makes the loops close the present sessions, over the first of these times, and cut them off after the second.
-    pub(crate) fn begin_drain(
-        &mut self,
-        number: u64,
-        places: Option<Vec<u16>>,
-        (over, max_wait): (Duration, Duration),
-    ) {
+    /// Makes the loops close the present sessions, over the first time of a drain, and cut them off after the second. HTTP
+    /// connections end, too, if they are to.
+    pub(crate) fn begin_drain(&mut self, message: ToRole) {
+        let ToRole::Drain {
+            number,
+            places,
+            over_ms,
+            max_wait_ms,
+            ends_http,
+        } = message
+        else {
+            return;
+        };
+        let (over, max_wait) = (
+            Duration::from_millis(over_ms),
+            Duration::from_millis(max_wait_ms),
+        );
         let seed = fastrand::u64(..);
         tracing::debug!(number, seed, "draining");
         let listeners = places.map(|places| places.into_iter().map(ListenerId).collect());
@@ -31,19 +41,27 @@ impl Gateway {
             listeners,
             seed,
         };
-        self.drained = 0;
+        self.draining = self.loops.len() + usize::from(ends_http);
         self.drain = Some(number);
         self.flight.note(FlightKind::Drains, 0, 0, 0);
         self.tell_loops(|index| Command::Drain(order.of_loop(index)));
+        if ends_http {
+            let (shared, reports) = (self.shared.clone(), self.reporter.clone());
+            tokio::task::spawn_local(async move {
+                shared.http.end_present(over + max_wait).await;
+                // The main thread lives as long as the process.
+                let _ = reports.send(Report::Drained(number));
+            });
+        }
     }
 
-    /// One more loop has closed all sessions of the drain of this number.
+    /// One more loop has closed all sessions of the drain of this number, or HTTP connections have ended.
     pub(crate) async fn drained(&mut self, number: u64) {
         if self.drain != Some(number) {
             return;
         }
-        self.drained += 1;
-        if self.drained < self.loops.len() {
+        self.draining -= 1;
+        if self.draining > 0 {
             return;
         }
         self.drain = None;

@@ -16,18 +16,24 @@ use crate::main_thread::standstill::Standstill;
 use crate::main_thread::{Gateway, Joined};
 use crate::stream::Stream;
 
-/// How long the other gateway may take to begin, and then to send everything.
+/// How long the other gateway may take to send everything.
 const TIME: Duration = Duration::from_secs(10);
+/// How long it may take before it begins: it may have to close what cannot move first, over as long as a drain may take, a year.
+/// The supervisor has a deadline of its own, and ends this process or its channel.
+const LONGEST_WAIT: Duration = Duration::from_secs(366 * 24 * 3600);
 
 impl Gateway {
     /// Says that it can take everything, and takes it.
     pub(super) async fn receive(&mut self, channel: Channel) -> io::Result<Heirloom> {
-        let stream = Stream::new(channel, Instant::now() + TIME);
+        let mut stream = Stream::new(channel, Instant::now() + LONGEST_WAIT);
         stream.greet()?;
         self.say(&FromRole::Waits).await;
         // There is no older form yet: a reader of one is chosen by this.
         let received = match stream.expect_version() {
-            Ok(_) => receive(&stream, self.loops.len()),
+            Ok(_) => {
+                stream.end_at(Instant::now() + TIME);
+                receive(&stream, self.loops.len(), &self.shared.hub)
+            }
             Err(error) => Err(error),
         };
         if let Err(error) = &received {

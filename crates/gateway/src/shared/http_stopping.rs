@@ -13,6 +13,8 @@ pub(crate) struct Stopping {
     connections: watch::Sender<usize>,
     /// How often all connections were asked to end.
     turns: watch::Sender<u64>,
+    /// How often all were cut.
+    cuts: watch::Sender<u64>,
 }
 
 /// The time in which all of them end.
@@ -28,6 +30,7 @@ impl Default for Stopping {
             period: watch::Sender::new(None),
             connections: watch::Sender::new(0),
             turns: watch::Sender::new(0),
+            cuts: watch::Sender::new(0),
         }
     }
 }
@@ -45,6 +48,18 @@ impl Stopping {
     pub(crate) async fn end_present(&self, most: Duration) {
         self.turns.send_modify(|turns| *turns += 1);
         let _ = tokio::time::timeout(most, self.none_is_left()).await;
+    }
+
+    /// Cuts the connections that there are, and waits until they are gone, no longer than this.
+    pub(crate) async fn cut(&self, most: Duration) {
+        self.cuts.send_modify(|cuts| *cuts += 1);
+        let _ = tokio::time::timeout(most, self.none_is_left()).await;
+    }
+
+    /// Waits until the calling connection is cut.
+    pub(crate) async fn is_cut(&self) {
+        // The sender lives as long as this.
+        let _ = self.cuts.subscribe().changed().await;
     }
 
     /// How many connections there are.

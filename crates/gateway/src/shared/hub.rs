@@ -9,7 +9,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use crate::history::{Content, Draft, Histories, HistoryLimits, Missed, Sent, TooMany};
+use crate::history::{
+    Content, Draft, Histories, HistoryLimits, KeptHistories, Missed, Sent, TooMany,
+};
 use crate::transfer::Asker;
 use moorline_config::{Config, Engine};
 use moorline_protocol::control::ProcessId;
@@ -162,6 +164,20 @@ impl Hub {
     /// How many groups keep their last events.
     pub(crate) fn histories(&self) -> usize {
         self.state().histories.len()
+    }
+
+    /// The histories, for the next gateway. Nothing is in a queue then.
+    pub(crate) fn keep_all(&self) -> KeptHistories {
+        self.state().histories.keep_all()
+    }
+
+    /// Goes on with the histories of another gateway, and with its numbers. False: they cannot be.
+    #[must_use]
+    pub(crate) fn take_up(&self, kept: KeptHistories) -> bool {
+        let histories = &mut self.state().histories;
+        let is_taken = histories.take_up(kept);
+        self.last.store(histories.last(), Ordering::Release);
+        is_taken
     }
 
     /// What a client missed of a group.

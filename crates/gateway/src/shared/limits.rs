@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use moorline_config::{Config, ConnectionLimit, Template};
+use serde::{Deserialize, Serialize};
 
 /// Bytes of a key that count. Texts that begin with the same ones are counted together.
 const LONGEST_KEY: usize = 255;
@@ -48,8 +49,17 @@ pub(crate) struct LimitTicket {
     key: Arc<[u8]>,
 }
 
+/// A ticket on its way to another process.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct KeptTicket {
+    /// The limit's.
+    name: String,
+    #[serde(with = "crate::kept::bytes")]
+    key: Vec<u8>,
+}
+
 /// What the limits of a listener say of a connection.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum LimitStatus {
     /// There is none for it.
     #[default]
@@ -114,6 +124,30 @@ impl ConnectionLimits {
         self.locked().bounds.get(place).cloned().unwrap_or_default()
     }
 
+    /// Those of these tickets that present limits have given: what a reload has removed, or given another key, counts for
+    /// nobody any more.
+    pub(crate) fn keep(&self, tickets: &[LimitTicket]) -> Vec<KeptTicket> {
+        let known = self.locked();
+        let is_known =
+            |it: &&LimitTicket| known.counts.iter().any(|of| Arc::ptr_eq(of, &it.counts));
+        let kept = tickets.iter().filter(is_known).map(|it| KeptTicket {
+            name: it.counts.name.clone(),
+            key: it.key.to_vec(),
+        });
+        kept.collect()
+    }
+
+    /// Counts for these again, whatever the limits say by now. `None`: there is no such limit, or it gives no such ticket.
+    pub(crate) fn take_up(&self, tickets: Vec<KeptTicket>) -> Option<Vec<LimitTicket>> {
+        let known = self.locked();
+        let tickets = tickets.into_iter().map(|KeptTicket { name, key }| {
+            let counts = known.counts.iter().find(|it| it.name == name)?;
+            let is_key = (1..=LONGEST_KEY).contains(&key.len());
+            is_key.then(|| LimitTicket::again(counts, key.into()))
+        });
+        tickets.collect()
+    }
+
     fn locked(&self) -> MutexGuard<'_, KnownLimits> {
         locked(&self.known)
     }
@@ -161,6 +195,16 @@ impl KeyCounts {
             key: limit.key.clone(),
             max_keys: AtomicU32::new(limit.max_keys),
             counts: Mutex::default(),
+        }
+    }
+}
+
+impl LimitTicket {
+    fn again(counts: &Arc<KeyCounts>, key: Arc<[u8]>) -> Self {
+        *locked(&counts.counts).entry(key.clone()).or_default() += 1;
+        Self {
+            counts: counts.clone(),
+            key,
         }
     }
 }

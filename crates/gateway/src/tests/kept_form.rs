@@ -8,6 +8,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::{env, fs};
 
+use moorline_net::framing::{KeptDecoder, KeptMessageKind};
 use moorline_net::watermark::Level;
 use moorline_protocol::control::{Limit, Role};
 use moorline_protocol::wire::{CloseReason, Peer};
@@ -17,17 +18,19 @@ use serde_reflection::{Samples, Tracer, TracerConfig};
 
 use super::upgrade::busy;
 use crate::features::tasks::Tasks;
+use crate::history::KeptHistories;
 use crate::main_thread::estate::KeptEstate;
 use crate::processes::process::{KeptProcess, Standing};
 use crate::session::link::{Interest, Link};
 use crate::session::queue::kept::TakenPiece;
 use crate::session::stay::{Stay, Visit};
-use crate::session::{Cut, Farewell, Kind, Phase, Session, Timer};
+use crate::session::{Cut, Farewell, Kind, Phase, Timer};
 use crate::shared::admission::{Address, Counted};
+use crate::shared::limits::LimitStatus;
 use crate::stream::{KEPT_VERSION, OLDEST_KEPT};
 use crate::timers::Alarm;
 use crate::upgrade::ReadHead;
-use crate::upgrade::take_up::TakenFrame;
+use crate::upgrade::take_up::{KeptSession, TakenFrame};
 
 const REMEDY: &str = "the form of what gateways hand over has changed: raise KEPT_VERSION, read the form before it if a release \
                       has that, and write the new one with MOORLINE_WRITE_KEPT=1. If only names have changed, write it again";
@@ -56,10 +59,11 @@ fn form() -> String {
     let config = TracerConfig::default().default_u32_value(1);
     let mut tracer = Tracer::new(config);
     look::<KeptEstate>(&mut tracer);
+    look::<KeptHistories>(&mut tracer);
     look::<ReadHead>(&mut tracer);
     look::<Tasks>(&mut tracer);
     look::<KeptProcess>(&mut tracer);
-    look::<Session>(&mut tracer);
+    look::<KeptSession>(&mut tracer);
     look_at_variants(&mut tracer);
     let registry = tracer.registry();
     let registry = registry.expect("all variants are looked at in `look_at_variants`");
@@ -80,8 +84,11 @@ fn look_at_variants(tracer: &mut Tracer) {
     look::<Farewell>(tracer);
     look::<Interest>(tracer);
     look::<Kind>(tracer);
+    look::<KeptDecoder>(tracer);
+    look::<KeptMessageKind>(tracer);
     look::<Level>(tracer);
     look::<Limit>(tracer);
+    look::<LimitStatus>(tracer);
     look::<Link>(tracer);
     look::<Peer>(tracer);
     look::<Phase>(tracer);
@@ -139,7 +146,7 @@ fn again(bytes: &[u8]) -> Vec<u8> {
         through.part::<TakenFrame>();
     }
     for _ in 0..head.sessions {
-        through.part::<(bool, Session, Vec<u32>)>();
+        through.part::<KeptSession>();
     }
     assert!(through.rest.is_empty(), "there is more: {REMEDY}");
     through.written

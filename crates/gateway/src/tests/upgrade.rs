@@ -14,7 +14,7 @@ use tokio::sync::mpsc;
 use super::script::{Script, config};
 use crate::commands::Inbox;
 use crate::event_loop::{Loop, Parts};
-use crate::obstacles::{Obstacle, Obstacles};
+use crate::obstacles::Obstacles;
 use crate::poller::Poller;
 use crate::shared::Shared;
 use crate::stream::Stream;
@@ -34,13 +34,16 @@ impl Script {
             "it does not come to rest"
         );
         let shared = self.gateway.tools.cx.shared.clone();
-        let mut obstacles = self.gateway.obstacles();
-        obstacles.note(Obstacle::Histories, shared.hub.histories() as u64);
+        let obstacles = self.gateway.obstacles();
         if !obstacles.are_none() {
             return Err(obstacles);
         }
         let inherited = self.inheritance();
-        let successor = Loop::take_up(self.parts_of_successor(), inherited);
+        let parts = self.parts_of_successor();
+        let kept = postcard::to_stdvec(&shared.hub.keep_all()).expect("bytes");
+        let kept = postcard::from_bytes(&kept).expect("they are read");
+        assert!(parts.shared.hub.take_up(kept));
+        let successor = Loop::take_up(parts, inherited);
         self.gateway = successor.expect("it is understood");
         self.gateway.tools.cx.clock.set(self.now);
         self.gateway.check_invariants();

@@ -66,7 +66,12 @@ impl Loop {
         }
         for session in self.sessions.iter() {
             let has_socket = session.transport.socket.is_some();
-            bytes = append(bytes, &(has_socket, session, frames.places(session)?))?;
+            let notes = session.notes.as_ref();
+            let notes = notes.map(|notes| notes.keep(&self.tools.cx.shared.limits));
+            bytes = append(
+                bytes,
+                &(has_socket, session, frames.places(session)?, notes),
+            )?;
         }
         let links = self.tools.processes.iter();
         let links = links.flat_map(|(_, it)| [it.region().as_fd(), it.chime.as_fd()]);

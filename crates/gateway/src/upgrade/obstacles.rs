@@ -42,7 +42,7 @@ fn obstacle(session: &Session) -> Option<Obstacle> {
     if output.queue.as_ref().is_some_and(|it| !it.is_plain()) {
         return Some(Obstacle::Files);
     }
-    if notes.is_some() && session.has_begun() {
+    if notes.is_some_and(|it| !it.can_move()) && session.has_begun() {
         return Some(Obstacle::Limited);
     }
     match session.phase {

@@ -18,6 +18,7 @@ use crate::event_loop::{Loop, Parts};
 use crate::features::tasks::Tasks;
 use crate::ids::{MAX_SLOTS, ProcessKey, SessionRef};
 use crate::memory::Class;
+use crate::notes::KeptNotes;
 use crate::processes::process::{KeptProcess, Process, ProcessLinks, Standing};
 use crate::processes::slot::Slot;
 use crate::session::frame::Frame;
@@ -42,6 +43,9 @@ pub(crate) struct Inheritance {
 #[derive(Deserialize)]
 #[cfg_attr(test, derive(serde::Serialize))]
 pub(crate) struct TakenFrame(#[serde(with = "crate::kept::bytes")] Vec<u8>);
+
+/// Whether it has a socket, the session, which frames its queue shares, and its notes.
+pub(crate) type KeptSession = (bool, Session, Vec<u32>, Option<KeptNotes>);
 
 /// It is not what a loop of this version can have had.
 fn wrong(what: &str) -> io::Error {
@@ -77,8 +81,9 @@ impl Loop {
             Ok(mut this) => {
                 this.stands = true;
                 let processes = this.tools.processes.iter();
+                let going_on = this.sessions.iter().filter(|it| !it.has_ended());
                 let taken = TakenUp {
-                    sessions: this.sessions.len() as u64,
+                    sessions: going_on.count() as u64,
                     held: this.tools.memory.held(),
                     marks: processes.map(|(_, it)| (it.id, it.marks())).collect(),
                 };
@@ -127,6 +132,9 @@ impl Loop {
             if alarm.session().is_some() {
                 this.tools.agenda.timers.set(at, alarm);
             }
+        }
+        if this.tools.cx.shared.hub.histories() > 0 {
+            this.watch_histories();
         }
         this.check_lists_taken_up()?;
         this.count_taken_up();
@@ -182,7 +190,12 @@ impl Loop {
     ) -> io::Result<()> {
         let mut sessions = Vec::new();
         for _ in 0..count {
-            let (has_socket, mut session, shares): (bool, Session, Vec<u32>) = reader.part()?;
+            let (has_socket, mut session, shares, notes): KeptSession = reader.part()?;
+            if let Some(notes) = notes {
+                let notes = notes.take_up(&self.tools.cx.shared.limits);
+                let notes = notes.ok_or_else(|| wrong("a session, its limits"))?;
+                session.notes = Some(Box::new(notes));
+            }
             if has_socket {
                 session.transport.socket = Some(reader.descriptor()?);
             }

@@ -42,9 +42,22 @@ pub(super) fn reload(paths: &Paths, engine: EngineChoice, tasks: bool) -> ExitCo
     }))
 }
 
-pub(super) fn upgrade(paths: &Paths, engine: EngineChoice) -> ExitCode {
+/// Over how much time an upgrade closes what cannot move, if nothing else is said: clients that come back wait until it has
+/// ended.
+const CLOSE_REST_OVER: Duration = Duration::from_secs(1);
+
+/// `close_rest`: what cannot move is closed, over a time if one is said.
+pub(super) fn upgrade(
+    paths: &Paths,
+    engine: EngineChoice,
+    close_rest: Option<Option<Duration>>,
+) -> ExitCode {
+    let over = close_rest.map(|over| over.unwrap_or(CLOSE_REST_OVER));
+    let request = Request::Upgrade {
+        close_rest_ms: over.map(|over| over.as_millis() as u64),
+    };
     finish(run_dir(paths, engine).and_then(|run_dir| {
-        command::ask(&run_dir, Request::Upgrade, |answer| {
+        command::ask(&run_dir, request, |answer| {
             if let Response::Progress(text) | Response::Done(text) = answer {
                 tell(text);
             }

@@ -14,8 +14,8 @@ pub(super) fn status(status: &Value) -> String {
     let mut out = String::new();
     // Writing to a string does not fail.
     let _ = [
-        findings, supervisor, gateway, still, reloads, closing, counts, processes, listeners,
-        helpers, stalls,
+        findings, supervisor, gateway, still, reloads, upgrades, closing, counts, processes,
+        listeners, helpers, stalls,
     ]
     .iter()
     .try_for_each(|part| part(&mut out, status));
@@ -26,9 +26,11 @@ pub(super) fn status(status: &Value) -> String {
 #[cfg(feature = "top")]
 pub(super) fn summary(status: &Value) -> String {
     let mut out = String::new();
-    let _ = [supervisor, gateway, still, reloads, closing, counts]
-        .iter()
-        .try_for_each(|part| part(&mut out, status));
+    let _ = [
+        supervisor, gateway, still, reloads, upgrades, closing, counts,
+    ]
+    .iter()
+    .try_for_each(|part| part(&mut out, status));
     out
 }
 
@@ -107,6 +109,20 @@ fn reloads(out: &mut String, status: &Value) -> fmt::Result {
         format!("; the last one {ago} ago: {}", shown(last.get("result")))
     });
     writeln!(out, "reloads     {done} done, {failed} failed{last}")
+}
+
+/// Only of an engine that has had one.
+fn upgrades(out: &mut String, status: &Value) -> fmt::Result {
+    let count = |path| status.pointer(path).and_then(Value::as_u64).unwrap_or(0);
+    let (done, failed) = (count("/upgrades/done"), count("/upgrades/failed"));
+    if done + failed == 0 {
+        return Ok(());
+    }
+    let pause = status.pointer("/upgrades/last_pause_ms");
+    let pause = pause.and_then(Value::as_f64).map_or(String::new(), |ms| {
+        format!("; the last one paused {} ms", ms.ceil())
+    });
+    writeln!(out, "upgrades    {done} done, {failed} failed{pause}")
 }
 
 /// How far a stop or a drain has come.
@@ -367,6 +383,7 @@ mod tests {
                 { "slot": 1, "pid": null, "state": "waiting", "retry_in_ms": 400, "reason": "exited with code 7" }],
             "listeners": [{ "name": "door", "address": "tcp://127.0.0.1:7000", "kind": "line", "state": "retired" }],
             "reloads": { "done": 2, "failed": 1 },
+            "upgrades": { "done": 3, "failed": 0, "last_pause_ms": 4.1 },
             "lost": { "closed_by_crash": 0 },
         }));
         assert!(text.contains("pid 7, up 1h02m"), "{text}");
@@ -385,6 +402,10 @@ mod tests {
         );
         assert!(
             text.contains("listener door: tcp://127.0.0.1:7000 (line), retired\n"),
+            "{text}"
+        );
+        assert!(
+            text.contains("upgrades    3 done, 0 failed; the last one paused 5 ms\n"),
             "{text}"
         );
         assert!(!text.contains("lost"), "{text}");

@@ -2,6 +2,7 @@
 
 use super::decoded::{Decoded, DecoderState};
 use super::error::FramingError;
+use super::kept::KeptDecoder;
 use super::kinds::Framing;
 use super::line;
 #[cfg(feature = "websocket")]
@@ -35,23 +36,27 @@ impl Decoder {
         Self::default()
     }
 
-    /// A decoder of a stream whose next message has no end in the first `scanned` bytes of the input: what
-    /// [`scanned`](Self::scanned) of another one has said.
-    pub fn resume(scanned: usize) -> Self {
-        Self(match scanned {
-            0 => DecoderState::Fresh,
-            _ => DecoderState::Scanned(scanned),
-        })
+    /// A decoder of a stream that another one has begun to cut: what [`keep`](Self::keep) of that one has returned. `None`: it
+    /// cannot have been that.
+    pub fn resume(kept: KeptDecoder) -> Option<Self> {
+        kept.into_state().map(Self)
     }
 
-    /// How many bytes of the input are known to hold no end of the next message: all that a decoder knows, unless it has parts
-    /// of a WebSocket message, and then it is `None`.
+    /// What it knows beside its input, with a copy of its fragments. `None`: an assembled message is to be taken first.
+    pub fn keep(&self) -> Option<KeptDecoder> {
+        KeptDecoder::of(&self.0)
+    }
+
+    /// How many bytes of the input are known to hold no end of the next message. `None`: an assembled message is to be taken
+    /// first.
     pub fn scanned(&self) -> Option<usize> {
         match &self.0 {
             DecoderState::Fresh => Some(0),
             DecoderState::Scanned(bytes) => Some(*bytes),
             #[cfg(feature = "websocket")]
-            DecoderState::Fragments(_) | DecoderState::Assembled(_) => None,
+            DecoderState::Fragments(_) => Some(0),
+            #[cfg(feature = "websocket")]
+            DecoderState::Assembled(_) => None,
         }
     }
 

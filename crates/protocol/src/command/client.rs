@@ -109,7 +109,10 @@ fn connect(run_dir: &Path, request: Request) -> Result<BufReader<UnixStream>, Co
         | Request::Recording { .. }
         | Request::Events
         | Request::SetPeer { .. } => stream.set_read_timeout(Some(KNOWN))?,
-        Request::Reload { .. } | Request::Upgrade | Request::Stop | Request::Drain { .. } => {}
+        Request::Reload { .. }
+        | Request::Upgrade { .. }
+        | Request::Stop
+        | Request::Drain { .. } => {}
     }
     let mut line = serde_json::to_vec(&request).map_err(io::Error::from)?;
     line.push(b'\n');

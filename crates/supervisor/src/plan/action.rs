@@ -111,14 +111,23 @@ pub(crate) enum UpgradeAction {
     SpawnSuccessor { incarnation: u32, generation: u32 },
     /// Send a gateway that is to follow its start message. It answers that it waits.
     StartSuccessor { incarnation: u32 },
+    /// Have the present gateway close the connections of listeners whose connections cannot move, as the drain of this number.
+    /// Those listeners accept nothing until the upgrade has ended.
+    CloseRest {
+        number: u64,
+        over: Duration,
+        max_wait: Duration,
+    },
+    /// The upgrade ends here: those listeners accept again.
+    AcceptAgain,
     /// Tell the present gateway to stop, and to hand everything over to this one. Keep what else it is to be told.
     HandOver { to: u32 },
     /// This gateway is the present one from now on. End the other, and have this one go on.
     SwitchGateway { from: u32, to: u32 },
     /// The present gateway goes on.
     KeepGateway,
-    /// An upgrade is done.
-    Upgraded,
+    /// An upgrade is done: no session was read for so long.
+    Upgraded { pause: Duration },
     /// An upgrade has failed.
     NotUpgraded,
 }

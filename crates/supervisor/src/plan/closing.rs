@@ -11,9 +11,9 @@ const PROGRESS: Duration = Duration::from_secs(5);
 /// How long a drain takes if neither the command nor `stop_over` says it.
 const DEFAULT_OVER: Duration = Duration::from_secs(30);
 /// As long as any duration in a configuration: a year.
-const LONGEST: Duration = Duration::from_secs(365 * 24 * 3600);
+pub(super) const LONGEST: Duration = Duration::from_secs(365 * 24 * 3600);
 /// The gateway has this long after its own deadline to report that all are closed.
-const GRACE: Duration = Duration::from_secs(5);
+pub(super) const GRACE: Duration = Duration::from_secs(5);
 
 /// Sessions that a stop or a drain has not closed yet, and how many it began with.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -127,6 +127,10 @@ impl Plan {
         if !self.is_serving() {
             return Err("the engine does not serve, or is stopping".to_owned());
         }
+        if self.upgrade.is_closing_rest() {
+            let reason = "an upgrade closes what cannot move; try again when it has ended";
+            return Err(reason.to_owned());
+        }
         if self.closing.is_some() {
             let reason = "sessions are being closed already; `status` shows how far that has come";
             return Err(reason.to_owned());
@@ -167,6 +171,7 @@ impl Plan {
         if !self.is_present(incarnation) {
             return;
         }
+        self.rest_is_closed(ended, count, now);
         if let Some(closing) = self.closing.take_if(is_it)
             && let Some(caller) = closing.caller()
         {

@@ -55,7 +55,11 @@ pub(crate) enum Event {
     /// The answer to `Action::Open`.
     Opened(Result<Shape, String>),
     /// Someone asks for an upgrade of the gateway.
-    UpgradeAsked(Caller),
+    UpgradeAsked {
+        caller: Caller,
+        /// What cannot move is closed, spread over this time.
+        close_rest: Option<Duration>,
+    },
     /// The gateway of this incarnation waits to take everything from the present one.
     Waits(u32),
     /// The gateway of this incarnation has handed everything over, or cannot for this reason.

@@ -183,8 +183,16 @@ impl World {
             Action::Upgrade(UpgradeAction::StartSuccessor { incarnation }) => {
                 self.tell(Event::Waits(incarnation))
             }
+            Action::Upgrade(UpgradeAction::CloseRest { number, .. }) => {
+                if let Some(Child::Gateway(incarnation)) = self.gateway() {
+                    self.tell(Event::DrainEnded {
+                        incarnation,
+                        number,
+                        count: 1,
+                    });
+                }
+            }
             Action::Upgrade(UpgradeAction::HandOver { to }) => self.hand_over_to(to),
-
             _ => {}
         }
     }

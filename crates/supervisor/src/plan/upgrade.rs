@@ -9,9 +9,10 @@ use std::time::Duration;
 
 use tracing::{info, warn};
 
+use super::closing::{GRACE, LONGEST};
 use super::process::Process;
 use super::reload::Reload;
-use super::{Action, Caller, Child, Mode, Now, Plan, Reply, UpgradeAction};
+use super::{Action, Caller, Child, Mode, Now, Plan, Reply, UpgradeAction, seconds};
 
 /// How long the gateways may take to hand everything over. Clients wait meanwhile.
 const MOVE_TIME: Duration = Duration::from_secs(4);
@@ -23,12 +24,23 @@ const WORD_TIME: Duration = Duration::from_secs(10);
 pub(super) struct Upgrade {
     stage: UpgradeStage,
     callers: Vec<Caller>,
-    /// Those who wait for the next one.
-    queued: Option<Vec<Caller>>,
+    /// What cannot move is closed, over this time.
+    close_rest: Option<Duration>,
+    /// How many connections were closed for it.
+    closed: u64,
+    /// The next one.
+    queued: Option<QueuedUpgrade>,
     /// Gateways that are not the present one and have not been reaped.
     others: BTreeSet<u32>,
     /// Gateways that were told to end.
     dismissed: BTreeSet<u32>,
+}
+
+/// An upgrade that waits.
+#[derive(Debug, Default)]
+struct QueuedUpgrade {
+    callers: Vec<Caller>,
+    close_rest: Option<Duration>,
 }
 
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
@@ -37,6 +49,8 @@ enum UpgradeStage {
     Idle,
     /// The new gateway starts.
     Starting { to: u32, deadline: Now },
+    /// The new one waits, and the present one closes what cannot move, as the drain of this number.
+    Clearing { to: u32, number: u64, deadline: Now },
     /// The present one was told to hand everything over.
     Moving {
         to: u32,
@@ -57,6 +71,7 @@ impl Upgrade {
         match self.stage {
             UpgradeStage::Idle => None,
             UpgradeStage::Starting { deadline, .. }
+            | UpgradeStage::Clearing { deadline, .. }
             | UpgradeStage::Moving { deadline, .. }
             | UpgradeStage::Committed { deadline } => Some(deadline),
         }
@@ -67,10 +82,17 @@ impl Upgrade {
         matches!(self.stage, UpgradeStage::Moving { .. })
     }
 
+    /// The present gateway closes what cannot move.
+    pub(super) fn is_closing_rest(&self) -> bool {
+        matches!(self.stage, UpgradeStage::Clearing { .. })
+    }
+
     /// The gateway that is to follow.
     fn successor(&self) -> Option<u32> {
         match self.stage {
-            UpgradeStage::Starting { to, .. } | UpgradeStage::Moving { to, .. } => Some(to),
+            UpgradeStage::Starting { to, .. }
+            | UpgradeStage::Clearing { to, .. }
+            | UpgradeStage::Moving { to, .. } => Some(to),
             UpgradeStage::Idle | UpgradeStage::Committed { .. } => None,
         }
     }
@@ -86,14 +108,19 @@ impl Upgrade {
 }
 
 impl Plan {
-    pub(super) fn upgrade_asked(&mut self, caller: Caller) {
-        if self.is_stopping() {
-            let reason = "the engine is stopping".to_owned();
-            self.reply(Some(caller), Reply::Refused(reason));
+    pub(super) fn upgrade_asked(&mut self, caller: Caller, close_rest: Option<Duration>) {
+        let refusal = match close_rest {
+            _ if self.is_stopping() => Some("the engine is stopping"),
+            Some(over) if over > LONGEST => Some("the time is too long: a year is the most"),
+            _ => None,
+        };
+        if let Some(reason) = refusal {
+            self.reply(Some(caller), Reply::Refused(reason.to_owned()));
             return;
         }
         let queued = self.upgrade.queued.get_or_insert_default();
-        queued.push(caller);
+        queued.callers.push(caller);
+        queued.close_rest = queued.close_rest.max(close_rest);
         if !self.may_upgrade() {
             let text = "waiting until a reload, a drain or a replacement has ended".to_owned();
             self.reply(Some(caller), Reply::Progress(text));
@@ -115,7 +142,10 @@ impl Plan {
         if self.upgrade.queued.is_none() || !self.may_upgrade() {
             return;
         }
-        self.upgrade.callers = self.upgrade.queued.take().unwrap_or_default();
+        let queued = self.upgrade.queued.take().unwrap_or_default();
+        self.upgrade.callers = queued.callers;
+        self.upgrade.close_rest = queued.close_rest;
+        self.upgrade.closed = 0;
         let to = self.gateway.next_incarnation();
         self.upgrade.others.insert(to);
         self.upgrade.stage = UpgradeStage::Starting {
@@ -145,6 +175,41 @@ impl Plan {
         if to != incarnation {
             return;
         }
+        let Some(over) = self.upgrade.close_rest else {
+            self.begin_to_move(to, now);
+            return;
+        };
+        let max_wait = self.shape.max_wait;
+        self.last_drain += 1;
+        let number = self.last_drain;
+        self.upgrade.stage = UpgradeStage::Clearing {
+            to,
+            number,
+            deadline: now + over + max_wait + GRACE,
+        };
+        let text = format!("closing what cannot move over {}", seconds(over));
+        info!("upgrade: {text}");
+        for caller in self.upgrade.callers.clone() {
+            self.reply(Some(caller), Reply::Progress(text.clone()));
+        }
+        self.act(Action::Upgrade(UpgradeAction::CloseRest {
+            number,
+            over,
+            max_wait,
+        }));
+    }
+
+    /// The connections of this drain are closed.
+    pub(super) fn rest_is_closed(&mut self, ended: u64, count: u64, now: Now) {
+        if let UpgradeStage::Clearing { to, number, .. } = self.upgrade.stage
+            && number == ended
+        {
+            self.upgrade.closed = count;
+            self.begin_to_move(to, now);
+        }
+    }
+
+    fn begin_to_move(&mut self, to: u32, now: Now) {
         self.upgrade.stage = UpgradeStage::Moving {
             to,
             deadline: now + MOVE_TIME,
@@ -215,10 +280,14 @@ impl Plan {
         }
         self.upgrade.stage = UpgradeStage::Idle;
         let text = format!(
-            "gateway upgraded: {}, paused {} ms",
+            "gateway upgraded: {}{}, paused {} ms",
             match sessions {
                 1 => "1 session moved".to_owned(),
                 _ => format!("{sessions} sessions moved"),
+            },
+            match self.upgrade.closed {
+                0 => String::new(),
+                closed => format!(", {closed} closed"),
             },
             pause.as_millis()
         );
@@ -226,35 +295,46 @@ impl Plan {
         for caller in std::mem::take(&mut self.upgrade.callers) {
             self.reply(Some(caller), Reply::Done(text.clone()));
         }
-        self.act(Action::Upgrade(UpgradeAction::Upgraded));
+        self.act(Action::Upgrade(UpgradeAction::Upgraded { pause }));
     }
 
     /// Ends the new gateway. The present one goes on.
     pub(super) fn fail_upgrade(&mut self, reason: &str) {
         let stage = std::mem::take(&mut self.upgrade.stage);
         let callers = std::mem::take(&mut self.upgrade.callers);
+        let reason = match self.upgrade.closed {
+            0 => reason.to_owned(),
+            closed => format!("{reason}; {closed} connections that cannot move were closed for it"),
+        };
         match stage {
             UpgradeStage::Idle => return,
             UpgradeStage::Starting { to, .. } => self.dismiss(to),
+            UpgradeStage::Clearing { to, .. } => {
+                self.dismiss(to);
+                self.act(Action::Upgrade(UpgradeAction::AcceptAgain));
+            }
             UpgradeStage::Moving { to, .. } => {
                 self.dismiss(to);
                 self.gateway.goes_on();
                 self.act(Action::Upgrade(UpgradeAction::KeepGateway));
+                if self.upgrade.close_rest.is_some() {
+                    self.act(Action::Upgrade(UpgradeAction::AcceptAgain));
+                }
             }
             // It has happened.
             UpgradeStage::Committed { .. } => {
                 for caller in callers {
-                    self.reply(Some(caller), Reply::Unconfirmed(reason.to_owned()));
+                    self.reply(Some(caller), Reply::Unconfirmed(reason.clone()));
                 }
                 return;
             }
         }
         warn!(
-            reason,
+            reason = reason.as_str(),
             "upgrade failed; the present gateway goes on: {reason}"
         );
         for caller in callers {
-            self.reply(Some(caller), Reply::Refused(reason.to_owned()));
+            self.reply(Some(caller), Reply::Refused(reason.clone()));
         }
         self.act(Action::Upgrade(UpgradeAction::NotUpgraded));
     }
@@ -262,7 +342,8 @@ impl Plan {
     /// The engine stops: neither the running upgrade nor the waiting one will happen.
     pub(super) fn refuse_upgrades(&mut self, reason: &str) {
         self.fail_upgrade(reason);
-        for caller in self.upgrade.queued.take().into_iter().flatten() {
+        let queued = self.upgrade.queued.take().unwrap_or_default();
+        for caller in queued.callers {
             self.reply(Some(caller), Reply::Refused(reason.to_owned()));
         }
     }
@@ -315,6 +396,9 @@ impl Plan {
                 "the new gateway was not ready within {:?}",
                 self.shape.start_timeout
             ),
+            UpgradeStage::Clearing { .. } => {
+                "the present gateway has not closed in time what cannot move".to_owned()
+            }
             UpgradeStage::Moving { .. } => {
                 format!("the gateways did not hand everything over within {MOVE_TIME:?}")
             }

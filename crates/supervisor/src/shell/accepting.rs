@@ -56,6 +56,11 @@ impl Shell {
             places.len() > before
         });
         self.stopped_listeners = known;
+        let cleared = self.others.cleared.iter();
+        for name in cleared.filter(|name| !self.stopped_listeners.contains(*name)) {
+            let named = self.named(name).unwrap_or_default().into_iter();
+            places.extend(named.filter(|(_, it)| it.is_bound()).map(|(at, _)| at));
+        }
         self.send_gateway(&ToRole::StopAccepting { places });
     }
 

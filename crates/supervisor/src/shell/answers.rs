@@ -55,9 +55,10 @@ impl Shell {
                     scope,
                 });
             }
-            Request::Upgrade => {
+            Request::Upgrade { close_rest_ms } => {
                 let caller = self.new_caller(answers);
-                self.tell(Event::UpgradeAsked(caller));
+                let close_rest = close_rest_ms.map(Duration::from_millis);
+                self.tell(Event::UpgradeAsked { caller, close_rest });
             }
             Request::Stop => {
                 answers.give(Response::Progress("stopping".to_owned()));
@@ -299,6 +300,7 @@ impl Shell {
             "upgrades": {
                 "done": self.tally.upgrades_done,
                 "failed": self.tally.upgrades_failed,
+                "last_pause_ms": self.tally.last_pause.map(|pause| pause.as_micros() as f64 / 1000.0),
             },
             "closing": self.closing_status(),
             "listeners": self.listeners(&counts),

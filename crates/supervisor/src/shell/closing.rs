@@ -35,6 +35,7 @@ impl Shell {
             places,
             over_ms: milliseconds(over),
             max_wait_ms: milliseconds(max_wait),
+            ends_http: false,
         });
     }
 

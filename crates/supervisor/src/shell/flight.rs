@@ -82,7 +82,7 @@ impl Shell {
     fn note_upgrade(&self, step: UpgradeAction) {
         let kind = match step {
             UpgradeAction::SpawnSuccessor { .. } => FlightKind::UpgradeBegun,
-            UpgradeAction::Upgraded => FlightKind::UpgradeDone,
+            UpgradeAction::Upgraded { .. } => FlightKind::UpgradeDone,
             UpgradeAction::NotUpgraded => FlightKind::UpgradeFailed,
             _ => return,
         };

@@ -1,9 +1,11 @@
 //! Two gateways beside each other, while one takes everything from the other.
 
+use std::collections::BTreeSet;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::time::Duration;
 
+use moorline_config::Listener;
 use moorline_ipc::Channel;
 use moorline_protocol::control::ToRole;
 use nix::sys::signal::Signal;
@@ -12,8 +14,8 @@ use tracing::warn;
 
 use super::super::child::{Held, kill_child};
 use super::super::plan::{Child, Event, UpgradeAction};
-use super::Shell;
 use super::children::GatewayHandle;
+use super::{Shell, milliseconds};
 
 /// How long a gateway that another one has followed may take to end.
 const LEAVE_TIME: Duration = Duration::from_secs(5);
@@ -27,6 +29,10 @@ pub(super) struct Others {
     pub(super) followed: Vec<(GatewayHandle, Instant)>,
     /// What gateways are started from since an upgrade, until a reload commits another executable.
     pub(super) executable: Option<OwnedFd>,
+    /// What cannot move is closed.
+    closes_rest: bool,
+    /// Listeners that accept nothing until the upgrade has ended, as their connections cannot move.
+    pub(super) cleared: BTreeSet<String>,
 }
 
 /// A gateway that is to follow the present one.
@@ -68,10 +74,19 @@ impl Shell {
                 generation,
             } => self.spawn_successor(incarnation, generation),
             UpgradeAction::StartSuccessor { incarnation } => self.start_successor(incarnation),
+            UpgradeAction::CloseRest {
+                number,
+                over,
+                max_wait,
+            } => self.close_rest(number, over, max_wait),
+            UpgradeAction::AcceptAgain => self.accept_again(),
             UpgradeAction::HandOver { to } => self.hand_over(to),
             UpgradeAction::SwitchGateway { from, to } => self.switch_gateway(from, to),
             UpgradeAction::KeepGateway => self.keep_gateway(),
-            UpgradeAction::Upgraded => self.tally.upgrades_done += 1,
+            UpgradeAction::Upgraded { pause } => {
+                self.tally.upgrades_done += 1;
+                self.tally.last_pause = Some(pause);
+            }
             UpgradeAction::NotUpgraded => self.tally.upgrades_failed += 1,
         }
     }
@@ -118,6 +133,35 @@ impl Shell {
         start.send_to(handle, Some(theirs))
     }
 
+    /// Has the present gateway close the connections of the listeners whose connections cannot move.
+    fn close_rest(&mut self, number: u64, over: Duration, max_wait: Duration) {
+        let [generation, _] = self.plan.generations();
+        let present = self.deployments.get(&generation);
+        let listeners: &[Listener] = present.map_or(&[], |present| &present.config.listeners);
+        let rest = (0..).zip(listeners).filter(|(_, it)| !it.can_move());
+        let (places, names): (Vec<u16>, BTreeSet<_>) = rest
+            .map(|(place, it)| (place, it.host.as_ref().unwrap_or(&it.name).clone()))
+            .unzip();
+        self.others.closes_rest = true;
+        self.others.cleared = names;
+        self.tell_stopped_listeners();
+        self.send_gateway(&ToRole::Drain {
+            number,
+            places: Some(places),
+            over_ms: milliseconds(over),
+            max_wait_ms: milliseconds(max_wait),
+            ends_http: true,
+        });
+    }
+
+    /// No upgrade is in progress any more: what it has stopped accepts.
+    fn accept_again(&mut self) {
+        self.others.closes_rest = false;
+        if !std::mem::take(&mut self.others.cleared).is_empty() {
+            self.tell_stopped_listeners();
+        }
+    }
+
     /// Has the present gateway hand everything over.
     fn hand_over(&mut self, to: u32) {
         let successor = self.others.successor.as_mut();
@@ -129,7 +173,8 @@ impl Shell {
             return;
         };
         let incarnation = gateway.incarnation;
-        let sent = outbox.send(&ToRole::HandOver, vec![channel.into()]);
+        let cuts_http = self.others.closes_rest;
+        let sent = outbox.send(&ToRole::HandOver { cuts_http }, vec![channel.into()]);
         outbox.hold();
         if let Err(error) = sent {
             self.tell(Event::HandedOver {
@@ -166,6 +211,8 @@ impl Shell {
             }
             self.others.followed.push((followed, Instant::now()));
         }
+        self.others.closes_rest = false;
+        self.others.cleared.clear();
         if !self.stopped_listeners.is_empty() {
             // It accepts everywhere else.
             self.tell_stopped_listeners();

@@ -61,6 +61,7 @@ impl Demo {
                 { "name": "db", "address": "tcp://127.0.0.1:3306", "kind": "relay", "state": "accepting",
                     "sessions": 12, "received": self.relayed / 3, "sent": self.relayed },
             ],
+            "upgrades": { "done": 1, "failed": 0, "last_pause_ms": 3.8 },
             "reloads": { "done": 6, "failed": 0, "last": { "result": "done", "ago_s": 3600 + self.looks, "generation": 7 } },
         })
     }

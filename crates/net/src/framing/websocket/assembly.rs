@@ -5,8 +5,8 @@ use super::violation::Violation;
 /// The fragments of a message that have arrived.
 #[derive(Debug)]
 pub(in crate::framing) struct Assembly {
-    pub(super) payload: Vec<u8>,
-    pub(super) kind: MessageKind,
+    pub(in crate::framing) payload: Vec<u8>,
+    pub(in crate::framing) kind: MessageKind,
 }
 
 /// The message that the fragments make up.
@@ -34,7 +34,7 @@ impl Assembly {
     }
 
     /// Appends a fragment. Text is checked as it grows, so that a peer cannot send much invalid text.
-    pub(super) fn append(&mut self, fragment: &[u8]) -> Result<(), Violation> {
+    pub(in crate::framing) fn append(&mut self, fragment: &[u8]) -> Result<(), Violation> {
         self.payload.extend_from_slice(fragment);
         if let MessageKind::Text { checked } = &mut self.kind {
             match std::str::from_utf8(&self.payload[*checked..]) {

@@ -304,7 +304,9 @@ fn play_command(world: &mut World, step: Happening, callers: &mut Caller) {
     match step {
         Happening::Upgrade => {
             *callers += 1;
-            world.tell(Event::UpgradeAsked(*callers));
+            let caller = *callers;
+            let close_rest = caller.is_multiple_of(2).then_some(Duration::from_secs(1));
+            world.tell(Event::UpgradeAsked { caller, close_rest });
         }
         Happening::Reload { tasks_only } => {
             *callers += 1;

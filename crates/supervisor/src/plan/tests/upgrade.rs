@@ -4,11 +4,18 @@ use super::*;
 
 const NEW: Child = Child::Gateway(2);
 
+fn asked(caller: Caller) -> Event {
+    Event::UpgradeAsked {
+        caller,
+        close_rest: None,
+    }
+}
+
 /// An upgrade whose new gateway was told to start.
 fn begun() -> World {
     let mut world = World::serving(shape(1, 0));
     world.is_mute = true;
-    world.tell(Event::UpgradeAsked(1));
+    world.tell(asked(1));
     let spawned = Action::Upgrade(UpgradeAction::SpawnSuccessor {
         incarnation: 2,
         generation: 1,
@@ -189,7 +196,7 @@ fn a_reload_and_an_upgrade_wait_for_each_other() {
     assert!(!world.take().iter().any(is_open));
     handed_over(&mut world, Some("no"));
     assert!(world.take().iter().any(is_open));
-    world.tell(Event::UpgradeAsked(3));
+    world.tell(asked(3));
     assert_eq!(world.take().len(), 1, "it waits");
     world.tell(Event::Opened(Err("broken".to_owned())));
     let is_spawn = |action: &Action| {
@@ -213,4 +220,42 @@ fn a_stop_ends_the_upgrade_and_all_gateways() {
     assert!(refused(&mut world).contains("stopping"));
     world.pass(Duration::from_secs(60));
     assert!(world.children.is_empty());
+}
+
+#[test]
+fn what_cannot_move_is_closed_before_everything_else_moves() {
+    let mut world = World::serving(shape(1, 0));
+    world.is_mute = true;
+    let over = Duration::from_secs(2);
+    world.tell(Event::UpgradeAsked {
+        caller: 1,
+        close_rest: Some(over),
+    });
+    world.tell(Event::Hello(NEW));
+    world.take();
+    world.tell(Event::Waits(2));
+    let actions = world.take();
+    let number = actions.iter().find_map(|action| match action {
+        Action::Upgrade(UpgradeAction::CloseRest { number, .. }) => Some(*number),
+        _ => None,
+    });
+    let number = number.expect("it closes first");
+    let hands_over = Action::Upgrade(UpgradeAction::HandOver { to: 2 });
+    assert!(!actions.contains(&hands_over), "{actions:?}");
+    let ended = |number| Event::DrainEnded {
+        incarnation: 1,
+        number,
+        count: 3,
+    };
+    // Another drain's.
+    world.tell(ended(number + 1));
+    assert_eq!(world.take(), []);
+    world.tell(ended(number));
+    assert_eq!(world.take(), [hands_over]);
+    handed_over(&mut world, Some("1 file that is being sent cannot move"));
+    let actions = world.take();
+    let accepts = Action::Upgrade(UpgradeAction::AcceptAgain);
+    assert!(actions.contains(&accepts), "{actions:?}");
+    world.seen = actions;
+    assert!(refused(&mut world).contains("3 connections that cannot move were closed"));
 }
