@@ -16,6 +16,9 @@ pub(crate) struct ChaosArgs {
     /// The same seed makes the same plan; without one the clock is it
     #[arg(long)]
     seed: Option<u64>,
+    /// Upgrade the gateways beside everything else
+    #[arg(long)]
+    upgrades: bool,
     /// Print the plan and do nothing
     #[arg(long)]
     plan: bool,
@@ -29,6 +32,7 @@ impl ChaosArgs {
     const A_MINUTE: ChaosArgs = ChaosArgs {
         seconds: 60,
         seed: Some(1),
+        upgrades: false,
         plan: false,
         kept: false,
     };
@@ -44,14 +48,14 @@ pub(crate) fn run(args: &ChaosArgs) -> Result<(), Failure> {
     cargo("build --workspace --bins --examples --locked").run()?;
     match args.kept {
         true => run_kept(args),
-        false => start(args.seconds, args.seed, args.plan),
+        false => start(args.seconds, args.seed, args),
     }
 }
 
 fn run_kept(args: &ChaosArgs) -> Result<(), Failure> {
     kept(include_str!("../../tests/src/bin/chaos/seeds"))?
         .into_iter()
-        .try_for_each(|(seed, seconds)| start(seconds, Some(seed), args.plan))
+        .try_for_each(|(seed, seconds)| start(seconds, Some(seed), args))
 }
 
 /// The seeds of a list, and how many seconds of each. What follows a `#` says what it has found.
@@ -70,7 +74,7 @@ fn kept(list: &str) -> Result<Vec<(u64, u32)>, Failure> {
     })
 }
 
-fn start(seconds: u32, seed: Option<u64>, is_plan: bool) -> Result<(), Failure> {
+fn start(seconds: u32, seed: Option<u64>, args: &ChaosArgs) -> Result<(), Failure> {
     let chaos = built().display().to_string();
     let seconds = seconds.to_string();
     let seed = seed.map(|seed| seed.to_string());
@@ -78,7 +82,10 @@ fn start(seconds: u32, seed: Option<u64>, is_plan: bool) -> Result<(), Failure> 
     if let Some(seed) = &seed {
         arguments.extend(["--seed", seed]);
     }
-    if is_plan {
+    if args.upgrades {
+        arguments.push("--upgrades");
+    }
+    if args.plan {
         arguments.push("--plan");
     }
     if needs::is_root() {

@@ -4,6 +4,7 @@
 //! | event | clients may see |
 //! | --- | --- |
 //! | reload, `TERM` to a worker | nothing |
+//! | upgrade, refused or done | nothing |
 //! | broken deployment, full disk, flood, garbage | nothing |
 //! | worker's death | what it had in progress, by `on_crash`: sessions closed, messages lost, or nothing; requests without an answer; all counted |
 //! | task worker's or helper's death | nothing |
@@ -27,6 +28,8 @@ pub(crate) struct Done {
     /// Workers and task workers killed.
     pub(crate) killed: u64,
     pub(crate) gateways_killed: u64,
+    /// Upgrades that were asked for: each may bring another gateway.
+    pub(crate) upgrades: u64,
     /// TERM to a gateway. One that has a session ignores it.
     pub(crate) gateways_termed: u64,
     pub(crate) supervisors_killed: u64,
@@ -164,7 +167,8 @@ impl Account {
         let gateways_ended = done.gateways_killed + done.gateways_termed;
         // A new one that the engine has no memory or descriptors for is tried again, under the next number.
         unless(
-            new.gateways <= gateways_ended || (gateways_ended > 0 && done.starved > 0),
+            new.gateways <= gateways_ended + done.upgrades
+                || (gateways_ended > 0 && done.starved > 0),
             format!(
                 "{} new gateways, {} killed",
                 new.gateways, done.gateways_killed
@@ -198,10 +202,12 @@ impl Account {
     fn uncounted_on_board(&self) -> Vec<String> {
         let (done, lost, new) = (&self.done, &self.lost, self.counted());
         let mut found = Vec::new();
-        if lost.gaps > 0 && done.gateways_killed + new.gateways == 0 {
+        // Those of upgrades go on with everything.
+        let dead = new.gateways.saturating_sub(done.upgrades);
+        if lost.gaps > 0 && done.gateways_killed + dead == 0 {
             found.push(format!("{} gaps, and the gateway has lived", lost.gaps));
         }
-        let most = match done.gateways_killed + new.gateways {
+        let most = match done.gateways_killed + dead {
             0 => new.requests_failed,
             // What the one before had counted is gone.
             _ => u64::MAX,

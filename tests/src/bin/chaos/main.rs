@@ -45,6 +45,9 @@ struct Arguments {
     /// The same seed makes the same plan.
     #[arg(long)]
     seed: Option<u64>,
+    /// Upgrade the gateways beside everything else.
+    #[arg(long)]
+    upgrades: bool,
     /// Print the plan and do nothing.
     #[arg(long)]
     plan: bool,
@@ -60,8 +63,13 @@ fn main() -> ExitCode {
         true => Powers::Root,
         false => Powers::User,
     };
-    let plan = Plan::new(seed, Duration::from_secs(arguments.seconds), powers);
-    println!("chaos: --seconds {} --seed {seed}", arguments.seconds);
+    let mut plan = Plan::new(seed, Duration::from_secs(arguments.seconds), powers);
+    let mut again = format!("--seconds {} --seed {seed}", arguments.seconds);
+    if arguments.upgrades {
+        plan = plan.with_upgrades(seed);
+        again.push_str(" --upgrades");
+    }
+    println!("chaos: {again}");
     if powers == Powers::User {
         println!(
             "no disk is filled: a small one is mounted only by root, in a mount namespace of its own"
@@ -83,9 +91,8 @@ fn main() -> ExitCode {
         println!("WRONG: {text}");
     }
     println!(
-        "chaos: {} things are not explained; again with: cargo xtask chaos --seconds {} --seed {seed}",
-        wrong.len(),
-        arguments.seconds
+        "chaos: {} things are not explained; again with: cargo xtask chaos {again}",
+        wrong.len()
     );
     ExitCode::FAILURE
 }
@@ -308,6 +315,13 @@ impl Stage {
             "board: {events} events, {answers} requests answered, {:?}",
             self.board.seen()
         );
+        for (name, subject) in [
+            ("chat", &self.chat),
+            ("wild", &self.wild),
+            ("echo", &self.echo),
+        ] {
+            println!("{name}: {}", subject.upgrades());
+        }
         self.board.close();
         let mut wrong = self.crowd.finish();
         wrong.extend(self.pack.finish());

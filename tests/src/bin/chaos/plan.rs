@@ -43,6 +43,8 @@ const MISUSES: [&str; 22] = [
     "board",
     "truncate-all",
 ];
+/// From one upgrade to the next, in milliseconds, where there are upgrades beside everything else.
+const UPGRADE_PAUSE: Range<usize> = 200..1200;
 /// How long a log has no room, in milliseconds.
 const FULL: Range<usize> = 500..3000;
 
@@ -95,6 +97,8 @@ pub(crate) enum Deed {
     /// No memory for new rings and a full `/dev/shm`, for this time.
     FillMemory(Duration),
     Reload,
+    /// A gateway of the same build follows the present one.
+    Upgrade,
     ReloadTasks,
     /// A reload while a program that ends at once lies in the executable's place.
     BreakDeployment,
@@ -201,6 +205,23 @@ impl Plan {
         }
         Plan { rounds }
     }
+
+    /// The same, with upgrades of all engines in between.
+    pub(crate) fn with_upgrades(mut self, seed: u64) -> Plan {
+        let mut random = Random::seeded(seed);
+        for round in &mut self.rounds {
+            let mut at = time(&mut random, UPGRADE_PAUSE);
+            while at < round.length {
+                let targets = [Target::Chat, Target::Wild, Target::Echo];
+                let target = targets[random.within(0..targets.len())];
+                let deed = Deed::Upgrade;
+                round.steps.push(Step { at, target, deed });
+                at += time(&mut random, UPGRADE_PAUSE);
+            }
+            round.steps.sort_by_key(|step| step.at);
+        }
+        self
+    }
 }
 
 fn round(random: &mut Random, deck: &mut Vec<Deed>, length: Duration, powers: Powers) -> Vec<Step> {
@@ -288,6 +309,7 @@ impl fmt::Display for Deed {
             Deed::Starve(role, time) => write!(f, "no descriptors for {role} for {time:?}"),
             Deed::FillMemory(time) => write!(f, "no memory for rings for {time:?}"),
             Deed::Reload => write!(f, "reload"),
+            Deed::Upgrade => write!(f, "upgrade"),
             Deed::ReloadTasks => write!(f, "reload --tasks"),
             Deed::BreakDeployment => write!(f, "reload a broken build"),
             Deed::Flood => write!(f, "flood"),

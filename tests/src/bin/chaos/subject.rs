@@ -1,5 +1,6 @@
 //! An engine under chaos, through all its lives: what is done to it, and how it stands.
 
+use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::Write;
 use std::net::SocketAddr;
@@ -63,8 +64,16 @@ pub(crate) struct Subject {
 struct DeedNotes {
     done: Mutex<Done>,
     wrong: Mutex<Vec<String>>,
+    upgrades: Mutex<Upgrades>,
     /// Held while the executable is exchanged: nobody deploys two builds at once.
     deploying: Mutex<()>,
+}
+
+/// Upgrades that were tried, by what came of them.
+#[derive(Default)]
+struct Upgrades {
+    done: u64,
+    refused: BTreeMap<String, u64>,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -129,6 +138,7 @@ impl Subject {
                 }
             }
             Deed::Reload => self.reload(&["reload"]),
+            Deed::Upgrade => self.upgrade(),
             Deed::ReloadTasks => self.reload(&["reload", "--tasks"]),
             Deed::BreakDeployment => self.break_deployment(),
             Deed::Flood => {
@@ -316,6 +326,35 @@ impl Subject {
                 println!("    a reload failed: {}", reason(&finished));
             }
         }));
+    }
+
+    /// Beside reloads and broken builds. It may be refused, and changes nothing then.
+    fn upgrade(&mut self) {
+        let (site, notes) = (self.site.clone(), self.notes.clone());
+        self.done(|done| done.upgrades += 1);
+        self.busy.push(thread::spawn(move || {
+            let finished = site.run(&["upgrade"]);
+            let mut upgrades = lock(&notes.upgrades);
+            match finished.status.success() {
+                true => upgrades.done += 1,
+                false => {
+                    let reason = reason(&finished);
+                    let reason = reason.trim_start_matches(|c: char| !c.is_ascii_digit());
+                    *upgrades.refused.entry(reason.to_owned()).or_default() += 1;
+                }
+            }
+        }));
+    }
+
+    /// How many there were, and why others were not.
+    pub(crate) fn upgrades(&self) -> String {
+        let upgrades = lock(&self.notes.upgrades);
+        let refused: u64 = upgrades.refused.values().sum();
+        let mut said = format!("{} upgrades, {refused} refused", upgrades.done);
+        for (reason, count) in &upgrades.refused {
+            said.push_str(&format!("\n    {count}: {reason}"));
+        }
+        said
     }
 
     fn break_deployment(&mut self) {
