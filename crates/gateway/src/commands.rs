@@ -144,6 +144,8 @@ pub(crate) enum Command {
     },
     /// These listeners, and no others, accept nothing.
     StopAccepting(Vec<ListenerId>),
+    /// Say how many requests are not answered to the end. Answered with `Report::Requests`.
+    CountRequests,
     /// Stand still. Answered with `Report::Stands`.
     Stand,
     /// While it stands still: let what is under way to other loops and to members of groups arrive. Answered with
@@ -182,6 +184,8 @@ pub(crate) enum Report {
     Waiting(u8, Vec<(ProcessId, u64)>),
     /// No session of this drain is left.
     Drained(u64),
+    /// This many requests of the loop are not answered to the end.
+    Requests(usize),
     /// The loop stands still.
     Stands,
     /// Whether nothing is under way in a loop that stands still, what keeps it from going to another process, and about how

@@ -79,11 +79,17 @@ impl Loop {
                 let is_there = self.close_by_order(id);
                 self.tools.cx.report(Report::Closed { question, is_there });
             }
+            Command::CountRequests => self.report_requests(),
             Command::Stand => self.begin_to_stand(),
             // For a loop that stands still.
             Command::GoOn | Command::Settle | Command::HandOver(_) => {}
             Command::StopAccepting(listeners) => self.stop_accepting(listeners),
         }
+    }
+
+    fn report_requests(&self) {
+        let requests = self.exchanges.len();
+        self.tools.cx.report(Report::Requests(requests));
     }
 
     /// Hears a process from now on.

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use moorline_ipc::Channel;
 use moorline_protocol::control::FromRole;
 use moorline_protocol::control_channel::{Descriptors, encode};
-use tokio::time::timeout_at;
+use tokio::time::{sleep, timeout_at};
 
 use crate::commands::{Command, Report};
 use crate::main_thread::Gateway;
@@ -24,6 +24,10 @@ const TIME: Duration = Duration::from_secs(3);
 const CHANGE_TIME: Duration = Duration::from_millis(500);
 /// How long HTTP connections may take to end. Sessions are served meanwhile.
 const HTTP_TIME: Duration = Duration::from_millis(500);
+/// How long apps may take to notice that requests are cut. Sessions are served meanwhile.
+const CUT_TIME: Duration = Duration::from_millis(500);
+/// How often it is looked whether they have.
+const CUT_PAUSE: Duration = Duration::from_millis(2);
 /// How long messages to groups that are under way may take: a busy app would else make each try a long pause.
 const SETTLE_TIME: Duration = Duration::from_secs(1);
 /// The most bytes that all loops may take with them. There are up to four copies of them for a moment: here, in pieces on
@@ -64,7 +68,7 @@ impl Gateway {
         }
         self.shared.http.end_present(HTTP_TIME).await;
         if cuts_http {
-            self.shared.http.cut(HTTP_TIME).await;
+            self.cut_http(deadline).await?;
         }
         refuse(&self.obstacles())?;
         let no_files = timeout_at(deadline.into(), self.file_gate.close()).await;
@@ -83,6 +87,37 @@ impl Gateway {
             self.hear_handed_over(deadline).await?;
         }
         Ok(())
+    }
+
+    /// Cuts HTTP connections, also those that come meanwhile, until there are none and the loops have no request of one left:
+    /// that takes the app a moment. If it takes longer, what is left is an obstacle.
+    async fn cut_http(&mut self, deadline: Instant) -> io::Result<()> {
+        let enough = deadline.min(Instant::now() + CUT_TIME);
+        loop {
+            let left = enough.saturating_duration_since(Instant::now());
+            self.shared.http.cut(left).await;
+            let requests = self.count_requests(deadline).await?;
+            let are_none = requests == 0 && self.shared.http.connections() == 0;
+            if are_none || Instant::now() >= enough {
+                return Ok(());
+            }
+            sleep(CUT_PAUSE).await;
+        }
+    }
+
+    /// The requests of HTTP connections that loops have, also of those that have ended.
+    async fn count_requests(&mut self, deadline: Instant) -> io::Result<usize> {
+        let mut all = 0;
+        self.tell_loops(|_| Command::CountRequests);
+        self.hear_all(deadline, |report| match report {
+            Report::Requests(many) => {
+                all += many;
+                true
+            }
+            _ => false,
+        })
+        .await?;
+        Ok(all)
     }
 
     /// Waits until the loops have carried out the present changes of processes and configurations.

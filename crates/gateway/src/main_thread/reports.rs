@@ -24,13 +24,7 @@ impl Gateway {
                 }
             }
             Report::Activated(index) => self.obeyed_activate(index).await,
-            Report::Released(process) => {
-                let loops = self.released.entry(process).or_default();
-                *loops += 1;
-                if *loops == self.loops.len() {
-                    self.say(&FromRole::Released { process }).await;
-                }
-            }
+            Report::Released(process) => self.loop_has_released(process).await,
             Report::Garbage(process, reason) => self.found_garbage(process, reason).await,
             Report::Sessions {
                 index,
@@ -59,13 +53,26 @@ impl Gateway {
             Report::Drained(number) => self.drained(number).await,
             Report::GoesOn => self.loop_goes_on().await,
             // Of a hand-over that was given up.
-            Report::Stands | Report::Settled(..) | Report::HandedOver(_) | Report::TakenUp(..) => {}
+            Report::Requests(_)
+            | Report::Stands
+            | Report::Settled(..)
+            | Report::HandedOver(_)
+            | Report::TakenUp(..) => {}
             Report::Empty => {
                 self.empty += 1;
                 if self.empty == self.parties() {
                     self.say(&FromRole::Drained).await;
                 }
             }
+        }
+    }
+
+    /// One more loop has nothing of a process any more.
+    async fn loop_has_released(&mut self, process: ProcessId) {
+        let loops = self.released.entry(process).or_default();
+        *loops += 1;
+        if *loops == self.loops.len() {
+            self.say(&FromRole::Released { process }).await;
         }
     }
 
