@@ -4,25 +4,38 @@ use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::time::Duration;
 
-use moorline_tests::{Client, Engine, Wire};
+use moorline_tests::{Client, Engine, PeerServer, Wire};
 
 use crate::{config, upgrade};
 
 #[test]
 fn what_cannot_move_is_said_and_nothing_changes() {
-    let more = "[[listen]]\nname = \"web\"\naddress = \"http://127.0.0.1:0\"\nwebsocket = \"/\"\n";
-    let engine = Engine::start("probe", &config("", more));
+    let peer = PeerServer::echo();
+    let more = format!(
+        "[[listen]]\nname = \"relay\"\naddress = \"tcp://127.0.0.1:0\"\nupstream = \"back\"\n\
+         [upstream.back]\npeers = [\"tcp://{}\"]\n",
+        peer.address
+    );
+    let engine = Engine::start("probe", &config("", &more));
     let mut client = Client::connect(&engine, 0, Wire::LENGTH);
     let id = client.ask("id");
     let gateway = engine.status().gateway.pid;
-    let mut asks = TcpStream::connect(engine.socket_address(1)).expect("it listens");
-    asks.write_all(b"GET / HTTP/1.1\r\nHost: x\r\n")
-        .expect("it takes bytes");
+    let mut relayed = TcpStream::connect(engine.socket_address(1)).expect("it listens");
+    let wait = relayed.set_read_timeout(Some(Duration::from_secs(20)));
+    wait.expect("it is a time");
+    let mut echo = |bytes: &[u8; 4]| {
+        relayed.write_all(bytes).expect("it takes bytes");
+        let mut answer = [0; 4];
+        relayed.read_exact(&mut answer).expect("an echo comes");
+        assert_eq!(&answer, bytes);
+    };
+    echo(b"ping");
     engine
         .run(&["upgrade"])
-        .expect_refusal(&["1 connection that begins cannot move", "goes on as before"]);
+        .expect_refusal(&["1 relayed connection cannot move", "goes on as before"]);
     assert_eq!(engine.status().gateway.pid, gateway);
     assert_eq!(client.ask("id"), id);
+    echo(b"pong");
     let log = engine.logged(&["upgrade failed", "the present gateway goes on"]);
     assert!(log.contains("cannot move"), "{log}");
 }
