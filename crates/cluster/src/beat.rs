@@ -3,9 +3,9 @@
 use serde::{Deserialize, Serialize};
 
 /// Rises when the fields change: what another version says is not understood.
-const VERSION: u8 = 1;
-/// More than any beat has.
-const LONGEST: usize = 256;
+const VERSION: u8 = 2;
+/// More than any beat has: the other nodes take three bytes each at most.
+const LONGEST: usize = 2048;
 const LONGEST_NAME: usize = 64;
 /// More slots than an engine has.
 const MOST_SLOTS: u16 = 4096;
@@ -43,6 +43,8 @@ pub struct Beat {
     pub generation: u32,
     /// How many worker slots its engine has.
     pub slots: u16,
+    /// The numbers of the other nodes that it knows: a new process of its own node waits until it knows them, too.
+    pub others: Vec<u16>,
 }
 
 impl Beat {
@@ -66,7 +68,8 @@ impl Beat {
             && beat.name.chars().all(is_fit);
         let has_place = (1..=MOST_NODES).contains(&beat.number)
             && beat.slots <= MOST_SLOTS
-            && beat.slot < beat.slots;
+            && beat.slot < beat.slots
+            && beat.others.len() <= usize::from(MOST_NODES);
         (rest.is_empty() && has_name && has_place).then_some(beat)
     }
 }
@@ -87,6 +90,7 @@ mod tests {
             slot: 1,
             generation: 2,
             slots: 4,
+            others: vec![1, 511],
         }
     }
 
@@ -103,7 +107,7 @@ mod tests {
             beat.encode()
         };
         let mut other_version = beat().encode();
-        other_version[0] = 2;
+        other_version[0] = 1;
         let longer = [beat().encode(), vec![0]].concat();
         for bytes in [
             Vec::new(),
@@ -116,6 +120,7 @@ mod tests {
             change(|beat| beat.name = String::new()),
             change(|beat| beat.name = "x".repeat(65)),
             change(|beat| beat.name = "a b\n".to_owned()),
+            change(|beat| beat.others = vec![1; 512]),
         ] {
             assert_eq!(Beat::decode(&bytes), None, "{bytes:?}");
         }

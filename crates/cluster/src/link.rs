@@ -411,7 +411,10 @@ impl ClusterLink {
             return;
         }
         let up_since = self.up_since.get().unwrap_or_else(|| {
-            self.members.borrow_mut().excuse(self.now());
+            let mut members = self.members.borrow_mut();
+            members.excuse(self.now());
+            members.doubt();
+            drop(members);
             self.up_since.set(Some(now));
             self.say();
             user.tell(ClusterNews::Up);
@@ -499,6 +502,7 @@ impl ClusterLink {
             slot: self.place.slot,
             generation: self.place.generation,
             slots: self.place.slots,
+            others: self.members.borrow().nodes().map(|it| it.number).collect(),
         };
         let subject = subjects::beats(&self.prefix);
         // One that is lost is followed by another.

@@ -69,6 +69,8 @@ pub(crate) struct Members {
     /// When another process of this slot was heard.
     twin: Option<Duration>,
     nodes: BTreeMap<u16, Member>,
+    /// The nodes that another process of this engine knows, which let this one in. It waits to know them, too.
+    expected: Option<Vec<u16>>,
     pub(crate) standing: Standing,
 }
 
@@ -90,6 +92,8 @@ struct Process {
     since: Duration,
     heard: Duration,
     is_leaving: bool,
+    /// It was not heard since the connection to NATS is back: perhaps its own is not.
+    is_doubtful: bool,
 }
 
 impl Members {
@@ -99,6 +103,7 @@ impl Members {
             slot,
             twin: None,
             nodes: BTreeMap::new(),
+            expected: None,
             standing: Standing::Asking,
         }
     }
@@ -112,7 +117,10 @@ impl Members {
         let mut changes = Vec::new();
         match beat.kind {
             BeatKind::Hello => {}
-            BeatKind::Here | BeatKind::Leaving => self.note(beat, now, &mut changes),
+            BeatKind::Here | BeatKind::Leaving => {
+                self.note(beat, now, &mut changes);
+                self.belong_if_all_are_known();
+            }
             BeatKind::Bye => self.forget(beat, &mut changes),
         }
         Heard {
@@ -130,8 +138,9 @@ impl Members {
                 self.twin = (beat.kind != BeatKind::Bye).then_some(now);
             }
             // It was let in, and so are all.
-            if beat.kind == BeatKind::Here && self.standing == Standing::Asking {
-                self.standing = Standing::Belongs;
+            if beat.kind == BeatKind::Here {
+                self.expected = Some(beat.others.clone());
+                self.belong_if_all_are_known();
             }
         } else {
             let is_older = beat.incarnation < self.own.incarnation;
@@ -149,6 +158,17 @@ impl Members {
         Heard {
             changes: Vec::new(),
             wants_beat: is_hello || !is_sibling,
+        }
+    }
+
+    /// A process that serves without knowing a node would tell that its sessions are gone.
+    fn belong_if_all_are_known(&mut self) {
+        let knows = |number: &u16| self.nodes.contains_key(number) || *number == self.own.number;
+        if self.standing == Standing::Asking
+            && let Some(expected) = &self.expected
+            && expected.iter().all(knows)
+        {
+            self.standing = Standing::Belongs;
         }
     }
 
@@ -211,6 +231,16 @@ impl Members {
         let members = self.nodes.values_mut();
         for process in members.flat_map(|member| member.processes.values_mut()) {
             process.heard = now;
+        }
+    }
+
+    /// The connection is back: nobody is sent to before it was heard, as its own connection may be back later.
+    pub(crate) fn doubt(&mut self) {
+        for member in self.nodes.values_mut() {
+            for process in member.processes.values_mut() {
+                process.is_doubtful = true;
+            }
+            member.settle();
         }
     }
 
@@ -281,8 +311,9 @@ impl Member {
         let changed = match self.processes.get_mut(&beat.process) {
             Some(process) => {
                 process.heard = now;
-                let changed = process.is_leaving != is_leaving;
+                let changed = process.is_leaving != is_leaving || process.is_doubtful;
                 process.is_leaving = is_leaving;
+                process.is_doubtful = false;
                 changed
             }
             None if has_room => {
@@ -292,6 +323,7 @@ impl Member {
                     since: now,
                     heard: now,
                     is_leaving,
+                    is_doubtful: false,
                 };
                 self.processes.insert(beat.process, process);
                 true
@@ -309,6 +341,9 @@ impl Member {
         let mut best: Vec<Option<(u64, &Process)>> = vec![None; usize::from(self.slots)];
         let rank = |process: &Process| (!process.is_leaving, process.generation, process.since);
         for (&name, process) in &self.processes {
+            if process.is_doubtful {
+                continue;
+            }
             if let Some(place) = best.get_mut(usize::from(process.slot))
                 && place.is_none_or(|(_, other)| rank(process) > rank(other))
             {
@@ -354,6 +389,7 @@ mod tests {
             slot: 0,
             generation: 1,
             slots: 1,
+            others: Vec::new(),
         }
     }
 
@@ -384,6 +420,31 @@ mod tests {
         assert_eq!(members.hear(&bye(10), at(1)).changes, []);
         assert_eq!(members.hear(&bye(11), at(1)).changes, [NodeChange::Lost(b)]);
         assert_eq!(members.target(2, 1), None);
+    }
+
+    #[test]
+    fn a_process_belongs_once_it_knows_the_nodes_that_its_sibling_knows() {
+        let mut members = own(5);
+        let sibling = Beat {
+            slot: 1,
+            others: vec![1, 2],
+            ..beat(1, "a", 5, 20)
+        };
+        members.hear(&sibling, at(0));
+        assert_eq!(members.standing, Standing::Asking);
+        members.hear(&beat(2, "b", 1, 10), at(10));
+        assert_eq!(members.standing, Standing::Belongs);
+    }
+
+    #[test]
+    fn nobody_is_sent_to_before_it_was_heard_again() {
+        let mut members = own(5);
+        members.hear(&beat(2, "b", 1, 10), at(0));
+        assert!(members.target(2, 1).flatten().is_some());
+        members.doubt();
+        assert_eq!(members.target(2, 1), Some(None));
+        members.hear(&beat(2, "b", 1, 10), at(10));
+        assert!(members.target(2, 1).flatten().is_some());
     }
 
     #[test]
