@@ -17,7 +17,7 @@ const ASKS_AGAIN: Duration = Duration::from_millis(500);
 const SILENCE: Duration = Duration::from_secs(3);
 /// Changes behind a snapshot that is coming; with more it is asked for again.
 const MOST_LATER: usize = 16 * 1024;
-/// Digests in a row that are behind what is known here. As many are no late ones: what is known is wrong.
+/// After this number of digests in a row that are behind what is known here, what is known here is wrong. Fewer may just be late.
 const MOST_LOWER: u8 = 4;
 /// A node that was not heard for three digests may have members that are not known.
 const UNSURE_AFTER: Duration = Duration::from_millis(1500);

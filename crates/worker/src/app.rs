@@ -314,7 +314,7 @@ pub trait App: Sized + 'static {
         ready(Ok(()))
     }
 
-    /// A worker of another node, or this one, [calls](NodeHandle::call) a service of this node. What it returns is the answer. Other nodes
+    /// Answers a [call](NodeHandle::call) of another worker, or of this one, to a service of this node. Other nodes
     /// choose the name freely: the app knows its own, and answers [`CallError::NoSuchService`] to all others.
     ///
     /// # When it runs

@@ -308,7 +308,7 @@ fn a_late_message_of_a_predecessor_is_not_heard_but_one_that_is_silent_gives_way
     let _ = rosters.hear(digest(1, 1), net.now + SILENCE);
     assert!(
         !rosters.may_have(NODE, b"z", net.now + SILENCE),
-        "what is known is right again"
+        "the roster is right again"
     );
 }
 

@@ -89,8 +89,8 @@ impl Gateway {
         Ok(())
     }
 
-    /// Cuts HTTP connections, also those that come meanwhile, until there are none and the loops have no request of one left:
-    /// that takes the app a moment. If it takes longer, what is left is an obstacle.
+    /// Cuts HTTP connections, also those that come meanwhile, until there are none and the loops have no request left.
+    /// An app needs a moment to notice. If it needs longer, the requests that are left prevent the upgrade.
     async fn cut_http(&mut self, deadline: Instant) -> io::Result<()> {
         let enough = deadline.min(Instant::now() + CUT_TIME);
         loop {

@@ -42,13 +42,13 @@ impl Decoder {
         kept.into_state().map(Self)
     }
 
-    /// What it knows beside its input, with a copy of its fragments. `None`: an assembled message is to be taken first.
+    /// What it knows beside its input, with a copy of its fragments. `None` if it holds an assembled message: take that first.
     pub fn keep(&self) -> Option<KeptDecoder> {
         KeptDecoder::of(&self.0)
     }
 
-    /// How many bytes of the input are known to hold no end of the next message. `None`: an assembled message is to be taken
-    /// first.
+    /// The number of bytes of the input that it has searched for the end of the next message in vain. `None` if it holds an assembled
+    /// message: take that first.
     pub fn scanned(&self) -> Option<usize> {
         match &self.0 {
             DecoderState::Fresh => Some(0),
