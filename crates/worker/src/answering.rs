@@ -15,6 +15,8 @@ use crate::calls_in_hand::ReplyTo;
 
 /// How long an answer waits for room on its way to NATS.
 const PATIENCE: Duration = Duration::from_secs(5);
+/// Why an answer was too large takes no more bytes than this.
+const LONGEST_REASON: usize = 128;
 const TRIES_AGAIN: Duration = Duration::from_millis(2);
 
 /// The way back for one answer. If it is dropped unused, the caller is not answered.
@@ -85,7 +87,10 @@ impl Reply {
         if let Some(slot) = slot {
             task = task.on(slot);
         }
+        // A stop waits for the result.
+        let pending = self.core.counters.pending_timer();
         spawn_local(async move {
+            let _pending = pending;
             match task.await {
                 Ok(result) => self.send(CallOutcome::Done, result),
                 Err(error) => {
@@ -155,8 +160,14 @@ impl AnswerAfar {
         match link.answer_call(&self.header, outcome, &self.payload) {
             Err(OfferError::Full) => false,
             Err(OfferError::TooLarge { size, max }) => {
-                let reason = format!("its result of {size} bytes is over the limit of {max}");
-                (self.outcome, self.payload) = (CallOutcome::Failed, reason.into_bytes());
+                let reason = match self.payload.len() {
+                    // NATS takes next to nothing: there is no answer.
+                    0 => return true,
+                    // It was the reason, which is too large as well.
+                    1..=LONGEST_REASON => Vec::new(),
+                    _ => format!("its result of {size} bytes is over the limit of {max}").into(),
+                };
+                (self.outcome, self.payload) = (CallOutcome::Failed, reason);
                 self.goes(core)
             }
             // Without NATS there is no way to the caller, who knows that.
